@@ -1,0 +1,1 @@
+//! What Portcullis does for people: chat.

@@ -1,0 +1,97 @@
+//! What comes back: whole bytes or a stream of them, already in the caller's wire. A stream ends with `None` only
+//! when the answer is complete; an early end is an `Err` item, so that no door can present a cut answer as whole.
+
+use crate::Failure;
+use bytes::Bytes;
+use futures_core::Stream;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+/// Chunks of a streamed answer. Dropping it cancels the work behind it, all the way to the provider.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>> + Send>>;
+
+/// An answer.
+pub struct Reply {
+    /// The bytes.
+    pub body: ReplyBody,
+    /// Set when the answer is less than what was asked for; doors must say so.
+    pub degraded: Option<Degraded>,
+    /// `provider/model` that answered, shown only to callers with scope `debug`.
+    pub target: Option<Arc<str>>,
+    /// Tokens used; final when the body is complete.
+    pub meter: Meter,
+}
+
+/// Whole or streamed.
+pub enum ReplyBody {
+    /// `application/json`.
+    Whole(Bytes),
+    /// `text/event-stream`.
+    Stream(ByteStream),
+}
+
+/// In which way an answer is less than what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degraded {
+    /// No provider is configured; the builtin one answered.
+    NoProvider,
+    /// The first choice failed; another target answered.
+    Fallback,
+}
+
+impl Degraded {
+    /// The value of the header `x-portcullis-degraded`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoProvider => "no-provider",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// Tokens of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read, cached ones included.
+    pub input: u64,
+    /// Tokens written, reasoning included.
+    pub output: u64,
+    /// Counted by us because the provider did not say.
+    pub estimated: bool,
+}
+
+/// Where the provider's wire leaves the usage it sees, and stage 6 reads it when the body has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<MeterCells>);
+
+#[derive(Debug, Default)]
+struct MeterCells {
+    input: AtomicU64,
+    output: AtomicU64,
+    estimated: AtomicBool,
+}
+
+impl Meter {
+    /// Replaces what was known.
+    pub fn set(&self, usage: Usage) {
+        self.0.input.store(usage.input, Ordering::Relaxed);
+        self.0.output.store(usage.output, Ordering::Relaxed);
+        self.0.estimated.store(usage.estimated, Ordering::Relaxed);
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn get(&self) -> Usage {
+        Usage {
+            input: self.0.input.load(Ordering::Relaxed),
+            output: self.0.output.load(Ordering::Relaxed),
+            estimated: self.0.estimated.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The way in: identify, admit, inspect, run, finish.

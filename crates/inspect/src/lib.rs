@@ -1,0 +1,1 @@
+//! Sanitising, threat scoring and redaction of Portcullis, pure and bounded.

@@ -1,0 +1,1 @@
+//! AI providers of Portcullis: presets as data, wires as code, builtin models.

@@ -1,0 +1,1 @@
+//! Settings, secrets, wiring, start, drain and shutdown of Portcullis.

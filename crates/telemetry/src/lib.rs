@@ -1,0 +1,1 @@
+//! Metrics, logs, audit trail, alerts and health of Portcullis.

@@ -1,0 +1,1 @@
+//! Strict test doubles on loopback, a fault proxy and starters of real components; tests only.
