@@ -1,9 +1,10 @@
-//! One message as a door hands it to the engine: decoded and bounded, but from nobody we know yet.
+//! One message as a door hands it to the engine: who presents what, for which action, until when. The payload
+//! follows only after identification and admission, so that a stranger cannot make us read or parse a large body.
 
 use crate::{Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, ModelsRequest, RequestId};
 use std::net::IpAddr;
 
-/// A decoded message at the start of the way in.
+/// A message at the start of the way in, before its body is read.
 #[derive(Debug)]
 pub struct Inbound {
     /// Our id for it.
@@ -12,25 +13,17 @@ pub struct Inbound {
     pub client_request_id: Option<Box<str>>,
     /// Where it came in.
     pub door: Door,
+    /// The action whose limits apply.
+    pub action: Action,
     /// Peer address.
     pub address: IpAddr,
     /// What was presented.
     pub credential: Credential,
     /// Until when the caller waits.
     pub deadline: Deadline,
-    /// What is asked.
-    pub payload: Payload,
 }
 
-impl Inbound {
-    /// The action whose limits apply.
-    #[must_use]
-    pub const fn action(&self) -> Action {
-        self.payload.action()
-    }
-}
-
-/// What is asked.
+/// What is asked: decoded and bounded by the door.
 #[derive(Debug)]
 pub enum Payload {
     /// A conversation turn.
@@ -39,8 +32,6 @@ pub enum Payload {
     Embed(EmbedRequest),
     /// The model list.
     Models(ModelsRequest),
-    /// An admin call: the admin door itself does the work after admission.
-    Admin,
 }
 
 impl Payload {
@@ -51,7 +42,6 @@ impl Payload {
             Self::Chat(_) => Action::Chat,
             Self::Embed(_) => Action::Embed,
             Self::Models(_) => Action::Models,
-            Self::Admin => Action::Admin,
         }
     }
 }

@@ -1,0 +1,35 @@
+//! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
+
+use portcullis_domain::{Caller, Deadline, Failure, Payload, Reply, RequestId};
+use std::{future::Future, pin::Pin};
+
+/// The future of one answer.
+pub type Run<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
+
+/// Something that answers people.
+pub trait App: Send + Sync + 'static {
+    /// Stable lower-case name, for logs.
+    fn name(&self) -> &'static str;
+
+    /// Answers one message. Runs under the message's deadline; a panic is caught and becomes `Failure::Internal`.
+    /// Dropping the future, or the stream in the reply, must cancel the work behind it.
+    fn run(&self, request: Inspected) -> Run<'_>;
+}
+
+/// A message that has passed identification, admission and inspection: the only thing an app can be given. Only
+/// `Admitted::run` makes one.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Our id for the message.
+    pub id: RequestId,
+    /// Who asks.
+    pub caller: Caller,
+    /// Until when the caller waits.
+    pub deadline: Deadline,
+    /// What is asked.
+    pub payload: Payload,
+    /// Highest threat score over the untrusted parts, 0 to 1.
+    pub score: f32,
+    /// Whether inspection asked for caution: apps then keep tools that act outside switched off.
+    pub flagged: bool,
+}
