@@ -1,1 +1,57 @@
-fn main() {}
+//! `cargo xtask`: what a developer runs. Each command is one row of [`COMMANDS`].
+//!
+//! Invariant: this crate stays light (anyhow and serde_json), because it is compiled before anything else.
+
+mod cargo;
+mod out;
+mod sys;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+/// One command: its name, what it takes, what it does, and the function that does it.
+struct Command {
+    name: &'static str,
+    takes: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<ExitCode>,
+}
+
+const COMMANDS: &[Command] = &[Command {
+    name: "tidy",
+    takes: "",
+    about: "check the walls between crates, marks, sizes, licences, dependencies and documents",
+    run: tidy::run,
+}];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(name) = args.first().filter(|a| !matches!(a.as_str(), "help" | "--help" | "-h")) else {
+        help();
+        return ExitCode::SUCCESS;
+    };
+    let Some(command) = COMMANDS.iter().find(|c| c.name == name) else {
+        out::line(&format!("unknown command `{name}`\n"));
+        help();
+        return ExitCode::from(2);
+    };
+    if args.iter().any(|a| matches!(a.as_str(), "--help" | "-h")) {
+        out::line(&format!("cargo xtask {} {}\n  {}", command.name, command.takes, command.about));
+        return ExitCode::SUCCESS;
+    }
+    match (command.run)(args.get(1..).unwrap_or_default()) {
+        Ok(code) => code,
+        Err(error) => {
+            out::line(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() {
+    out::line("cargo xtask <command>\n");
+    for command in COMMANDS {
+        out::line(&format!("  {:<34} {}", format!("{} {}", command.name, command.takes), command.about));
+    }
+}
