@@ -56,6 +56,11 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> Result<std::path::PathBuf> {
+    Ok(text(&metadata(&["--no-deps"])?, "target_directory").into())
+}
+
 /// The packages of this workspace and what they declare.
 pub(crate) fn workspace() -> Result<Vec<Package>> {
     let data = metadata(&["--no-deps"])?;

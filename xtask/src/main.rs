@@ -3,8 +3,10 @@
 //! Invariant: this crate stays light (anyhow and serde_json), because it is compiled before anything else.
 
 mod cargo;
+mod codegen;
 mod out;
 mod sys;
+mod test;
 mod tidy;
 mod tree;
 
@@ -18,12 +20,26 @@ struct Command {
     run: fn(&[String]) -> anyhow::Result<ExitCode>,
 }
 
-const COMMANDS: &[Command] = &[Command {
-    name: "tidy",
-    takes: "",
-    about: "check the walls between crates, marks, sizes, licences, dependencies and documents",
-    run: tidy::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        takes: "[--fast]",
+        about: "install what tests need, then format, tidy, clippy, tests, documents, advisories, leaks",
+        run: test::run,
+    },
+    Command {
+        name: "tidy",
+        takes: "",
+        about: "check the walls between crates, marks, sizes, licences, dependencies and documents",
+        run: tidy::run,
+    },
+    Command {
+        name: "codegen",
+        takes: "[--check]",
+        about: "write the reference documents from the code, or say which are out of date",
+        run: codegen::run,
+    },
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
