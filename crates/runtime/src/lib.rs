@@ -1,1 +1,32 @@
-//! Settings, secrets, wiring, start, drain and shutdown of Portcullis.
+//! Settings, secrets, wiring, start, drain and shutdown: the only crate that sees both apps and channels, and the
+//! only one that reads the environment.
+//!
+//! Invariant: `Runtime::start` builds everything once and hands it on by argument; there is no global state, so a
+//! test starts as many runtimes in one process as it likes.
+
+mod check;
+mod environment;
+pub mod secrets;
+pub mod settings;
+
+pub use check::{check, read_secrets};
+pub use environment::Environment;
+pub use secrets::Secrets;
+pub use settings::Settings;
+
+use std::borrow::Cow;
+
+/// The first net: key shapes, credentials, absolute paths.
+pub(crate) fn redact(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
+/// Whether a text holds something with the shape of a key.
+pub(crate) fn looks_like_key(text: &str) -> bool {
+    const SHAPES: [&str; 8] =
+        ["sk-", "pcl_", "ghp_", "AKIA", "AIza", "xoxb-", "eyJhbGciOi", "PRIVATE KEY-----"];
+    SHAPES.iter().filter_map(|shape| text.split_once(shape)).any(|(_, rest)| {
+        rest.is_empty()
+            || rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).count() >= 16
+    })
+}

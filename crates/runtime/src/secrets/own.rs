@@ -1,0 +1,112 @@
+//! Keys of our own, which nobody has to invent: given by the adapter, else kept in `data/keys/` (0600), else made at
+//! the first start. Losing them invalidates every API key and makes audit identities unlinkable, so backups hold them.
+
+use super::Secrets;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Names of our own keys and what each is for.
+pub const OWN_KEYS: [(&str, &str); 2] = [
+    ("api_key_pepper", "keyed hash of API keys; changing it invalidates every key"),
+    (
+        "audit_id_key",
+        "keyed hash of caller ids in the audit trail; changing it breaks the link to older lines",
+    ),
+];
+
+/// File name below `data/keys/` of the key that the local command line uses.
+pub const LOCAL_KEY: &str = "local.key";
+
+/// A key of our own is at least this long, in bytes.
+const MIN_BYTES: usize = 32;
+
+/// Where our own keys are kept.
+#[derive(Clone, Debug)]
+pub struct OwnKeys {
+    folder: PathBuf,
+}
+
+/// Why a key of our own cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnKeyError {
+    /// Given, but too short to be safe.
+    #[error(
+        "the secret `{name}` has {found} bytes; it needs at least {MIN_BYTES}. Mend: `openssl rand -base64 32`"
+    )]
+    TooShort {
+        /// Which.
+        name: &'static str,
+        /// How long it is.
+        found: usize,
+    },
+    /// The folder or a file in it cannot be used.
+    #[error("{0}")]
+    Folder(#[from] std::io::Error),
+}
+
+impl OwnKeys {
+    /// Keys below that data folder.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
+        Self { folder: data_dir.join("keys") }
+    }
+
+    /// The key of that name: from the adapter, from its file, or newly made.
+    ///
+    /// # Errors
+    /// [`OwnKeyError`].
+    pub fn get(&self, name: &'static str, secrets: &Secrets) -> Result<SecretString, OwnKeyError> {
+        let key = match secrets.get(name) {
+            Some(given) => given,
+            None => self.read_or_make(name)?,
+        };
+        let found = key.expose_secret().len();
+        if found < MIN_BYTES {
+            return Err(OwnKeyError::TooShort { name, found });
+        }
+        Ok(key)
+    }
+
+    /// The key that the local command line uses, if there is one.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn local(&self) -> Result<Option<SecretString>, OwnKeyError> {
+        self.read(LOCAL_KEY)
+    }
+
+    /// Keeps the key for the local command line.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_local(&self, key: &SecretString) -> Result<(), OwnKeyError> {
+        self.write(LOCAL_KEY, key)
+    }
+
+    fn read_or_make(&self, name: &'static str) -> Result<SecretString, OwnKeyError> {
+        if let Some(kept) = self.read(name)? {
+            return Ok(kept);
+        }
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        rand::fill(bytes.as_mut_slice());
+        let key = SecretString::from(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+        self.write(name, &key)?;
+        Ok(key)
+    }
+
+    fn read(&self, file: &str) -> Result<Option<SecretString>, OwnKeyError> {
+        match std::fs::read_to_string(self.folder.join(file)) {
+            Ok(text) => Ok(Some(SecretString::from(text.trim_end()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, file: &str, key: &SecretString) -> Result<(), OwnKeyError> {
+        std::fs::create_dir_all(&self.folder)?;
+        std::fs::write(self.folder.join(file), key.expose_secret())?;
+        Ok(())
+    }
+}
