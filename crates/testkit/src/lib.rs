@@ -11,13 +11,11 @@
 )]
 
 pub mod child;
-///pub mod fault;
-///pub mod llm;
+pub mod fault;
 pub mod postgres;
-///pub mod process;
-///pub mod python;
 pub mod redis;
-///pub mod upstream;
+pub mod upstream;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
