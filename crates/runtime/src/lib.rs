@@ -8,6 +8,8 @@ mod check;
 mod environment;
 pub mod secrets;
 pub mod settings;
+#[cfg(test)]
+mod stall;
 
 pub use check::{check, read_secrets};
 pub use environment::Environment;

@@ -10,6 +10,8 @@ mod reference;
 mod report;
 mod schema;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use load::{Examined, LoadError, Sources, examine, load};
 pub use reference::{config_markdown, example_toml};

@@ -81,9 +81,19 @@ pub fn example_toml() -> String {
     out
 }
 
+/// Comment lines of at most 100 columns.
 fn comment(out: &mut String, doc: &str) {
-    for line in doc.lines() {
-        let _ = writeln!(out, "{}", format!("# {line}").trim_end());
+    for paragraph in doc.lines() {
+        let mut line = String::from("#");
+        for word in paragraph.split_whitespace() {
+            if line.len() + 1 + word.len() > 100 && line.len() > 1 {
+                let _ = writeln!(out, "{line}");
+                line.truncate(1);
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        let _ = writeln!(out, "{line}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::source::Origin;
 use serde_json::{Value, json};
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 /// How bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +63,17 @@ impl Report {
         (errors, self.problems.len() - errors)
     }
 
-    /// Puts problems into the order of the file and drops repetitions.
+    /// Puts problems into the order of the file; drops repetitions, and what only follows from a line that cannot
+    /// be read as it stands.
     pub(crate) fn tidy(&mut self) {
+        let line_of = |origin: &Origin| match origin {
+            Origin::File { line, .. } => Some(*line),
+            Origin::Environment(_) | Origin::Flag(_) | Origin::Default => None,
+        };
+        let broken: BTreeSet<usize> =
+            self.problems.iter().filter(|p| p.key.is_empty()).filter_map(|p| line_of(&p.origin)).collect();
+        self.problems
+            .retain(|p| p.key.is_empty() || line_of(&p.origin).is_none_or(|line| !broken.contains(&line)));
         self.problems.sort_by(|a, b| (&a.origin, &a.key, a.severity).cmp(&(&b.origin, &b.key, b.severity)));
         self.problems.dedup();
     }

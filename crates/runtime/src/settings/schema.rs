@@ -214,7 +214,9 @@ fn mismatch(path: &[Step], alternatives: &[&Value], value: &Value) -> Finding {
 /// The value as an operator wrote it, shortened, and redacted in case it is a secret in the wrong place.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) if text.chars().count() > 40 => "this text".to_owned(),
+        Value::String(text) if text.chars().count() > 40 || crate::looks_like_key(text) => {
+            "this text".to_owned()
+        }
         Value::String(text) => format!("\"{}\"", crate::redact(text)),
         Value::Object(_) => "a table".to_owned(),
         Value::Array(_) => "a list".to_owned(),
