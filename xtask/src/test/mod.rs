@@ -47,6 +47,7 @@ const STEPS: &[(&str, bool, Step)] = &[
     ("generated documents", true, steps::codegen),
     ("documentation tests", false, steps::doc_tests),
     ("advisories", false, steps::advisories),
+    ("secrets in the history", false, steps::history),
     ("secrets in the logs of this run", false, steps::leaks),
 ];
 

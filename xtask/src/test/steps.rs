@@ -102,6 +102,22 @@ pub(crate) fn leaks(plan: &Plan) -> Result<End> {
     shown(&mut command)
 }
 
+/// Nor may any commit: what was ever pushed is known.
+pub(crate) fn history(plan: &Plan) -> Result<End> {
+    let Some(program) = plan.tools.get("gitleaks") else {
+        return Ok(End::Skipped("gitleaks is not here".to_owned()));
+    };
+    shown(sys::command(program).args([
+        "git",
+        "--no-banner",
+        "--log-level",
+        "warn",
+        "--redact=80",
+        "--verbose",
+        ".",
+    ]))
+}
+
 /// Runs with the terminal of this process.
 fn shown(command: &mut Command) -> Result<End> {
     let name = command.get_program().to_string_lossy().into_owned();

@@ -54,6 +54,7 @@ fn looks_made_up(token: &str) -> bool {
 mod tests {
     use super::*;
 
+    // req: S4-KEYS
     #[test]
     fn shapes_of_real_keys_are_found() {
         for (prefix, least) in SHAPES {
