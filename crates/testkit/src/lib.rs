@@ -7,12 +7,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "only tests link this crate: a fault here must end the test with a sentence, and skips are printed"
 )]
 
 pub mod child;
 pub mod fault;
+pub mod llm;
 pub mod postgres;
+pub mod process;
+pub mod python;
 pub mod redis;
 pub mod upstream;
 
@@ -73,16 +77,22 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 
 /// Asks `ready` until it answers or `seconds` of real time have gone by. Blocks: callers use `spawn_blocking`,
 /// which also keeps paused tokio time from racing ahead of a real process.
-#[expect(clippy::disallowed_methods, reason = "waits in real time for a real process, off the async workers")]
 pub(crate) fn wait_for<T>(seconds: u64, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    const STEP: Duration = Duration::from_millis(5);
-    for _ in 0..seconds * 200 {
+    for _ in 0..seconds * NAPS_PER_SEC {
         if let Some(answer) = ready() {
             return Some(answer);
         }
-        std::thread::sleep(STEP);
+        nap();
     }
     None
+}
+
+const NAPS_PER_SEC: u64 = 200;
+
+/// A short wait in real time, off the async workers.
+#[expect(clippy::disallowed_methods, reason = "waits in real time for a real process, off the async workers")]
+pub(crate) fn nap() {
+    std::thread::sleep(Duration::from_millis(1000 / NAPS_PER_SEC));
 }
 
 /// Runs blocking start-up work off the async workers.

@@ -1,0 +1,92 @@
+//! Python tools for tests (official clients, schemathesis, gitleaks, the small model), each in its own virtual
+//! environment in the cache folder. Invariant: an environment counts as made only once its marker is written, and one
+//! process at a time makes it.
+
+use std::{
+    fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// A virtual environment with `packages` (pip requirement lines), made on first use; the path of its folder.
+/// Programs are in `bin/`, the interpreter is `bin/python`.
+pub async fn venv(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    venv_with(name, packages, &[]).await
+}
+
+/// The same, with further packages whose own requirements are left out.
+pub async fn venv_with(name: &str, packages: &[&str], bare: &[&str]) -> Option<PathBuf> {
+    let own = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (name, packages, bare) = (name.to_owned(), own(packages), own(bare));
+    crate::blocking(move || match ready(&name, &packages, &bare) {
+        Ok(folder) => Some(folder),
+        Err(problem) => {
+            crate::skip(&format!("python environment '{name}'"), &format!("cannot be made: {problem}"));
+            None
+        }
+    })
+    .await
+}
+
+fn ready(name: &str, packages: &[String], bare: &[String]) -> io::Result<PathBuf> {
+    let python = crate::program("python3", &["/usr/bin", "/usr/local/bin"])
+        .ok_or_else(|| io::Error::other("python3 is not installed"))?;
+    let mut hasher = DefaultHasher::new();
+    (&python, packages, bare).hash(&mut hasher);
+    let home = crate::cache_dir().join("venv");
+    fs::create_dir_all(&home)?;
+    let folder = home.join(format!("{name}-{:016x}", hasher.finish()));
+    let marker = folder.join(".ready");
+    let lock = File::create(folder.with_extension("lock"))?;
+    lock.lock()?;
+    if !marker.exists() {
+        let what = packages.iter().chain(bare).cloned().collect::<Vec<_>>().join(" ");
+        eprintln!("installing {what} for the tests (once, up to a minute)");
+        drop(fs::remove_dir_all(&folder));
+        run(Command::new(&python).args(["-m", "venv"]).arg(&folder))?;
+        for (list, flags) in [(packages, &[][..]), (bare, &["--no-deps"][..])] {
+            if !list.is_empty() {
+                let pip = folder.join("bin/pip");
+                let quiet = ["install", "--quiet", "--disable-pip-version-check", "--no-input"];
+                run(Command::new(pip).args(quiet).args(flags).args(list))?;
+            }
+        }
+        File::create(marker)?;
+    }
+    Ok(folder)
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    Err(io::Error::other(said.lines().last().unwrap_or("no output").to_owned()))
+}
+
+/// The folder of installed packages of an environment.
+#[must_use]
+pub fn site_packages(venv: &Path) -> Option<PathBuf> {
+    let versions = fs::read_dir(venv.join("lib")).ok()?.flatten();
+    versions.map(|entry| entry.path().join("site-packages")).find(|path| path.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_environment_is_made_once_and_runs() {
+        let Some(first) = venv("empty", &[]).await else { return };
+        let begun = fs::metadata(first.join(".ready")).unwrap().modified().unwrap();
+        assert_eq!(venv("empty", &[]).await.as_ref(), Some(&first));
+        assert_eq!(fs::metadata(first.join(".ready")).unwrap().modified().unwrap(), begun);
+        let output = Command::new(first.join("bin/python")).args(["-c", "print(6*7)"]).output().unwrap();
+        assert_eq!(output.stdout, b"42\n");
+        assert!(site_packages(&first).is_some());
+    }
+}
