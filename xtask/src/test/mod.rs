@@ -5,8 +5,8 @@
 
 mod components;
 mod count;
-mod python;
 mod steps;
+mod tools;
 
 use crate::{out, sys};
 use anyhow::{Context, Result};
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// Whether a missing component fails a test instead of skipping it.
     require: bool,
     /// Programs got for this run, by name.
-    tools: python::Tools,
+    tools: tools::Tools,
 }
 
 /// How a step ended.
@@ -97,15 +97,15 @@ fn prepare(fast: bool) -> Result<Plan> {
     let logs = std::env::temp_dir().join(format!("portcullis-test-logs-{}", std::process::id()));
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     if fast {
-        return Ok(Plan { fast, logs, require: false, tools: python::Tools::present() });
+        return Ok(Plan { fast, logs, require: false, tools: tools::Tools::present() });
     }
     out::line("== what the tests need");
     let took = out::Stopwatch::start();
-    let missing = components::install();
-    let (tools, mut failed) = python::install();
-    failed.extend(missing);
+    let mut failed = components::install();
+    let (tools, no_tools) = tools::install();
+    failed.extend(no_tools);
     for what in &failed {
-        out::line(&format!("not installed: {what}; its tests are skipped"));
+        out::line(&format!("not installed: {what}; what needs it is skipped"));
     }
     out::line(&format!("== what the tests need: {:.1} s", took.elapsed().as_secs_f64()));
     // A continuous-integration machine that lacks a component must not pass by skipping.

@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test`, one function each.
 
 use super::count::Counts;
-use super::{End, Plan, python};
+use super::{End, Plan};
 use crate::{cargo, codegen as generated, out, sys, tidy as rules};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
@@ -37,7 +37,7 @@ pub(crate) fn tests(plan: &Plan) -> Result<End> {
             cargo
         }
     };
-    command.env("PORTCULLIS_TEST_LOGS", &plan.logs).env("PORTCULLIS_VENVS", python::folder());
+    command.env("PORTCULLIS_TEST_LOGS", &plan.logs);
     if plan.require {
         command.env("PORTCULLIS_REQUIRE_COMPONENTS", "1");
     }
