@@ -184,6 +184,26 @@ impl Server {
     }
 }
 
+/// Keeps what the server logged, so that the test command can search the logs of a whole run for secrets. Standard
+/// output stays behind: it shows the first key on purpose.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(kept) = crate::environment("PORTCULLIS_TEST_LOGS").map(PathBuf::from) else { return };
+        self.child.kill();
+        let folder = self.folder.path();
+        let mut files: Vec<PathBuf> = (0..self.starts).map(|start| log_path(folder, "err", start)).collect();
+        files.extend(
+            fs::read_dir(folder.join("data/audit")).into_iter().flatten().flatten().map(|e| e.path()),
+        );
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let run = format!("{}-{}-{name}", std::process::id(), self.child.id());
+            // A log that cannot be kept is no reason to fail a test that has ended.
+            drop(fs::copy(&file, kept.join(run)));
+        }
+    }
+}
+
 /// Runs a command of the binary to its end in `folder` with a clean environment: exit code, output, error output.
 ///
 /// # Panics

@@ -16,8 +16,6 @@ use std::process::ExitCode;
 
 /// How one run is meant.
 pub(crate) struct Plan {
-    /// No installing, no step that needs more than the compiler.
-    fast: bool,
     /// Logs of every server that a test starts go here, to be searched for secrets.
     logs: PathBuf,
     /// Whether a missing component fails a test instead of skipping it.
@@ -76,8 +74,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         out::line(&format!("== {title}: {word}, {:.1} s", took.elapsed().as_secs_f64()));
     }
     out::line(&format!("\ncargo xtask test: {:.0} s", watch.elapsed().as_secs_f64()));
-    if !broken.is_empty() {
-        out::line(&format!("failed: {}", broken.join(", ")));
+    if broken.is_empty() {
+        drop(std::fs::remove_dir_all(&plan.logs));
+    } else {
+        out::line(&format!("failed: {} (server logs are in {})", broken.join(", "), plan.logs.display()));
     }
     out::line(&total.line());
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -97,7 +97,7 @@ fn prepare(fast: bool) -> Result<Plan> {
     let logs = std::env::temp_dir().join(format!("portcullis-test-logs-{}", std::process::id()));
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     if fast {
-        return Ok(Plan { fast, logs, require: false, tools: tools::Tools::present() });
+        return Ok(Plan { logs, require: false, tools: tools::Tools::present() });
     }
     out::line("== what the tests need");
     let took = out::Stopwatch::start();
@@ -110,5 +110,5 @@ fn prepare(fast: bool) -> Result<Plan> {
     out::line(&format!("== what the tests need: {:.1} s", took.elapsed().as_secs_f64()));
     // A continuous-integration machine that lacks a component must not pass by skipping.
     let require = failed.is_empty() || sys::env("CI").is_some();
-    Ok(Plan { fast, logs, require, tools })
+    Ok(Plan { logs, require, tools })
 }
