@@ -12,7 +12,7 @@ cannot be used.
 Settings are looked for in --config F, $PORTCULLIS_CONFIG, ./portcullis.toml, /etc/portcullis/portcullis.toml; none \
 is needed. Any key can be given as PORTCULLIS__SECTION__KEY or --set section.key=value.
 
-Example:
+Examples:
   portcullis check     name everything that is wrong with the settings";
 
 /// One binary that stands between people and AI.

@@ -184,7 +184,7 @@ fn build(tree: &mut Tree, problems: &mut Vec<Located>) -> Settings {
         problems.push(Located {
             origin: tree.origin(&key),
             message: crate::redact(&refused.inner().to_string()).into_owned(),
-            mend: "see this key in docs/configuration.md".to_owned(),
+            mend: "see this key in docs/reference/configuration.md".to_owned(),
             key,
             severity: Severity::Error,
         });

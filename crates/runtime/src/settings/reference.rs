@@ -1,4 +1,4 @@
-//! The reference of all settings, printed from the schema and the defaults: Markdown for `docs/configuration.md`
+//! The reference of all settings, printed from the schema and the defaults: Markdown for `docs/reference/configuration.md`
 //! and an annotated `portcullis.example.toml`. Nothing is written by hand; the doc comments are the text.
 
 use super::{Settings, schema::Schema};
@@ -21,7 +21,7 @@ struct Section {
     rows: Vec<Row>,
 }
 
-/// `docs/configuration.md`.
+/// `docs/reference/configuration.md`.
 #[must_use]
 pub fn config_markdown() -> String {
     let mut out = String::from(
