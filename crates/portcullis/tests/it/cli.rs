@@ -10,7 +10,7 @@ async fn portcullis(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Refus
 }
 
 fn code(ended: &Refused) -> i32 {
-    ended.code.unwrap_or_else(|| panic!("ended by a signal: {ended:?}"))
+    ended.code.unwrap_or(-1)
 }
 
 // req: S2-1.4
