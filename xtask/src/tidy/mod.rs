@@ -8,6 +8,7 @@ mod licences;
 pub(crate) mod marks;
 mod secrets;
 mod sources;
+mod walls;
 
 use crate::cargo::{self, Package, Resolved};
 use crate::out;
@@ -56,6 +57,7 @@ type Check = fn(&Ground) -> Vec<Finding>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("arrows between crates", arrows::check),
+    ("walls inside the code", walls::check),
     ("file headers", sources::headers),
     ("file sizes", sources::sizes),
     ("unfinished work", sources::unfinished),
