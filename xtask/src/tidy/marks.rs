@@ -1,5 +1,5 @@
-//! Requirements and what proves them. A test carries `// req: ID, ID` above itself, a script `# req: ID`, a
-//! checked document `<!-- req: ID -->`. `docs/requirements.md` lists every id with its state; a `built` one has
+//! Requirements and what proves them. A test carries `// req: ID, ID` above itself or in the header of its file, a
+//! script `# req: ID`, a checked document `<!-- req: ID -->`. `docs/requirements.md` lists every id with its state; a `built` one has
 //! at least one mark, and its last column names the files, written by `cargo xtask codegen`.
 
 use super::{Finding, Ground};
@@ -90,10 +90,16 @@ fn row(line: usize, text: &str) -> Option<Row<'_>> {
     let cells: Vec<&str> =
         text.trim().strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
     let ids: Vec<&str> = cells.first()?.split(',').map(str::trim).collect();
-    let is_id = |id: &&str| {
-        id.strip_prefix('S').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()) && r.contains('-'))
-    };
     (cells.len() == 5 && ids.iter().all(is_id)).then(|| Row { line, ids, state: cells[3] })
+}
+
+fn is_id(word: &&str) -> bool {
+    word.strip_prefix('S').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()) && r.contains('-'))
+}
+
+/// The ids of a list with commas or spaces between them.
+fn listed(ids: &str) -> impl Iterator<Item = &str> {
+    ids.trim_end_matches("-->").split([',', ' ']).map(str::trim).filter(|id| !id.is_empty())
 }
 
 fn with_proofs(table: &str, marks: &[Mark]) -> String {
@@ -130,9 +136,17 @@ fn marks_of(file: &File) -> Vec<Mark> {
     };
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        let Some(ids) = line.strip_prefix(opening) else { continue };
-        let on_test = ending != "rs" || above_test(&lines, index);
-        for id in ids.trim_end_matches("-->").split([',', ' ']).map(str::trim).filter(|id| !id.is_empty()) {
+        let header = line.starts_with("//!") && ending == "rs";
+        let ids = match header {
+            // A header that speaks about marks is none.
+            true => {
+                line.split_once("// req:").map(|(_, ids)| ids).filter(|ids| listed(ids).all(|id| is_id(&id)))
+            }
+            false => line.strip_prefix(opening),
+        };
+        let Some(ids) = ids else { continue };
+        let on_test = ending != "rs" || above_test(&lines, index) || (header && lines.iter().any(is_test));
+        for id in listed(ids) {
             found.push(Mark { path: file.path.clone(), line: index + 1, id: id.to_owned(), on_test });
         }
     }
@@ -143,9 +157,12 @@ fn marks_of(file: &File) -> Vec<Mark> {
 fn above_test(lines: &[&str], at: usize) -> bool {
     let dressing =
         |line: &&&str| line.starts_with('#') || line.starts_with("//") || line.starts_with("proptest!");
-    let test = |line: &&str| line.starts_with("#[") && line.contains("test");
     let (before, after) = lines.split_at(at);
-    before.iter().rev().take_while(dressing).any(test) || after.iter().take_while(dressing).any(test)
+    before.iter().rev().take_while(dressing).any(is_test) || after.iter().take_while(dressing).any(is_test)
+}
+
+fn is_test(line: &&str) -> bool {
+    line.starts_with("#[") && line.contains("test") && !line.contains("cfg(test)")
 }
 
 #[cfg(test)]
@@ -188,6 +205,14 @@ mod tests {
         let after = "#[tokio::test(start_paused = true)]\n// req: S0-01\nasync fn it_is_so() {}\n";
         assert_eq!(pairs(TABLE, &marks(&tree("a.rs", after))), vec![]);
         assert_eq!(pairs(TABLE, &marks(&tree("a.md", "<!-- req: S0-01 -->\n"))), vec![]);
+    }
+
+    #[test]
+    fn the_header_of_a_file_with_tests_marks_them_all() {
+        let text = |tests: &str| format!("//! Every failure, rendered. // req: S0-01\n{tests}");
+        let marked = marks(&tree("tests.rs", &text("#[test]\nfn it_is_so() {}\n")));
+        assert_eq!(pairs(TABLE, &marked), vec![]);
+        assert_eq!(pairs(TABLE, &marks(&tree("lib.rs", &text("fn it() {}\n")))).len(), 1);
     }
 
     #[test]
