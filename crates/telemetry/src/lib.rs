@@ -1,1 +1,14 @@
-//! Metrics, logs, audit trail, alerts and health of Portcullis.
+//! What Portcullis tells about itself: metrics, logs, the audit trail, alerts, health. Invariant: telling never
+//! blocks the telling part and never fails it; what is told holds no secret and no clear caller id.
+
+pub mod alerts;
+pub mod audit;
+mod health;
+mod logs;
+mod metrics;
+
+pub use alerts::{Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory};
+pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact};
+pub use health::{Component, ComponentStatus, Health, HealthState};
+pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
+pub use metrics::{Gauge, Metrics, catalogue as metric_catalogue};
