@@ -1,1 +1,43 @@
-fn main() {}
+//! The benchmarks of Portcullis: a mock upstream, our own bare reverse proxy (the floor), nginx and the product under
+//! one load, measured by the CPU time of the server process. Invariant: every answer is verified; one wrong answer
+//! ends the run. `cargo xtask bench` builds and starts this program.
+#![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
+
+mod admission;
+mod floor;
+mod gateway;
+mod load;
+mod machine;
+mod meter;
+mod options;
+mod report;
+mod target;
+mod upstream;
+mod wire;
+
+use anyhow::{Result, bail};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const HELP: &str =
+    "portcullis-bench gateway [--seconds N] [--rounds N] [--only small,large,stream,memory,latency]
+                         [--targets floor,nginx,portcullis] [--portcullis PATH] [--json] [--results DIR]
+portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p portcullis-resilience`
+portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("gateway", rest)) => runtime.block_on(gateway::run(options::parse(rest)?)),
+        Some(("admission", rest)) => admission::run(&options::parse(rest)?),
+        Some(("upstream", _)) => runtime.block_on(upstream::run()),
+        Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
+        Some(("--help" | "help", _)) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("usage:\n{HELP}"),
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Invariant: this crate stays light (anyhow and serde_json), because it is compiled before anything else.
 
+mod bench;
 mod cargo;
 mod codegen;
 mod out;
@@ -38,6 +39,12 @@ const COMMANDS: &[Command] = &[
         takes: "[--check]",
         about: "write the reference documents from the code, or say which are out of date",
         run: codegen::run,
+    },
+    Command {
+        name: "bench",
+        takes: "gateway|admission [...]",
+        about: "measure the product beside nginx and a bare proxy, or one admission decision",
+        run: bench::run,
     },
 ];
 

@@ -9,6 +9,11 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
+/// Waits for the owner's end, then ends the child: politely first, so that a master can stop its own children.
+const WATCHDOG: &str = r#"read -r _
+kill "$1" 2>/dev/null && { sleep 0.5; kill -9 "$1" 2>/dev/null; }
+test -z "$2" || rm -rf -- "$2""#;
+
 /// A running (or ended) child.
 #[derive(Debug)]
 pub struct Owned {
@@ -26,11 +31,7 @@ impl Owned {
         let child = command.spawn()?;
         let mut watchdog = Command::new("sh");
         watchdog
-            .args([
-                "-c",
-                r#"read -r _; kill -9 "$1" 2>/dev/null; test -z "$2" || rm -rf -- "$2""#,
-                "watchdog",
-            ])
+            .args(["-c", WATCHDOG, "watchdog"])
             .arg(child.id().to_string())
             .arg(scratch.unwrap_or(Path::new("")))
             .stdin(Stdio::piped())
@@ -69,6 +70,13 @@ impl Owned {
         self.status
     }
 
+    /// Asks it to end with SIGTERM, so that it can stop children of its own, and kills it after `seconds`.
+    pub fn terminate(&mut self, seconds: u64) {
+        self.signal(Signal::TERM);
+        crate::wait_for(seconds, || self.ended());
+        self.kill();
+    }
+
     /// Kills with -9 and reaps.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -102,6 +110,23 @@ mod tests {
         assert!(child.ended().is_none());
         child.kill();
         assert!(child.ended().is_some_and(|status| !status.success()));
+    }
+
+    #[test]
+    fn a_polite_end_lets_a_master_stop_its_children() {
+        let script = "trap 'kill $!; exit 7' TERM; sleep 600 & wait";
+        let mut child = Owned::spawn(Command::new("sh").args(["-c", script]), None).unwrap();
+        let first_child = || {
+            let path = format!("/proc/{0}/task/{0}/children", child.id());
+            std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+        };
+        let grandchild = cfg!(target_os = "linux").then(|| crate::wait_for(10, first_child).unwrap());
+        child.terminate(10);
+        assert_eq!(child.ended().and_then(|status| status.code()), Some(7));
+        if let Some(pid) = grandchild {
+            let path = format!("/proc/{}", pid.trim());
+            assert!(crate::wait_for(10, || (!Path::new(&path).exists()).then_some(())).is_some());
+        }
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! The gateway benchmark: the targets take turns (A B C A B C) under the same load, so that a change of the machine's
+//! pace hits all alike. Invariant: what is charged to a target is the CPU time of its own process, divided by the
+//! answers that were verified.
+
+use crate::{
+    load::{self, Connection},
+    machine,
+    meter::{Cpu, resident_bytes},
+    options::{Kind, Measure, Options},
+    report::{self, Row},
+    target::{Target, Upstream},
+    wire,
+};
+use anyhow::{Context, Result, ensure};
+use http_body_util::BodyExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{net::SocketAddr, time::Duration};
+use tokio::time::{sleep, timeout};
+
+const LARGE_PROMPT_BYTES: usize = 400_000;
+const OPEN_STREAMS: usize = 500;
+const PACED_PER_SEC: u32 = 100;
+
+/// A measure that is a number of requests under load.
+struct Load {
+    name: &'static str,
+    connections: usize,
+    prompt_bytes: usize,
+    stream: bool,
+    most_ratio: Option<f64>,
+}
+
+const SMALL: Load =
+    Load { name: "small request", connections: 16, prompt_bytes: 0, stream: false, most_ratio: Some(2.5) };
+const LARGE: Load = Load {
+    name: "request with a 400 kB prompt",
+    connections: 8,
+    prompt_bytes: LARGE_PROMPT_BYTES,
+    stream: false,
+    most_ratio: None,
+};
+const STREAM: Load =
+    Load { name: "stream of 101 events", connections: 64, prompt_bytes: 0, stream: true, most_ratio: None };
+
+/// Runs what the options ask for and writes the tables.
+pub(crate) async fn run(options: Options) -> Result<()> {
+    allow_many_files();
+    let notes = notes(&options);
+    for note in &notes {
+        println!("{note}");
+    }
+    let upstream = Upstream::start()?;
+    let mut rows = Vec::new();
+    if options.measures.contains(&Measure::Memory) {
+        rows.extend(memory(&options, upstream.address).await?);
+    }
+    let mut targets = Vec::new();
+    for kind in &options.targets {
+        targets.extend(Target::start(*kind, upstream.address, &options).await?);
+    }
+    let mut loads = Vec::new();
+    for measure in &options.measures {
+        match measure {
+            Measure::Small => loads.push(under_load(&SMALL, &targets, &options).await?),
+            Measure::Large => loads.push(under_load(&LARGE, &targets, &options).await?),
+            Measure::Stream => loads.push(under_load(&STREAM, &targets, &options).await?),
+            Measure::Latency => loads.push(latency(&targets, upstream.address, &options).await?),
+            Measure::Memory => {}
+        }
+    }
+    loads.append(&mut rows);
+    println!("\n{}", report::table(&loads));
+    let profile = std::fs::read_to_string(&options.profile).unwrap_or_default();
+    let json = report::json(&loads, &notes);
+    if options.json {
+        println!("{json:#}");
+    }
+    // A partial run must not replace the full table.
+    if options.measures.len() == Measure::ALL.len() && options.targets.len() == Kind::ALL.len() {
+        report::write(&options.results, "gateway.md", &report::markdown(&loads, &notes, &profile))?;
+        report::write(&options.results, "gateway.json", &format!("{json:#}\n"))?;
+        println!("written to {}", options.results.join("gateway.md").display());
+    }
+    Ok(())
+}
+
+fn notes(options: &Options) -> Vec<String> {
+    let nginx = machine::nginx_version().unwrap_or_else(|| "nginx is not installed".into());
+    vec![
+        format!("{}; {}", machine::today(), machine::description()),
+        format!(
+            "floor: a bare reverse proxy on the same hyper (reads the body, finds model and key, swaps the key, \
+             forwards over a pool); {nginx}: proxy_pass, 2 workers, keep-alive, request and connection limits, \
+             streams unbuffered"
+        ),
+        format!(
+            "CPU is user + system time of the server process per verified answer; median of {} rounds of {} s each, \
+             targets taking turns; load generator and mock upstream share the machine",
+            options.rounds, options.seconds
+        ),
+    ]
+}
+
+/// 500 streams are a thousand sockets and more in one process; children inherit the limit.
+fn allow_many_files() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let wanted = hard.map_or(16_384, |hard| hard.min(16_384));
+    // A refusal shows as a refused connection later.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: hard });
+}
+
+async fn under_load(load: &Load, targets: &[Target], options: &Options) -> Result<Row> {
+    let mut rounds: Vec<(Kind, Vec<f64>)> = targets.iter().map(|target| (target.kind, Vec::new())).collect();
+    // Round 0 warms up and is not counted.
+    for round in 0..=options.rounds {
+        let length = if round == 0 { Duration::from_secs(1) } else { Duration::from_secs(options.seconds) };
+        for (target, (_, values)) in targets.iter().zip(&mut rounds) {
+            let plan = target.plan(wire::MODEL, load.prompt_bytes, load.stream);
+            let before = Cpu::read(&target.pids)?;
+            let done = load::run(&plan, load.connections, length)
+                .await
+                .with_context(|| format!("{} on {}", load.name, target.kind.as_str()))?;
+            let used = Cpu::read(&target.pids)?.since(&before);
+            let micros = used.as_secs_f64() * 1e6 / done as f64;
+            if round > 0 {
+                println!(
+                    "{}, round {round}, {}: {micros:.1} µs, {done} done",
+                    load.name,
+                    target.kind.as_str()
+                );
+                values.push(micros);
+            }
+        }
+    }
+    Ok(Row { name: load.name, unit: "CPU µs", rounds, most_ratio: load.most_ratio })
+}
+
+/// The middle time of one small request at a fixed low rate, less the same straight to the upstream.
+async fn latency(targets: &[Target], upstream: SocketAddr, options: &Options) -> Result<Row> {
+    let length = Duration::from_secs(options.seconds);
+    let mut rounds: Vec<(Kind, Vec<f64>)> = targets.iter().map(|target| (target.kind, Vec::new())).collect();
+    for round in 1..=options.rounds {
+        for (target, (_, values)) in targets.iter().zip(&mut rounds) {
+            let plan = target.plan(wire::MODEL, 0, false);
+            let mut direct = plan.clone();
+            (direct.address, direct.key) = (upstream, wire::UPSTREAM_KEY.into());
+            let through = middle(&load::paced(&plan, PACED_PER_SEC, length).await?);
+            let straight = middle(&load::paced(&direct, PACED_PER_SEC, length).await?);
+            println!("latency, round {round}, {}: {through:.0} - {straight:.0} µs", target.kind.as_str());
+            values.push((through - straight).max(0.0));
+        }
+    }
+    Ok(Row { name: "added p50 at 100 requests/s", unit: "µs", rounds, most_ratio: None })
+}
+
+fn middle(sorted: &[Duration]) -> f64 {
+    sorted.get(sorted.len() / 2).map_or(0.0, |value| value.as_secs_f64() * 1e6)
+}
+
+/// Fresh processes: memory that a load has touched is not given back at once.
+async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
+    let row = |name, unit| Row { name, unit, rounds: Vec::new(), most_ratio: None };
+    let mut start = row("start to first answer", "ms");
+    let mut idle = row("resident memory, idle", "MiB");
+    let mut busy = row("resident memory, 500 open streams", "MiB");
+    for kind in &options.targets {
+        let Some(target) = Target::start(*kind, upstream, options).await? else { continue };
+        start.rounds.push((*kind, vec![target.first_answer.as_secs_f64() * 1e3]));
+        sleep(Duration::from_secs(1)).await;
+        let idle_mib = mib(&target)?;
+        let plan = target.plan(wire::HOLD_MODEL, 0, true);
+        let mut open = Vec::new();
+        for _ in 0..OPEN_STREAMS {
+            let mut connection = Connection::open(plan.clone()).await?;
+            let mut body = connection.send().await.context("open streams")?.into_body();
+            let first = timeout(Duration::from_secs(10), body.frame()).await.context("no first event")?;
+            ensure!(first.is_some_and(|frame| frame.is_ok()), "a stream ended at once");
+            open.push((connection, body));
+        }
+        sleep(Duration::from_secs(1)).await;
+        let busy_mib = mib(&target)?;
+        println!("memory, {}: {idle_mib:.1} MiB idle, {busy_mib:.1} MiB with 500 streams", kind.as_str());
+        idle.rounds.push((*kind, vec![idle_mib]));
+        busy.rounds.push((*kind, vec![busy_mib]));
+    }
+    Ok(vec![start, idle, busy])
+}
+
+fn mib(target: &Target) -> Result<f64> {
+    Ok(resident_bytes(&target.pids)? as f64 / f64::from(1 << 20))
+}

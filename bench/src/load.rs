@@ -1,0 +1,163 @@
+//! The load generator: a fixed number of keep-alive connections, each sending its next request when the last answer
+//! is complete. Invariant: an answer that is not exactly the expected one is an error and ends the run.
+
+use crate::wire;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+/// No answer takes this long on loopback.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where and what to ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
+    pub(crate) body: Bytes,
+    pub(crate) expect: Expect,
+}
+
+/// What a right answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// The mock's whole answer, byte for byte.
+    Whole,
+    /// All events of the mock's stream, to `[DONE]`.
+    Stream,
+}
+
+/// One connection to a target.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    plan: Plan,
+    /// Keeps the connection going; dropped with it.
+    _driver: JoinSet<()>,
+}
+
+impl Connection {
+    pub(crate) async fn open(plan: Plan) -> Result<Self> {
+        let stream = TcpStream::connect(plan.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            drop(connection.await);
+        });
+        Ok(Self { sender, plan, _driver: driver })
+    }
+
+    /// Sends the request; the answer's head.
+    pub(crate) async fn send(&mut self) -> Result<Response<Incoming>> {
+        let request = Request::post("/v1/chat/completions")
+            .header(header::HOST, self.plan.address.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.plan.key))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, "portcullis-bench")
+            .body(Full::new(self.plan.body.clone()))?;
+        self.sender.ready().await?;
+        let response = timeout(PATIENCE, self.sender.send_request(request)).await.context("no answer")??;
+        ensure!(response.status() == StatusCode::OK, "{}: {}", response.status(), text(response).await);
+        Ok(response)
+    }
+
+    /// Sends the request and verifies the whole answer.
+    pub(crate) async fn exchange(&mut self) -> Result<()> {
+        let expect = self.plan.expect;
+        let mut body = self.send().await?.into_body();
+        let (mut length, mut last) = (0, Bytes::new());
+        let mut whole = Vec::new();
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.context("the answer stopped")? {
+            if let Ok(data) = frame?.into_data() {
+                length += data.len();
+                if expect == Expect::Whole {
+                    whole.extend_from_slice(&data);
+                }
+                last = data;
+            }
+        }
+        match expect {
+            Expect::Whole if whole == wire::ANSWER.as_bytes() => Ok(()),
+            Expect::Whole => bail!("another answer: {}", String::from_utf8_lossy(&whole)),
+            Expect::Stream => {
+                ensure!(last.ends_with(b"data: [DONE]\n\n"), "the stream ended without [DONE]");
+                let expected: usize = (0..wire::EVENTS).map(|index| wire::event(index).len()).sum();
+                ensure!(length == expected, "{length} bytes of events instead of {expected}");
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let bytes = crate::upstream::collect(response.into_body()).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Keeps `connections` busy for `length`; how many exchanges were completed, all of them verified.
+pub(crate) async fn run(plan: &Plan, connections: usize, length: Duration) -> Result<u64> {
+    let mut workers = JoinSet::new();
+    let until = Instant::now() + length;
+    for _ in 0..connections {
+        let plan = plan.clone();
+        workers.spawn(async move {
+            let mut connection = Connection::open(plan).await?;
+            let mut done = 0_u64;
+            while Instant::now() < until {
+                connection.exchange().await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        });
+    }
+    let mut total = 0;
+    while let Some(finished) = workers.join_next().await {
+        total += finished.context("a load worker ended early")??;
+    }
+    ensure!(total > 0, "nothing was completed");
+    Ok(total)
+}
+
+/// Sends at a fixed rate over idle connections; the time each exchange took, sorted.
+pub(crate) async fn paced(plan: &Plan, per_sec: u32, length: Duration) -> Result<Vec<Duration>> {
+    const LANES: u32 = 4;
+    let mut workers = JoinSet::new();
+    let begin = Instant::now() + Duration::from_millis(100);
+    let gap = Duration::from_secs(1) / per_sec;
+    for lane in 0..LANES {
+        let plan = plan.clone();
+        workers.spawn(async move {
+            let mut connection = Connection::open(plan).await?;
+            connection.exchange().await?;
+            let mut took = Vec::new();
+            let mut due = begin + gap * lane;
+            while due < begin + length {
+                sleep_until(due).await;
+                // From waking, not from due: tokio's timer is a millisecond coarse, the same for every target.
+                let sent = Instant::now();
+                connection.exchange().await?;
+                took.push(sent.elapsed());
+                due += gap * LANES;
+            }
+            anyhow::Ok(took)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(finished) = workers.join_next().await {
+        all.extend(finished.context("a load worker ended early")??);
+    }
+    all.sort_unstable();
+    Ok(all)
+}
