@@ -7,8 +7,13 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
+
+/// The official OpenAI client, the judge of everything OpenAI-shaped.
+pub const OPENAI: &str = "openai==3.52.0";
+/// Tries an OpenAPI description against a server (`bin/st`).
+pub const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
 /// A virtual environment with `packages` (pip requirement lines), made on first use; the path of its folder.
 /// Programs are in `bin/`, the interpreter is `bin/python`.
@@ -66,6 +71,18 @@ fn run(command: &mut Command) -> io::Result<()> {
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     Err(io::Error::other(said.lines().last().unwrap_or("no output").to_owned()))
+}
+
+/// Runs a script with arguments in an environment that has the official OpenAI client.
+pub async fn openai_client(script: &str, args: &[&str]) -> Option<Output> {
+    let venv = venv("openai", &[OPENAI]).await?;
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    let script = script.to_owned();
+    let run = move || {
+        let mut command = Command::new(venv.join("bin/python"));
+        command.arg("-c").arg(script).args(args).stdin(Stdio::null()).output()
+    };
+    Some(crate::blocking(run).await.expect("python runs"))
 }
 
 /// The folder of installed packages of an environment.

@@ -347,3 +347,47 @@ async fn a_server_without_a_key_refuses_one() {
     client.key = "anything".into();
     assert_eq!(client.chat(hello()).await.0, StatusCode::UNAUTHORIZED);
 }
+
+/// The double is only worth something if the official client takes it for the real thing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_understands_every_kind_of_answer() {
+    const SCRIPT: &str = r#"
+import sys, openai
+client = openai.OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
+ask = dict(model="gpt-double", messages=[{"role": "user", "content": "hello"}])
+whole = client.chat.completions.create(**ask)
+assert whole.choices[0].message.content == "The gate is open and the guard is awake.", whole
+assert whole.usage.total_tokens == 14, whole.usage
+stream = client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True})
+chunks = list(stream)
+assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+assert chunks[-1].usage.prompt_tokens == 5, chunks[-1]
+vectors = client.embeddings.create(model="embed-double", input=["one", "two"])
+plain = client.embeddings.create(model="embed-double", input=["one", "two"], encoding_format="float")
+assert len(vectors.data[1].embedding) == 16
+assert all(abs(a - b) < 1e-6 for a, b in zip(vectors.data[1].embedding, plain.data[1].embedding))
+assert [m.id for m in client.models.list()] == ["gpt-double", "gpt-double-mini", "embed-double"]
+assert client.models.retrieve("gpt-double").owned_by == "double"
+for wrong, kind in [
+    (dict(ask, model="gpt-9"), openai.NotFoundError),
+    (dict(ask, messages=[]), openai.BadRequestError),
+]:
+    try:
+        client.chat.completions.create(**wrong)
+    except kind as error:
+        assert error.message, error
+    else:
+        raise AssertionError(wrong)
+try:
+    openai.OpenAI(base_url=sys.argv[1], api_key="sk-other", max_retries=0).models.list()
+except openai.AuthenticationError as error:
+    assert error.code == "invalid_api_key", error.code
+else:
+    raise AssertionError("another key was let in")
+"#;
+    let double = OpenAi::start().await;
+    let ran = crate::python::openai_client(SCRIPT, &[&double.base_url(), &double.key()]).await;
+    let Some(output) = ran else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(double.violations().len(), 3);
+}
