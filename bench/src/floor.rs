@@ -40,15 +40,19 @@ struct Head<'a> {
 
 /// Serves until killed; prints its address as the first line.
 pub(crate) async fn run(upstream: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, upstream, TaskTracker::new()).await
+}
+
+/// Forwards what comes in on `listener` for ever.
+pub(crate) async fn serve(listener: TcpListener, upstream: SocketAddr, tasks: TaskTracker) -> Result<()> {
     let key = HeaderValue::from_str(&format!("Bearer {}", wire::UPSTREAM_KEY))?;
     let floor = Arc::new(Floor {
         client: client(),
         upstream: upstream.to_string().parse()?,
         keys: [(wire::CALLER_KEY.as_bytes(), key)].into(),
     });
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    let tasks = TaskTracker::new();
     loop {
         let (stream, _peer) = listener.accept().await?;
         stream.set_nodelay(true)?;

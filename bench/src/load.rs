@@ -161,3 +161,55 @@ pub(crate) async fn paced(plan: &Plan, per_sec: u32, length: Duration) -> Result
     all.sort_unstable();
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{floor, upstream};
+    use std::net::Ipv4Addr;
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    async fn floor_and_upstream() -> [SocketAddr; 2] {
+        let tasks = TaskTracker::new();
+        let [floor, mock] = [
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
+        ];
+        let addresses = [floor.local_addr().unwrap(), mock.local_addr().unwrap()];
+        tasks.spawn(upstream::serve(mock, tasks.clone()));
+        tasks.spawn(floor::serve(floor, addresses[1], tasks.clone()));
+        addresses
+    }
+
+    fn plan(address: SocketAddr, key: &str, stream: bool) -> Plan {
+        Plan {
+            address,
+            key: key.into(),
+            body: wire::request(wire::MODEL, 0, stream),
+            expect: if stream { Expect::Stream } else { Expect::Whole },
+        }
+    }
+
+    #[tokio::test]
+    async fn the_floor_swaps_the_key_and_passes_whole_and_streamed_answers() {
+        let [floor, _mock] = floor_and_upstream().await;
+        let short = Duration::from_millis(50);
+        assert!(run(&plan(floor, wire::CALLER_KEY, false), 4, short).await.unwrap() >= 4);
+        assert!(run(&plan(floor, wire::CALLER_KEY, true), 4, short).await.unwrap() >= 4);
+        assert!(!paced(&plan(floor, wire::CALLER_KEY, false), 50, short).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_and_a_wrong_answer_end_the_run() {
+        let [floor, mock] = floor_and_upstream().await;
+        let short = Duration::from_millis(50);
+        assert!(run(&plan(floor, "pcl_other", false), 1, short).await.is_err());
+        assert!(run(&plan(mock, wire::CALLER_KEY, false), 1, short).await.is_err());
+        for stream in [false, true] {
+            let mut mixed = plan(floor, wire::CALLER_KEY, stream);
+            mixed.expect = if stream { Expect::Whole } else { Expect::Stream };
+            assert!(run(&mixed, 1, short).await.is_err());
+        }
+    }
+}

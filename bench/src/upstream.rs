@@ -27,8 +27,12 @@ type Body = Either<Full<Bytes>, Events>;
 pub(crate) async fn run() -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, TaskTracker::new()).await
+}
+
+/// Answers on `listener` for ever.
+pub(crate) async fn serve(listener: TcpListener, tasks: TaskTracker) -> Result<()> {
     let events: Arc<[Bytes]> = (0..wire::EVENTS).map(wire::event).collect();
-    let tasks = TaskTracker::new();
     loop {
         let (stream, _peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
