@@ -1,1 +1,16 @@
-//! Sanitising, threat scoring and redaction of Portcullis, pure and bounded.
+//! Inspection: what untrusted text is, and what must not be shown. Pure: no I/O, no async, every loop bounded by the
+//! length of its input. Invariant: text that is passed on is never changed here; scoring works on a cleaned copy.
+//!
+//! Source: inspect.md. The trained model, decoders and canaries join behind `Inspector` in a later plan.
+
+mod config;
+mod inspector;
+mod redact;
+mod rules;
+mod sanitise;
+
+pub use config::{InspectConfig, Mode};
+pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
+pub use redact::{looks_like_secret, redact};
+pub use rules::{Family, RULES, Rule};
+pub use sanitise::{Removed, SanitiseProblem, Sanitised, sanitise, scored_copy};

@@ -1,0 +1,55 @@
+//! `[inspect]`.
+
+use portcullis_domain::Problem;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What follows from a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Blocked messages are refused.
+    #[default]
+    Enforce,
+    /// Verdicts are recorded; nothing else changes.
+    Shadow,
+}
+
+/// `[inspect]`: looking at untrusted texts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InspectConfig {
+    /// Whether blocked messages are refused (`enforce`) or only recorded (`shadow`). Default `enforce`.
+    pub mode: Mode,
+    /// Most characters of one text; longer ones are refused with 400. Default 1000000.
+    pub max_chars: usize,
+    /// Bodies larger than this many bytes are scanned off the async workers. Default 262144.
+    pub offload_bytes: usize,
+    /// Score from which a text is flagged. Default 0.5.
+    pub flag: f32,
+    /// Score from which a text is blocked. Default 0.9.
+    pub block: f32,
+}
+
+impl Default for InspectConfig {
+    fn default() -> Self {
+        Self { mode: Mode::Enforce, max_chars: 1_000_000, offload_bytes: 262_144, flag: 0.5, block: 0.9 }
+    }
+}
+
+impl InspectConfig {
+    /// Range checks.
+    pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        if self.max_chars == 0 {
+            out.push(Problem::new(
+                format!("{prefix}.max_chars"),
+                "must be at least 1",
+                "leave the key out for 1000000",
+            ));
+        }
+        if !(self.flag > 0.0 && self.flag <= self.block && self.block <= 1.0) {
+            let mend = "keep 0 < flag <= block <= 1; the defaults are 0.5 and 0.9";
+            out.push(Problem::new(format!("{prefix}.flag"), "the thresholds are out of order", mend));
+        }
+    }
+}
