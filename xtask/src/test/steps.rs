@@ -149,13 +149,21 @@ fn counted(command: &mut Command) -> Result<Counts> {
         let line = line.with_context(|| format!("cannot read what {name} says"))?;
         let line = String::from_utf8_lossy(&line);
         counts.read(&line);
-        out::line(line.trim_end());
+        if !empty_group(&line) {
+            out::line(line.trim_end());
+        }
     }
     let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
     if !status.success() && counts.failed == 0 {
         counts.failed = 1;
     }
     Ok(counts)
+}
+
+/// What cargo test says of each of the many groups that have no test.
+fn empty_group(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line == "running 0 tests" || line.starts_with("test result: ok. 0 passed; 0 failed")
 }
 
 #[cfg(test)]

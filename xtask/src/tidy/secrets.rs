@@ -27,7 +27,9 @@ pub(crate) fn check(ground: &Ground) -> Vec<Finding> {
 }
 
 fn secret(line: &str) -> Option<&'static str> {
-    if line.contains(PRIVATE_KEY) && line.contains("-----BEGIN") {
+    // A literal header only: a pattern that looks for one has other signs in it.
+    let kind = line.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once(PRIVATE_KEY));
+    if kind.is_some_and(|(kind, _)| kind.chars().all(|c| c.is_ascii_uppercase() || c == ' ')) {
         return (!looks_made_up(line)).then_some("private key");
     }
     SHAPES.iter().find(|(prefix, least)| has_token(line, prefix, *least)).map(|(prefix, _)| *prefix)
@@ -70,5 +72,6 @@ mod tests {
         assert_eq!(secret("sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), None);
         assert_eq!(secret("risk-assessment-of-something-rather-long-winded"), None);
         assert_eq!(secret("sk-short"), None);
+        assert_eq!(secret(&format!("-----BEGIN [A-Z ]{{0,30}}{PRIVATE_KEY}")), None);
     }
 }
