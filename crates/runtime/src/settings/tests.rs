@@ -76,7 +76,7 @@ fn everything_wrong_in_file_variables_and_flags_is_said_in_one_report() {
 #[test]
 fn a_key_in_the_file_is_refused_by_its_line_and_never_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = ["sk-proj-FakeZx81kQm20vLpYt67RwBn", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"];
+    let keys = ["sk-proj-FakeZx81kQm20vLpYt67RwBn", "ghp_Fake7e42F292c6912E7710c838347Ae178B4a"];
     let file =
         format!("# old: {}\ndata_dir = \"{}\"\n[server]\ndrain_secs = \"{}\"\n", keys[0], keys[1], keys[0]);
     std::fs::write(folder.path().join("portcullis.toml"), file).unwrap();
