@@ -1,0 +1,5 @@
+//! temp
+pub mod minilm;
+#[cfg(test)]
+mod tests;
+mod wordpiece;

@@ -1,0 +1,4 @@
+//! temp
+mod classify;
+mod shape;
+mod sse;

@@ -1,0 +1,321 @@
+//! The little of OpenAI's answers that we read: enough to know that an answer is one, that it has ended, and what it
+//! cost. Everything is borrowed from the bytes and nothing is kept.
+
+use portcullis_domain::Usage;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use std::{fmt, marker::PhantomData};
+
+/// Bytes of JSON text that make about one token; on the low side, so that an estimate is on the high side.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// Tokens of so many bytes of text, estimated.
+pub(crate) const fn tokens_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_A_TOKEN)
+}
+
+/// One chunk of a streamed answer.
+#[derive(Deserialize)]
+pub(crate) struct Chunk<'a> {
+    #[serde(borrow, default)]
+    pub(crate) choices: Option<Choices<'a, ChunkChoice<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(crate) error: Option<&'a RawValue>,
+}
+
+impl<'a> Chunk<'a> {
+    pub(crate) fn read(data: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(data).ok()
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let inside = || self.choices.as_ref().and_then(|choices| choices.usage);
+        self.usage.or_else(inside).and_then(usage)
+    }
+}
+
+/// A whole answer.
+#[derive(Deserialize)]
+pub(crate) struct Whole<'a> {
+    #[serde(borrow)]
+    pub(crate) choices: Choices<'a, WholeChoice<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+impl<'a> Whole<'a> {
+    /// The answer, if it is one: at least one choice, each with a message.
+    pub(crate) fn read(body: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice::<Self>(body).ok().filter(|whole| whole.choices.counts.choices > 0)
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.usage.or(self.choices.usage).and_then(usage)
+    }
+}
+
+/// Vectors.
+#[derive(Deserialize)]
+pub(crate) struct Vectors<'a> {
+    #[serde(borrow)]
+    pub(crate) data: Vec<Vector<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+/// One vector, in whichever encoding.
+#[derive(Deserialize)]
+pub(crate) struct Vector<'a> {
+    #[serde(default)]
+    pub(crate) index: Option<usize>,
+    #[serde(borrow)]
+    pub(crate) embedding: &'a RawValue,
+}
+
+impl<'a> Vectors<'a> {
+    /// The vectors, if there are `count` of them, each a list or a text.
+    pub(crate) fn read(body: &'a [u8], count: usize) -> Option<Self> {
+        let read: Self = serde_json::from_slice(body).ok()?;
+        let sound = |vector: &Vector<'_>| vector.embedding.get().starts_with(['[', '"']);
+        (read.data.len() == count && read.data.iter().all(sound)).then_some(read)
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.usage.and_then(usage)
+    }
+}
+
+/// What was counted while passing over the choices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// How many there were.
+    pub(crate) choices: u32,
+    /// How many named a finish reason.
+    pub(crate) finished: u32,
+    /// Bytes of their texts and tool calls, as JSON.
+    pub(crate) text_bytes: u64,
+}
+
+/// Choices, folded while they are read: no list is built.
+pub(crate) struct Choices<'a, T> {
+    pub(crate) counts: Counts,
+    usage: Option<&'a RawValue>,
+    kind: PhantomData<T>,
+}
+
+/// What is read of a choice.
+pub(crate) trait Choice<'a> {
+    fn text_bytes(&self) -> u64;
+    fn finished(&self) -> bool;
+    fn usage(&self) -> Option<&'a RawValue>;
+}
+
+/// A choice of a chunk.
+#[derive(Deserialize)]
+pub(crate) struct ChunkChoice<'a> {
+    #[serde(borrow, default)]
+    delta: Option<Words<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+/// A choice of a whole answer.
+#[derive(Deserialize)]
+pub(crate) struct WholeChoice<'a> {
+    #[serde(borrow)]
+    message: Words<'a>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Words<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+}
+
+impl Words<'_> {
+    fn bytes(&self) -> u64 {
+        let parts = [self.content, self.reasoning_content, self.tool_calls];
+        // Without the quotes.
+        parts.into_iter().flatten().map(|part| part.get().len().saturating_sub(2) as u64).sum()
+    }
+}
+
+impl<'a> Choice<'a> for ChunkChoice<'a> {
+    fn text_bytes(&self) -> u64 {
+        self.delta.as_ref().map_or(0, Words::bytes)
+    }
+
+    fn finished(&self) -> bool {
+        self.finish_reason.is_some_and(is_reason)
+    }
+
+    fn usage(&self) -> Option<&'a RawValue> {
+        self.usage
+    }
+}
+
+impl<'a> Choice<'a> for WholeChoice<'a> {
+    fn text_bytes(&self) -> u64 {
+        self.message.bytes()
+    }
+
+    fn finished(&self) -> bool {
+        self.finish_reason.is_some_and(is_reason)
+    }
+
+    fn usage(&self) -> Option<&'a RawValue> {
+        None
+    }
+}
+
+/// Some servers send an empty text where OpenAI sends null.
+fn is_reason(value: &RawValue) -> bool {
+    value.get().starts_with('"') && value.get().len() > 2
+}
+
+impl<'de: 'a, 'a, T: Choice<'a> + Deserialize<'de>> Deserialize<'de> for Choices<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Fold(PhantomData))
+    }
+}
+
+struct Fold<'a, T>(PhantomData<(&'a (), fn() -> T)>);
+
+impl<'de: 'a, 'a, T: Choice<'a> + Deserialize<'de>> Visitor<'de> for Fold<'a, T> {
+    type Value = Choices<'a, T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of choices")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut seen = Choices { counts: Counts::default(), usage: None, kind: PhantomData };
+        while let Some(choice) = list.next_element::<T>()? {
+            seen.counts.choices += 1;
+            seen.counts.finished += u32::from(choice.finished());
+            seen.counts.text_bytes += choice.text_bytes();
+            seen.usage = choice.usage().or(seen.usage);
+        }
+        Ok(seen)
+    }
+}
+
+/// Usage, where it is one: a number that is none is as good as none.
+fn usage(raw: &RawValue) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Tokens {
+        #[serde(default, deserialize_with = "count")]
+        prompt_tokens: Option<u64>,
+        #[serde(default, deserialize_with = "count")]
+        completion_tokens: Option<u64>,
+    }
+    let read: Tokens = serde_json::from_str(raw.get()).ok()?;
+    let input = read.prompt_tokens?;
+    Some(Usage { input, output: read.completion_tokens.unwrap_or(0), estimated: false })
+}
+
+/// A count that a sane provider could send; anything else is none.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    struct Lenient;
+    impl<'de> Visitor<'de> for Lenient {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a count")
+        }
+
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+            Ok((value <= 1_000_000_000).then_some(value))
+        }
+
+        fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Lenient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_answer_is_known_by_its_choices_and_messages() {
+        let sound = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
+        let whole = Whole::read(sound).unwrap();
+        assert_eq!(whole.choices.counts, Counts { choices: 1, finished: 1, text_bytes: 2 });
+        assert_eq!(whole.usage(), Some(Usage { input: 3, output: 1, estimated: false }));
+        for wrong in [
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"index":0}]}"#,
+            r#"{"object":"chat.completion"}"#,
+            r#"{"choices":{"message":{}}}"#,
+            r#"{"choices":[{"message":"hi"}]}"#,
+            "<html>",
+            "",
+        ] {
+            assert!(Whole::read(wrong.as_bytes()).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn senseless_usage_is_as_good_as_none_and_breaks_nothing() {
+        for usage in [
+            "null",
+            "{}",
+            r#"{"prompt_tokens":-1,"completion_tokens":1}"#,
+            r#"{"prompt_tokens":1e300}"#,
+            r#"{"prompt_tokens":"7"}"#,
+            r#"{"prompt_tokens":99999999999}"#,
+            r#"{"prompt_tokens":[1]}"#,
+            "[]",
+            "7",
+        ] {
+            let body = format!(r#"{{"choices":[{{"message":{{"content":null}}}}],"usage":{usage}}}"#);
+            let whole = Whole::read(body.as_bytes()).unwrap();
+            assert_eq!(whole.usage(), None, "{usage}");
+        }
+    }
+
+    #[test]
+    fn vectors_are_counted_and_looked_at() {
+        let body = br#"{"data":[{"index":0,"embedding":[0.1]},{"index":1,"embedding":"AAAA"}],"usage":{"prompt_tokens":5}}"#;
+        assert_eq!(Vectors::read(body, 2).unwrap().usage().map(|usage| usage.input), Some(5));
+        assert!(Vectors::read(body, 3).is_none());
+        assert!(Vectors::read(br#"{"data":[{"embedding":null}]}"#, 1).is_none());
+    }
+}
