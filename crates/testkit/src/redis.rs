@@ -40,6 +40,24 @@ pub async fn start_with(flags: &[&str]) -> Option<RedisServer> {
     Some(crate::blocking(move || RedisServer::launch(binary, flags)).await)
 }
 
+/// Starts a Redis Cluster of one node that owns every slot: it refuses a script whose keys hash to different slots,
+/// exactly as a larger cluster does.
+///
+/// # Panics
+/// When an installed server does not come up.
+pub async fn start_cluster() -> Option<RedisServer> {
+    let server = start_with(&["--cluster-enabled", "yes"]).await?;
+    let address = server.address();
+    let formed = crate::blocking(move || {
+        command(address, "CLUSTER ADDSLOTSRANGE 0 16383")?;
+        crate::wait_for(10, || {
+            command(address, "CLUSTER INFO").filter(|info| info.contains("cluster_state:ok")).map(drop)
+        })
+    });
+    formed.await.expect("a cluster of one forms");
+    Some(server)
+}
+
 impl RedisServer {
     fn launch(binary: PathBuf, flags: Vec<String>) -> Self {
         // A picked port may be taken by another test before the server binds it.
@@ -131,14 +149,19 @@ fn spawn(binary: &PathBuf, port: u16, flags: &[String], folder: &tempfile::TempD
 }
 
 fn ping(address: SocketAddr) -> bool {
+    // `-NOAUTH` is an answer too: a server with a password is up.
+    command(address, "PING").is_some()
+}
+
+/// Sends one inline command; the first piece of the answer, none when there is no answer within a second.
+fn command(address: SocketAddr, line: &str) -> Option<String> {
     let second = Duration::from_secs(1);
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, second) else { return false };
-    let mut answer = [0; 1];
-    stream.set_read_timeout(Some(second)).is_ok()
-        && stream.write_all(b"PING\r\n").is_ok()
-        && stream.read_exact(&mut answer).is_ok()
-        // `-NOAUTH` is an answer too: a server with a password is up.
-        && matches!(answer[0], b'+' | b'-')
+    let mut stream = TcpStream::connect_timeout(&address, second).ok()?;
+    stream.set_read_timeout(Some(second)).ok()?;
+    stream.write_all(format!("{line}\r\n").as_bytes()).ok()?;
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).ok().filter(|read| *read > 0)?;
+    Some(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
 #[cfg(test)]
@@ -157,6 +180,14 @@ mod tests {
         assert!(ping(address));
         drop(server);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_of_one_refuses_keys_of_two_slots_in_one_script() {
+        let Some(server) = start_cluster().await else { return };
+        let eval = |keys: &str| command(server.address(), &format!("EVAL \"return 1\" 2 {keys}")).unwrap();
+        assert!(eval("a b").starts_with("-CROSSSLOT"), "{}", eval("a b"));
+        assert_eq!(eval("{t}a {t}b"), ":1\r\n");
     }
 
     #[tokio::test(start_paused = true)]
