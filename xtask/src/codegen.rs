@@ -4,7 +4,7 @@
 use crate::tidy::marks;
 use crate::tree::Tree;
 use crate::{out, sys};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -15,6 +15,7 @@ const WRITTEN_BY_THE_BINARY: &[(&str, &[&str])] = &[
     ("docs/reference/metrics.md", &["reference", "metrics"]),
     ("docs/reference/cli.md", &["reference", "cli"]),
     ("portcullis.example.toml", &["reference", "example"]),
+    ("deploy/portcullis.env.template", &["reference", "env"]),
     ("docs/reference/openapi.json", &["openapi"]),
 ];
 
@@ -25,36 +26,50 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(if check && !stale.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Gives the files that differed. `binary` spares a build where one is at hand.
+/// Gives the files that differed; an error when one could not be made. `binary` spares a build where one is at hand.
 pub(crate) fn generate(check: bool, binary: Option<&Path>) -> Result<Vec<String>> {
     let root = sys::root();
     let mut stale = Vec::new();
-    for (path, wanted) in contents(binary)? {
+    let wanted = contents(binary)?;
+    let files = wanted.len();
+    let mut failed = 0;
+    for (path, text) in wanted {
         let full = root.join(&path);
-        if std::fs::read_to_string(&full).is_ok_and(|present| present == wanted) {
-            continue;
-        }
-        if check {
-            out::line(&format!("codegen: {path} is out of date: run `cargo xtask codegen`"));
-        } else {
-            write(&full, &wanted)?;
-            out::line(&format!("codegen: wrote {path}"));
+        match text {
+            Err(error) => {
+                failed += 1;
+                out::line(&format!("codegen: {path}: {error:#}"));
+            }
+            Ok(text) if std::fs::read_to_string(&full).is_ok_and(|present| present == text) => continue,
+            Ok(_) if check => {
+                out::line(&format!("codegen: {path} is out of date: run `cargo xtask codegen`"))
+            }
+            Ok(text) => {
+                write(&full, &text)?;
+                out::line(&format!("codegen: wrote {path}"));
+            }
         }
         stale.push(path);
     }
-    out::line(&format!("codegen: {} of {} files differed", stale.len(), WRITTEN_BY_THE_BINARY.len() + 1));
+    out::line(&format!("codegen: {} of {files} files differed", stale.len()));
+    ensure!(failed == 0, "{failed} files could not be made");
     Ok(stale)
 }
 
-fn contents(binary: Option<&Path>) -> Result<Vec<(String, String)>> {
-    let mut all = Vec::new();
-    for (path, args) in WRITTEN_BY_THE_BINARY {
-        let printed = sys::output(portcullis(binary).args(*args))
-            .with_context(|| format!("`portcullis {}` should print {path}", args.join(" ")))?;
-        all.push(((*path).to_owned(), format!("{}\n", printed.trim_end())));
-    }
+/// A file and its text, or why the binary did not print it.
+type Wanted = (String, Result<String>);
+
+fn contents(binary: Option<&Path>) -> Result<Vec<Wanted>> {
+    let mut all: Vec<Wanted> = WRITTEN_BY_THE_BINARY
+        .iter()
+        .map(|(path, args)| {
+            let printed = sys::output(portcullis(binary).args(*args))
+                .with_context(|| format!("`portcullis {}` fails", args.join(" ")));
+            ((*path).to_owned(), printed.map(|text| format!("{}\n", text.trim_end())))
+        })
+        .collect();
     if let Some(table) = marks::filled(&Tree::read()?) {
-        all.push((marks::REQUIREMENTS.to_owned(), table));
+        all.push((marks::REQUIREMENTS.to_owned(), Ok(table)));
     }
     Ok(all)
 }
