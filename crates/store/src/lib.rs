@@ -1,1 +1,171 @@
-//! The only owner of persistent state in Portcullis.
+//! The only owner of persistent state in Portcullis: API keys, tiers, revocations and usage, in SQLite (one process) or
+//! Postgres (several), and the private files beside them.
+//!
+//! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
+//! that is its owner's alone; usage is added exactly once, however often a batch is sent.
+
+mod breaker;
+mod config;
+mod db;
+mod error;
+pub mod files;
+mod keys;
+mod migrations;
+mod revocations;
+mod spool;
+mod tiers;
+mod usage;
+
+pub use config::StoreConfig;
+pub use error::{Result, StoreError};
+pub use keys::{Changes, KeyOrigin, KeyRow, Keys, NewKey};
+pub use revocations::{RevocationKind, RevocationRow, Revocations};
+pub use tiers::{TierRow, Tiers};
+pub use usage::{Usage, UsageRow, UsageSum};
+
+use db::{Db, on};
+use portcullis_telemetry::{Alerts, Health, Metrics};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a store is opened with.
+pub struct StoreParts<'a> {
+    /// `[store]`.
+    pub config: &'a StoreConfig,
+    /// Everything persistent lies below it; made with mode 0700, refused when looser.
+    pub data_dir: &'a Path,
+    /// The secret that `store.url_secret` names, where it names one.
+    pub url: Option<&'a SecretString>,
+    /// Where it is counted.
+    pub metrics: &'a Metrics,
+    /// Where it says how it is, as component `store`.
+    pub health: &'a Health,
+    /// Whom it tells of lost usage.
+    pub alerts: &'a Alerts,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    usage: usage::Meter,
+    config: StoreConfig,
+}
+
+impl Store {
+    /// Opens the store, makes or updates its tables, and takes up spooled usage.
+    ///
+    /// # Errors
+    /// A data folder that others may enter, a URL of no known kind, a database that is away or refuses.
+    pub async fn open(parts: StoreParts<'_>) -> Result<Self> {
+        files::private_dir(parts.data_dir)?;
+        let url = match (parts.url, &parts.config.url) {
+            (Some(secret), _) => secret.expose_secret().to_owned(),
+            (None, Some(url)) => url.clone(),
+            (None, None) => format!("sqlite:{}", parts.data_dir.join("portcullis.db").display()),
+        };
+        let db = Db::open(parts.config, &url, parts.metrics, parts.health).await?;
+        let spool = spool::Spool::open(spool_dir(parts.data_dir), parts.config.spool_max_bytes)?;
+        let usage = usage::Meter::new(parts.config.usage_rows, spool, parts.metrics, parts.alerts.clone());
+        Ok(Self(Arc::new(Inner { db, usage, config: parts.config.clone() })))
+    }
+
+    /// `sqlite` or `postgres`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.0.db.kind()
+    }
+
+    /// API keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys<'_> {
+        Keys(&self.0.db)
+    }
+
+    /// Tiers changed at run time.
+    #[must_use]
+    pub fn tiers(&self) -> Tiers<'_> {
+        Tiers(&self.0.db)
+    }
+
+    /// Revoked tokens.
+    #[must_use]
+    pub fn revocations(&self) -> Revocations<'_> {
+        Revocations(&self.0.db)
+    }
+
+    /// Who used how much.
+    #[must_use]
+    pub fn usage(&self) -> Usage<'_> {
+        Usage(&self.0)
+    }
+
+    /// The number of the newest change that other replicas must hear of.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn newest_change(&self) -> Result<i64> {
+        self.note("changes").await.map(|found| found.map_or(0, |(value, _)| value))
+    }
+
+    /// A small fact kept under a name: a number and a text.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn note(&self, name: &str) -> Result<Option<(i64, String)>> {
+        let db = &self.0.db;
+        let sql = "SELECT value, note FROM meta WHERE name = $1";
+        db.call(async { on!(db, read pool => sqlx::query_as(sql).bind(name).fetch_optional(pool).await) })
+            .await
+    }
+
+    /// Keeps a small fact, unless there is one of that name; says what is kept now.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn note_once(&self, name: &str, text: &str) -> Result<String> {
+        let db = &self.0.db;
+        let sql = "INSERT INTO meta (name, value, note) VALUES ($1, 0, $2) ON CONFLICT (name) DO NOTHING";
+        db.call(async {
+            on!(db, write pool => sqlx::query(sql).bind(name).bind(text).execute(pool).await.map(drop))
+        })
+        .await?;
+        self.note(name).await?.map(|(_, note)| note).ok_or(StoreError::Damaged("meta"))
+    }
+
+    /// Adds what usage is left, or spools it, and closes the connections.
+    pub async fn close(&self) {
+        self.usage().close().await;
+        self.0.db.close().await;
+    }
+
+    /// How long known keys go on while the store is away.
+    #[must_use]
+    pub fn stale(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.0.config.stale_secs)
+    }
+}
+
+fn spool_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("spool")
+}
+
+/// Rows of one page when all changes are read.
+pub(crate) const PAGE: i64 = 1000;
+
+/// Takes the next number of change, inside the transaction `$tx`. The row stays locked until that commits.
+macro_rules! next_change {
+    ($tx:expr) => {
+        sqlx::query_scalar::<_, i64>(
+            "UPDATE meta SET value = value + 1 WHERE name = 'changes' RETURNING value",
+        )
+        .fetch_one(&mut *$tx)
+        .await?
+    };
+}
+pub(crate) use next_change;

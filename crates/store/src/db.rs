@@ -1,0 +1,183 @@
+//! The two databases behind one face. The same SQL runs on both (`$1` is understood by either; times are integers,
+//! lists are text), so a query is written once and `on!` picks the pool. Every query goes through `Db::call`, which
+//! bounds its time and, for Postgres, leaves a database alone that failed several times running.
+//!
+//! Invariant: SQLite has one writing connection in this process, so a write never meets `SQLITE_BUSY` from a sibling.
+//! `synchronous = FULL`: in WAL mode `NORMAL` may lose the last commits with the power; a key that was shown or
+//! revoked must stay so, and writes are rare (a key now and then, one batch of usage per interval).
+
+use crate::{
+    StoreConfig,
+    breaker::Breaker,
+    config::{Kind, engine_of},
+    error::{Result, StoreError},
+    migrations,
+};
+use portcullis_telemetry::{Component, Health, HealthState, Metrics};
+use sqlx::{
+    ConnectOptions as _, PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::PathBuf, time::Duration};
+use tokio::time::{Instant, timeout};
+
+pub(crate) enum Pools {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// Runs `$body` with `$pool` bound to the pool that reads (or writes), whichever the database is.
+macro_rules! on {
+    ($db:expr, read $pool:ident => $body:expr) => {
+        match &$db.pools {
+            $crate::db::Pools::Sqlite { read: $pool, .. } => $body,
+            $crate::db::Pools::Postgres($pool) => $body,
+        }
+    };
+    ($db:expr, write $pool:ident => $body:expr) => {
+        match &$db.pools {
+            $crate::db::Pools::Sqlite { write: $pool, .. } => $body,
+            $crate::db::Pools::Postgres($pool) => $body,
+        }
+    };
+}
+pub(crate) use on;
+
+pub(crate) struct Db {
+    pub(crate) pools: Pools,
+    breaker: Option<Breaker>,
+    component: Component,
+    call_timeout: Duration,
+    reset: Duration,
+}
+
+impl Db {
+    pub(crate) async fn open(
+        config: &StoreConfig,
+        url: &str,
+        metrics: &Metrics,
+        health: &Health,
+    ) -> Result<Self> {
+        let component = health.component("store");
+        let statement = Duration::from_millis(config.statement_timeout_ms);
+        let connect = Duration::from_millis(config.connect_timeout_ms);
+        let (pools, breaker) = match engine_of(url).ok_or(StoreError::Url)? {
+            Kind::Sqlite => (sqlite(config, url, statement, connect).await?, None),
+            Kind::Postgres => {
+                let reset = Duration::from_secs(config.breaker_reset_secs);
+                let breaker = Breaker::new(config.breaker_failures, reset, metrics);
+                (postgres(config, url, statement, connect).await?, Some(breaker))
+            }
+        };
+        component.set(HealthState::Healthy, "");
+        Ok(Self {
+            pools,
+            breaker,
+            component,
+            call_timeout: connect + statement * 2,
+            reset: Duration::from_secs(1),
+        })
+    }
+
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self.pools {
+            Pools::Sqlite { .. } => "sqlite",
+            Pools::Postgres(_) => "postgres",
+        }
+    }
+
+    /// One bounded use of the database.
+    pub(crate) async fn call<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
+        let pass = match &self.breaker {
+            Some(breaker) => Some(breaker.enter(Instant::now()).map_err(|retry_after| StoreError::Away {
+                retry_after,
+                reason: "it failed several times running and is left alone for a while".into(),
+            })?),
+            None => None,
+        };
+        let result = match timeout(self.call_timeout, work).await {
+            Ok(result) => result.map_err(|error| StoreError::from_driver(&error, self.reset)),
+            Err(_) => {
+                Err(StoreError::Away { retry_after: self.reset, reason: "it does not answer in time".into() })
+            }
+        };
+        let away = result.as_ref().is_err_and(StoreError::is_away);
+        if let Some(pass) = pass {
+            pass.finish(!away, Instant::now());
+        }
+        self.tell(away);
+        result
+    }
+
+    fn tell(&self, away: bool) {
+        if away {
+            // Known callers go on from memory and usage is spooled: the whole is degraded, not down.
+            self.component.set(HealthState::Degraded, "away; known keys go on, changes are refused");
+        } else {
+            self.component.set(HealthState::Healthy, "");
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Duration) -> Result<Pools> {
+    let path = sqlite_path(url);
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(busy)
+        .disable_statement_logging();
+    let refused = |error: sqlx::Error| StoreError::from_driver(&error, Duration::from_secs(1));
+    // The writer first: it creates the file, the WAL and the tables, which readers then find.
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(connect)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await
+        .map_err(refused)?;
+    migrations::sqlite(&write).await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(config.connections)
+        .acquire_timeout(connect)
+        .connect_with(options.create_if_missing(false).read_only(true))
+        .await
+        .map_err(refused)?;
+    Ok(Pools::Sqlite { read, write })
+}
+
+/// `sqlite:PATH` or `sqlite://PATH`.
+fn sqlite_path(url: &str) -> PathBuf {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    PathBuf::from(path.strip_prefix("//").unwrap_or(path))
+}
+
+async fn postgres(config: &StoreConfig, url: &str, statement: Duration, connect: Duration) -> Result<Pools> {
+    let options = url
+        .parse::<PgConnectOptions>()
+        .map_err(|_| StoreError::Url)?
+        .application_name("portcullis")
+        .options([("statement_timeout", statement.as_millis().to_string())])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(config.connections)
+        .acquire_timeout(connect)
+        .connect_with(options)
+        .await
+        .map_err(|error| StoreError::from_driver(&error, Duration::from_secs(1)))?;
+    migrations::postgres(&pool).await?;
+    Ok(Pools::Postgres(pool))
+}
