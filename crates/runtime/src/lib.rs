@@ -20,15 +20,10 @@ use std::borrow::Cow;
 
 /// The first net: key shapes, credentials, absolute paths.
 pub(crate) fn redact(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
+    portcullis_inspect::redact(text)
 }
 
 /// Whether a text holds something with the shape of a key.
 pub(crate) fn looks_like_key(text: &str) -> bool {
-    const SHAPES: [&str; 8] =
-        ["sk-", "pcl_", "ghp_", "AKIA", "AIza", "xoxb-", "eyJhbGciOi", "PRIVATE KEY-----"];
-    SHAPES.iter().filter_map(|shape| text.split_once(shape)).any(|(_, rest)| {
-        rest.is_empty()
-            || rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).count() >= 16
-    })
+    portcullis_inspect::looks_like_secret(text)
 }

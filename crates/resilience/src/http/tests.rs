@@ -1,0 +1,139 @@
+//! The client against real sockets on loopback.
+
+use super::*;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_util::task::TaskTracker;
+
+/// Answers every connection with `answer`, then closes it.
+async fn server(answer: &'static [u8]) -> (String, TaskTracker) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut seen = vec![0; 4096];
+            let _read = socket.read(&mut seen).await;
+            let _written = socket.write_all(answer).await;
+        }
+    });
+    (format!("http://{address}/"), tasks)
+}
+
+fn get(url: &str) -> Request<Full<Bytes>> {
+    Request::get(url).body(Full::default()).unwrap()
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(30))
+}
+
+#[tokio::test]
+async fn an_answer_is_read_whole_and_a_redirect_is_only_an_answer() {
+    let answer = b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 5\r\n\r\nmoved";
+    let (url, _tasks) = server(answer).await;
+    let response = Client::new(&HttpConfig::default()).send(get(&url)).await.unwrap();
+    assert_eq!(response.status(), 302);
+    assert_eq!(collect(response.into_body(), 5, soon()).await.unwrap(), "moved");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let announced = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\nefgh\r\n0\r\n\r\n";
+    for (answer, limit) in [(&announced[..], 999_999), (&chunked[..], 7)] {
+        let (url, _tasks) = server(answer).await;
+        let response = Client::new(&HttpConfig::default()).send(get(&url)).await.unwrap();
+        let told = collect(response.into_body(), limit, soon()).await;
+        assert!(matches!(told, Err(HttpError::TooLarge(most)) if most == limit), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_broken_and_never_whole() {
+    let (url, _tasks) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+    let response = Client::new(&HttpConfig::default()).send(get(&url)).await.unwrap();
+    let told = collect(response.into_body(), 100, soon()).await;
+    assert!(matches!(told, Err(HttpError::Broken(_))), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_end_ends_at_the_deadline() {
+    let chunks = futures_util::stream::pending::<Result<Frame<Bytes>, io::Error>>();
+    let told = collect(StreamBody::new(chunks), 100, Deadline::after(Duration::from_secs(5))).await;
+    assert!(matches!(told, Err(HttpError::Timeout)), "{told:?}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_without_the_address() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error =
+        Client::new(&HttpConfig::default()).send(get(&format!("http://{free}/secret"))).await.unwrap_err();
+    assert!(matches!(error, HttpError::Connect(_)), "{error:?}");
+    assert!(!error.to_string().contains("secret") && !error.to_string().contains("127.0.0.1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_guarded_client_reaches_no_private_address_however_it_is_written() {
+    let (url, _tasks) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let port = url.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
+    let client = Client::guarded(&HttpConfig::default());
+    for host in
+        ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "2130706433", "0x7f.1", "169.254.169.254"]
+    {
+        let told = client.send(get(&format!("http://{host}:{port}/"))).await;
+        assert!(told.is_err(), "{host}: {told:?}");
+        if host != "2130706433" && host != "0x7f.1" {
+            assert!(matches!(told, Err(HttpError::NotPublic)), "{host}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn public_addresses_are_told_from_all_others() {
+    for public in ["1.1.1.1", "93.184.216.34", "100.128.0.1", "2606:4700::1111", "2002:0101:0101::1"] {
+        assert!(is_public(public.parse().unwrap()), "{public}");
+    }
+    for private in [
+        "0.0.0.0",
+        "10.0.0.1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.0.0.8",
+        "192.0.2.1",
+        "192.168.1.1",
+        "198.18.0.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2001:db8::1",
+        "2001::1",
+        "2002:0a00:0001::1",
+        "3fff::1",
+        "fc00::1",
+        "fe80::1",
+        "ff02::1",
+    ] {
+        assert!(!is_public(private.parse().unwrap()), "{private}");
+    }
+}
+
+#[test]
+fn the_default_settings_have_no_problem_and_absurd_ones_do() {
+    let mut out = vec![];
+    HttpConfig::default().problems("outbound", &mut out);
+    assert_eq!(out, []);
+    HttpConfig { connect_timeout_secs: 0, ..HttpConfig::default() }.problems("outbound", &mut out);
+    assert_eq!(out[0].key, "outbound.connect_timeout_secs");
+}
