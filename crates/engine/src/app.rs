@@ -24,6 +24,8 @@ pub struct Inspected {
     pub id: RequestId,
     /// Who asks.
     pub caller: Caller,
+    /// Queue weight of the caller's tier: places it gets for each one of weight 1.
+    pub weight: u32,
     /// Until when the caller waits.
     pub deadline: Deadline,
     /// What is asked.

@@ -3,6 +3,19 @@
 //!
 //! Invariant: this crate names no app and no door; both know it.
 
+mod admission;
 mod app;
+mod breaches;
+pub mod identity;
+mod ids;
+pub mod keys;
+mod pipeline;
+mod record;
+mod screening;
 
+pub use admission::{
+    ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
+};
 pub use app::{App, Inspected, Run};
+pub use pipeline::{Admitted, Answer, Engine, Parts, Refused, Views};
+pub use screening::Screening;

@@ -1,0 +1,167 @@
+//! The accept loop: connection limits, header time-outs, TLS, and the graceful end. Written on hyper-util because
+//! `axum::serve` has neither a header time-out nor a connection limit. Invariant: a connection's permit lives
+//! exactly as long as its task; when `stop` fires no connection is accepted any more and every running one is told
+//! to end after its current answer.
+
+use super::{Peer, stall::WriteTimeout};
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use portcullis_resilience::connections::{ConnectionPermit, Connections};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service as _;
+
+/// Bounds of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AcceptLimits {
+    pub(super) header_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) header_bytes: usize,
+    pub(super) headers: usize,
+}
+
+/// One listener with all it needs.
+pub(super) struct Acceptor {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Arc<dyn Fn() -> TlsAcceptor + Send + Sync>>,
+    pub(super) router: Router,
+    pub(super) connections: Connections,
+    pub(super) limits: AcceptLimits,
+    pub(super) tasks: TaskTracker,
+}
+
+/// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Longest time a refusal or a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
+connection: close\r\ncontent-length: 143\r\n\r\n\
+{\"error\":{\"message\":\"Too many connections. Please try again in 5 s.\",\"type\":\"server_error\",\
+\"param\":null,\"code\":\"overloaded\",\"request_id\":null}}";
+
+impl Acceptor {
+    /// Serves until `stop`, then lets running requests end; returns when every connection is gone. The caller
+    /// bounds that wait.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .max_headers(self.limits.headers)
+            .max_buf_size(self.limits.header_bytes.max(MIN_BUFFER_BYTES))
+            .keep_alive(true);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(Duration::from_secs(20)))
+            .max_concurrent_streams(H2_STREAMS)
+            .max_header_list_size(u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX));
+        let builder = Arc::new(builder);
+        loop {
+            let (socket, peer) = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(pair) => pair,
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed; running connections go on");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            // A failure here only costs latency.
+            let _ignored = socket.set_nodelay(true);
+            match self.connections.admit(peer.ip()) {
+                Ok(permit) => self.connection(socket, peer, permit, &builder, &graceful),
+                Err(_) => drop(self.tasks.spawn(refuse(socket))),
+            }
+        }
+        drop(self.listener);
+        graceful.shutdown().await;
+    }
+
+    fn connection(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        permit: ConnectionPermit,
+        builder: &Arc<auto::Builder<TokioExecutor>>,
+        graceful: &GracefulShutdown,
+    ) {
+        let (router, builder, write_timeout) =
+            (self.router.clone(), builder.clone(), self.limits.write_timeout);
+        let (tls, watcher) = (self.tls.clone(), graceful.watcher());
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            match tls {
+                None => serve(builder, watcher, router, peer, WriteTimeout::new(socket, write_timeout)).await,
+                Some(acceptor) => {
+                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor().accept(socket));
+                    let Ok(Ok(secure)) = handshake.await else { return };
+                    serve(builder, watcher, router, peer, WriteTimeout::new(secure, write_timeout)).await;
+                }
+            }
+        });
+    }
+}
+
+/// hyper refuses smaller buffers.
+const MIN_BUFFER_BYTES: usize = 8192;
+/// HTTP/2 streams of one connection.
+const H2_STREAMS: u32 = 128;
+
+async fn serve<S>(
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    watcher: hyper_util::server::graceful::Watcher,
+    router: Router,
+    peer: SocketAddr,
+    socket: S,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut router = router.clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer.ip()));
+        async move { router.call(request).await }
+    });
+    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        // Resets, time-outs and bad requests of strangers: theirs, not ours.
+        tracing::debug!(error = %error, "connection ended early");
+    }
+}
+
+async fn refuse(mut socket: TcpStream) {
+    let answer = async {
+        socket.write_all(REFUSAL).await?;
+        socket.shutdown().await
+    };
+    // The peer may be gone; nothing depends on it.
+    let _ignored = tokio::time::timeout(HANDSHAKE_TIMEOUT, answer).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_refusal_declares_its_true_length() {
+        let text = std::str::from_utf8(super::REFUSAL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

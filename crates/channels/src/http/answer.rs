@@ -1,0 +1,140 @@
+//! From outcome to bytes: status, headers and body of every answer of this door. Invariant: every answer carries
+//! `x-request-id`; every answer of a limited endpoint carries the rate headers; every 429 and 503 carries
+//! `Retry-After`, never earlier than the refusing policy's `t`.
+//!
+//! Source: gateway.md section 13; IETF draft-ietf-httpapi-ratelimit-headers (structured fields, whole seconds).
+
+use super::{openai, rest};
+use axum::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use portcullis_domain::{Failure, LimitScope, LimitView, RequestId};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
+
+/// In which wire an error is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// `{"error":{"message",…}}`.
+    OpenAi,
+    /// `{"error":"…","message":"…",…}`.
+    Rest,
+}
+
+/// What a door says of a failure, before it takes a shape.
+pub(super) struct ErrorParts<'a> {
+    pub(super) status: StatusCode,
+    pub(super) kind: &'static str,
+    pub(super) code: &'static str,
+    pub(super) message: Cow<'a, str>,
+    pub(super) param: Option<&'a str>,
+    pub(super) retry: Retry,
+}
+
+/// Whether and when trying again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retry {
+    No,
+    Secs(u64),
+}
+
+impl Retry {
+    /// Whole seconds, rounded up, at least one.
+    pub(super) fn after(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::Secs(seconds.max(1))
+    }
+
+    pub(super) const fn seconds(self) -> Option<u64> {
+        match self {
+            Self::No => None,
+            Self::Secs(seconds) => Some(seconds),
+        }
+    }
+}
+
+/// The answer for a failure.
+pub(super) fn failure(
+    schema: Schema,
+    failure: &Failure,
+    id: &RequestId,
+    views: &[LimitView],
+    now: jiff::Timestamp,
+) -> Response<Body> {
+    let parts = openai::render::parts(failure);
+    let value = match schema {
+        Schema::OpenAi => openai::render::body(&parts, id),
+        Schema::Rest => rest::body(&parts, id, now),
+    };
+    let mut response = json(parts.status, &value);
+    let headers = response.headers_mut();
+    if let Some(seconds) = parts.retry.seconds() {
+        let tightest =
+            views.iter().filter(|view| view.remaining == 0).map(|view| u64::from(view.reset_secs)).max();
+        let seconds = if matches!(failure, Failure::RateLimited { .. }) {
+            seconds.max(tightest.unwrap_or(0))
+        } else {
+            seconds
+        };
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if parts.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, ApiKey"));
+    }
+    common(headers, id, views, now);
+    response
+}
+
+/// A JSON answer without the common headers.
+pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The headers that every answer has: the request's id and the state of the caller's limits.
+pub(super) fn common(headers: &mut HeaderMap, id: &RequestId, views: &[LimitView], now: jiff::Timestamp) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    rates(headers, views, now);
+}
+
+/// The rate headers: the draft's two structured fields, and the two older families for the tightest policy.
+fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
+    let shown = || views.iter().filter(|view| view.scope != LimitScope::Global);
+    let Some(tightest) = shown().min_by(|a, b| tightness(a).total_cmp(&tightness(b))) else { return };
+    let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(96));
+    for view in shown() {
+        let (comma, name) = (if policy.is_empty() { "" } else { ", " }, view.scope.as_str());
+        let LimitView { quota, window_secs, remaining, reset_secs, .. } = view;
+        // Writing to a string cannot fail.
+        let _ignored = write!(policy, "{comma}\"{name}\";q={quota};w={window_secs}");
+        let _ignored = write!(state, "{comma}\"{name}\";r={remaining};t={reset_secs}");
+    }
+    let mut put = |name: &'static str, value: HeaderValue| {
+        headers.insert(HeaderName::from_static(name), value);
+    };
+    for (name, text) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            put(name, value);
+        }
+    }
+    let epoch = now.as_second().saturating_add(i64::from(tightest.reset_secs));
+    put("x-ratelimit-limit", HeaderValue::from(tightest.quota));
+    put("x-ratelimit-remaining", HeaderValue::from(tightest.remaining));
+    put("x-ratelimit-reset", HeaderValue::from(epoch));
+    put("x-ratelimit-limit-requests", HeaderValue::from(tightest.quota));
+    put("x-ratelimit-remaining-requests", HeaderValue::from(tightest.remaining));
+    if let Ok(value) = HeaderValue::try_from(format!("{}s", tightest.reset_secs)) {
+        put("x-ratelimit-reset-requests", value);
+    }
+}
+
+/// Share of a policy that is left: the smallest is the tightest.
+fn tightness(view: &LimitView) -> f64 {
+    f64::from(view.remaining) / f64::from(view.quota.max(1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Every failure in both schemas, and the rate headers. // req: S3-BUG-9
+
+use super::*;
+use portcullis_domain::{AuthProblem, Incident, InputCode};
+
+fn all() -> Vec<Failure> {
+    let incident = Incident::from_parts(1_700_000_000_000, 7);
+    let wait = Duration::from_millis(1_200);
+    let mut all: Vec<Failure> = [
+        InputCode::InvalidValue,
+        InputCode::MissingParameter,
+        InputCode::ContextTooLong,
+        InputCode::UnsupportedParameter,
+        InputCode::TooLarge,
+        InputCode::UnsupportedMedia,
+        InputCode::TooSlow,
+        InputCode::MethodNotAllowed,
+    ]
+    .into_iter()
+    .map(|code| Failure::InvalidInput {
+        code,
+        message: "What is wrong.".into(),
+        param: Some("member".into()),
+    })
+    .collect();
+    all.extend(AuthProblem::ALL.map(Failure::Unauthenticated));
+    all.extend([
+        Failure::Forbidden("This key may not do that.".into()),
+        Failure::NotFound("There is no such model.".into()),
+        Failure::Conflict("Already so.".into()),
+        Failure::Blocked { incident },
+        Failure::Overloaded { retry_after: wait },
+        Failure::Unavailable { retry_after: wait, rate_limited: false },
+        Failure::Unavailable { retry_after: wait, rate_limited: true },
+        Failure::DeadlineExceeded,
+        Failure::UpstreamInterrupted,
+        Failure::Internal { incident },
+    ]);
+    all.extend(LimitScope::ALL.map(|scope| Failure::RateLimited { scope, retry_after: wait }));
+    all
+}
+
+#[test]
+fn every_failure_has_its_words_in_both_schemas() {
+    let id = RequestId::from_parts(1_700_000_000_000, 9);
+    let mut shown = String::new();
+    for failure in all() {
+        let parts = openai::render::parts(&failure);
+        let retry = parts.retry.seconds();
+        let openai = openai::render::body(&parts, &id);
+        let rest = rest::body(&parts, &id, jiff::Timestamp::UNIX_EPOCH);
+        writeln!(shown, "{failure:?}\n  {} retry {retry:?}\n  {openai}\n  {rest}", parts.status).unwrap();
+        assert_eq!(retry.is_some(), matches!(parts.status.as_u16(), 429 | 503), "{failure:?}");
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn rate_headers_name_every_policy_but_the_global_one_and_the_tightest_in_the_old_families() {
+    let view = |scope, quota, remaining, reset_secs| LimitView {
+        scope,
+        quota,
+        window_secs: 60,
+        remaining,
+        reset_secs,
+    };
+    let views = [
+        view(LimitScope::Global, 1000, 1, 1),
+        view(LimitScope::User, 50, 49, 1),
+        view(LimitScope::Tier, 100, 0, 23),
+    ];
+    let id = RequestId::from_parts(1, 1);
+    let failure = Failure::RateLimited { scope: LimitScope::Tier, retry_after: Duration::from_millis(100) };
+    let response = super::failure(Schema::OpenAi, &failure, &id, &views, jiff::Timestamp::UNIX_EPOCH);
+    let get = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(get("ratelimit-policy"), "\"user\";q=50;w=60, \"tier\";q=100;w=60");
+    assert_eq!(get("ratelimit"), "\"user\";r=49;t=1, \"tier\";r=0;t=23");
+    assert_eq!((get("x-ratelimit-limit"), get("x-ratelimit-remaining")), ("100".into(), "0".into()));
+    assert_eq!(get("x-ratelimit-reset"), "23");
+    assert_eq!(get("retry-after"), "23", "never earlier than the policy's t");
+    assert_eq!(get("x-request-id"), id.as_str());
+}

@@ -1,0 +1,161 @@
+//! How every `/v1` request is served: the one function between the socket and the engine. Routes are rows of a table
+//! that only say how to decode; identity, limits, bounds, inspection, audit and error words come with the row, so a
+//! route that skips them cannot be written.
+
+use super::{
+    Door, answer,
+    answer::Schema,
+    body::{BodyLimits, read_json},
+    openai::decode::DecodeLimits,
+    operations::peer,
+    stream::EventBody,
+};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use portcullis_domain::{
+    Action, Credential, Deadline, Door as DoorName, Failure, Inbound, InputCode, Payload, Reply, ReplyBody,
+    Scope,
+};
+use portcullis_engine::Answer;
+use std::{net::IpAddr, time::Duration};
+
+/// One row of the route table.
+pub(super) struct Route {
+    /// Method.
+    pub(super) method: Method,
+    /// Path in axum's syntax, `{id}` for one variable segment or `{*id}` for the rest.
+    pub(super) path: &'static str,
+    /// Whose limits apply.
+    pub(super) action: Action,
+    /// From body and variable segment to a payload.
+    pub(super) decode: fn(Bytes, Option<String>, &DecodeLimits) -> Result<Payload, Failure>,
+}
+
+/// Serves one request of a route.
+pub(super) async fn serve(
+    door: &Door,
+    route: &Route,
+    segment: Option<String>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let address = peer(&head.extensions);
+    let inbound = inbound(door, DoorName::Http, route.action, address, &head);
+    let (id, deadline) = (inbound.id, inbound.deadline);
+    let refuse =
+        |failure: &Failure, views: &[_]| answer::failure(Schema::OpenAi, failure, &id, views, door.now());
+    if let Err(failure) = smuggled(&head.headers) {
+        return refuse(&failure, &[]);
+    }
+    let admitted = match door.engine.enter(inbound).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return refuse(&refused.failure, &refused.views),
+    };
+    let limits = BodyLimits { max_bytes: door.gateway.max_body_bytes, timeout: door.body_timeout };
+    let payload = match head.method {
+        Method::GET => Ok(Bytes::new()),
+        _ => read_json(&head.headers, body, limits, deadline).await,
+    }
+    .and_then(|bytes| (route.decode)(bytes, segment, &door.decode));
+    let show_target = door.gateway.expose_target || admitted.caller().scopes.has(Scope::Debug);
+    let Answer { result, views } = match payload {
+        Ok(payload) => admitted.run(payload).await,
+        Err(failure) => admitted.refuse(failure).await,
+    };
+    match result {
+        Ok(reply) => {
+            let mut response = success(door, reply, show_target, &id);
+            answer::common(response.headers_mut(), &id, &views, door.now());
+            response
+        }
+        Err(failure) => refuse(&failure, &views),
+    }
+}
+
+/// The head of a request as the engine takes it.
+pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAddr, head: &Parts) -> Inbound {
+    let whole = match action {
+        Action::Embed => door.gateway.embed_timeout_secs,
+        Action::Chat | Action::Models | Action::Admin => door.gateway.timeout_secs,
+    };
+    let asked = head
+        .headers
+        .get("x-portcullis-timeout-ms")
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(Duration::MAX, Duration::from_millis);
+    Inbound {
+        id: door.engine.request_id(),
+        client_request_id: client_id(&head.headers),
+        door: name,
+        action,
+        address,
+        credential: credential(&head.headers),
+        deadline: Deadline::after(Duration::from_secs(whole).min(asked)),
+    }
+}
+
+fn client_id(headers: &HeaderMap) -> Option<Box<str>> {
+    let text = headers.get("x-request-id")?.to_str().ok()?;
+    (!text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .then(|| text.into())
+}
+
+/// What the caller presents: `Authorization: Bearer K`, else `x-api-key: K`.
+pub(super) fn credential(headers: &HeaderMap) -> Credential {
+    let bearer = headers.get(header::AUTHORIZATION).map(|value| {
+        let text = value.to_str().unwrap_or_default();
+        let (scheme, rest) = text.split_once(' ').unwrap_or(("", text));
+        if scheme.eq_ignore_ascii_case("bearer") { rest.trim() } else { text }
+    });
+    let plain = || headers.get("x-api-key").map(|value| value.to_str().unwrap_or_default());
+    match bearer.or_else(plain) {
+        Some(token) => Credential::Token(token.into()),
+        None => Credential::None,
+    }
+}
+
+/// Two ways to say where the body ends are one too many: a proxy before us may believe the other (RFC 9112, 6.3).
+fn smuggled(headers: &HeaderMap) -> Result<(), Failure> {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if lengths > 1 || (lengths == 1 && headers.contains_key(header::TRANSFER_ENCODING)) {
+        return Err(Failure::InvalidInput {
+            code: InputCode::InvalidValue,
+            message: "The length of the body is stated twice; send either Content-Length or chunks.".into(),
+            param: None,
+        });
+    }
+    Ok(())
+}
+
+fn success(
+    door: &Door,
+    reply: Reply,
+    show_target: bool,
+    id: &portcullis_domain::RequestId,
+) -> Response<Body> {
+    let (body, kind, stream) = match reply.body {
+        ReplyBody::Whole(bytes) => (Body::from(bytes), "application/json", false),
+        ReplyBody::Stream(source) => {
+            let every = Duration::from_secs(door.gateway.comment_secs);
+            let events = EventBody::new(source, *id, every, door.cut.clone().cancelled_owned());
+            (Body::new(events), "text/event-stream", true)
+        }
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if stream {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
+    if let Some(degraded) = reply.degraded {
+        headers.insert("x-portcullis-degraded", HeaderValue::from_static(degraded.as_str()));
+    }
+    if let Some(value) =
+        reply.target.filter(|_| show_target).and_then(|name| HeaderValue::from_str(&name).ok())
+    {
+        headers.insert("x-portcullis-target", value);
+    }
+    response
+}

@@ -1,0 +1,182 @@
+//! The HTTP doors: the main listener (gateway, health, metrics, OpenAPI) and the admin listener. This module wires;
+//! `accept` owns sockets, `routes` all paths, `governed` the one way every `/v1` request takes, `answer` all words.
+//!
+//! Invariant: no handler sees a body before identity and limits said yes, and no failure leaves except through
+//! `answer::failure`.
+
+mod accept;
+mod admin;
+mod answer;
+mod body;
+mod config;
+mod governed;
+mod openai;
+mod openapi;
+mod operations;
+mod rest;
+mod routes;
+mod stall;
+mod stream;
+mod tls;
+
+pub use config::{AdminConfig, CorsConfig, GatewayConfig, HttpConfig, MetricsConfig, TlsConfig};
+pub use openai::decode::DecodeLimits;
+pub use openapi::document as openapi_document;
+pub use tls::TlsError;
+
+use accept::{AcceptLimits, Acceptor};
+use http::HeaderValue;
+use portcullis_engine::{Engine, keys::Keys};
+use portcullis_resilience::connections::Connections;
+use portcullis_telemetry::{Health, Metrics};
+use secrecy::SecretString;
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+/// Address of the other end, put into each request by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// What the doors are built from.
+pub struct Parts {
+    /// The way in.
+    pub engine: Engine,
+    /// API keys, for the admin API.
+    pub keys: Keys,
+    /// Where things are counted.
+    pub metrics: Metrics,
+    /// What is healthy.
+    pub health: Health,
+    /// Sockets of the main listener.
+    pub connections: Connections,
+    /// Tasks that the shutdown waits for.
+    pub tasks: TaskTracker,
+    /// Fires when the drain time is over and streams must end.
+    pub cut: CancellationToken,
+    /// `[http]`.
+    pub http: HttpConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[gateway]`.
+    pub gateway: GatewayConfig,
+    /// `[metrics]`.
+    pub metrics_access: MetricsConfig,
+    /// Value of the secret that opens `/metrics`.
+    pub metrics_token: Option<SecretString>,
+}
+
+/// What handlers share.
+pub(crate) struct Door {
+    engine: Engine,
+    keys: Keys,
+    metrics: Metrics,
+    health: Health,
+    cut: CancellationToken,
+    gateway: GatewayConfig,
+    decode: DecodeLimits,
+    body_timeout: Duration,
+    metrics_allow: Vec<IpAddr>,
+    metrics_token: Option<SecretString>,
+    openapi: bytes::Bytes,
+}
+
+impl Door {
+    /// The wall clock, for headers and error bodies.
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+}
+
+/// The two listeners, ready to run.
+pub struct Doors {
+    door: Arc<Door>,
+    http: HttpConfig,
+    admin: AdminConfig,
+    connections: Connections,
+    tasks: TaskTracker,
+}
+
+impl Doors {
+    /// Builds the routes once.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let door = Arc::new(Door {
+            engine: parts.engine,
+            keys: parts.keys,
+            metrics: parts.metrics,
+            health: parts.health,
+            cut: parts.cut,
+            gateway: parts.gateway,
+            decode: DecodeLimits::default(),
+            body_timeout: Duration::from_secs(parts.http.body_timeout_secs),
+            metrics_allow: parts.metrics_access.allow,
+            metrics_token: parts.metrics_token,
+            openapi: openapi::document().into(),
+        });
+        Self {
+            door,
+            http: parts.http,
+            admin: parts.admin,
+            connections: parts.connections,
+            tasks: parts.tasks,
+        }
+    }
+
+    /// Serves the main listener until `stop`, then until its running requests have ended.
+    ///
+    /// # Errors
+    /// Certificate or key that cannot be used.
+    pub fn serve_main(
+        &self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
+        let mut router = routes::main(self.door.clone());
+        if !self.http.cors.origins.is_empty() {
+            router = router.layer(cors(&self.http.cors.origins));
+        }
+        self.serve(listener, router, self.http.tls.as_ref(), stop)
+    }
+
+    /// Serves the admin listener likewise.
+    ///
+    /// # Errors
+    /// Certificate or key that cannot be used.
+    pub fn serve_admin(
+        &self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
+        self.serve(listener, admin::routes(self.door.clone()), self.admin.tls.as_ref(), stop)
+    }
+
+    fn serve(
+        &self,
+        listener: TcpListener,
+        router: axum::Router,
+        tls: Option<&TlsConfig>,
+        stop: CancellationToken,
+    ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
+        let acceptor = Acceptor {
+            listener,
+            tls: tls.map(tls::reloading).transpose()?,
+            router,
+            connections: self.connections.clone(),
+            limits: AcceptLimits {
+                header_timeout: Duration::from_secs(self.http.header_timeout_secs),
+                write_timeout: Duration::from_secs(self.http.write_timeout_secs),
+                header_bytes: self.http.max_header_bytes,
+                headers: self.http.max_headers,
+            },
+            tasks: self.tasks.clone(),
+        };
+        Ok(acceptor.run(stop))
+    }
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let exact = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new().allow_origin(AllowOrigin::list(exact)).allow_methods(Any).allow_headers(Any)
+}

@@ -1,0 +1,103 @@
+//! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
+
+use super::{Door, answer, answer::Schema, governed, governed::Route, openai::decode, operations};
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawPathParams, State},
+    routing::{MethodFilter, get, on},
+};
+use http::{Method, Request, Response};
+use portcullis_domain::{Action, Failure, InputCode, ModelsRequest, Payload};
+use std::sync::Arc;
+
+/// The governed routes.
+pub(super) static V1: [Route; 4] = [
+    Route {
+        method: Method::POST,
+        path: "/v1/chat/completions",
+        action: Action::Chat,
+        decode: |body, _, limits| decode::chat(body, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/embeddings",
+        action: Action::Embed,
+        decode: |body, _, limits| decode::embed(body, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/models",
+        action: Action::Models,
+        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { id: None })),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/models/{*id}",
+        action: Action::Models,
+        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { id })),
+    },
+];
+
+/// The main listener's router.
+pub(super) fn main(door: Arc<Door>) -> Router {
+    let mut router = Router::new()
+        .route("/health/live", get(operations::live))
+        .route("/health/ready", get(operations::ready))
+        .route("/health", get(operations::health))
+        .route("/healthz", get(operations::health))
+        .route("/metrics", get(operations::metrics))
+        .route("/openapi.json", get(operations::openapi));
+    for route in &V1 {
+        let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
+        let handler = move |State(door): State<Arc<Door>>, params: RawPathParams, request: Request<Body>| async move {
+            let segment = params.iter().next().map(|(_, value)| value.to_owned());
+            governed::serve(&door, route, segment, request).await
+        };
+        router = router.route(route.path, on(filter, handler));
+    }
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(door)
+}
+
+/// Paths of OpenAI's API that are not offered here, with what to use instead.
+const NOT_OFFERED: &[(&str, &str)] = &[
+    ("/v1/completions", "Legacy completions are not offered; use /v1/chat/completions."),
+    ("/v1/audio", "Audio is not offered."),
+    ("/v1/images", "Images are not offered."),
+    ("/v1/files", "Files are not offered."),
+    ("/v1/batches", "Batches are not offered."),
+    ("/v1/fine_tuning", "Fine-tuning is not offered."),
+];
+
+async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    let message = match NOT_OFFERED.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+        Some((_, sentence)) => (*sentence).to_owned(),
+        None if path.starts_with("/v1") => {
+            format!("There is no such endpoint; the nearest is {}.", nearest(path))
+        }
+        None => "There is no such path; /openapi.json lists what is offered.".to_owned(),
+    };
+    let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
+    let failure = Failure::NotFound(message.into());
+    answer::failure(schema, &failure, &door.engine.request_id(), &[], door.now())
+}
+
+async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    let governed = V1.iter().find(|route| route.path == path);
+    let allowed = governed.map_or("GET", |route| route.method.as_str());
+    let failure = Failure::InvalidInput {
+        code: InputCode::MethodNotAllowed,
+        message: format!("This path takes {allowed} only.").into(),
+        param: None,
+    };
+    let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
+    answer::failure(schema, &failure, &door.engine.request_id(), &[], door.now())
+}
+
+/// The governed path that shares the longest beginning with `path`.
+fn nearest(path: &str) -> &'static str {
+    let shared = |route: &&Route| route.path.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
+    V1.iter().max_by_key(shared).map_or("/v1/chat/completions", |route| route.path)
+}

@@ -1,0 +1,349 @@
+//! Which limits a message draws from: one table from scope, tier and action to quota. The decision itself is one
+//! atomic step of `resilience::Limits`: all scopes are read, then all are charged or none.
+//!
+//! Invariant: the order of charges is the order of `LimitScope` (the stores' lock order). Figures: tools.md 4.2,
+//! S4-RATE, S3-PERF-7, S0-06.
+
+use portcullis_domain::{Action, Caller, LimitScope, Problem, Tier};
+use portcullis_resilience::limits::{Charge, Quota};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
+
+/// A token bucket of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketConfig {
+    /// Requests that may come at once.
+    pub capacity: u32,
+    /// Requests per second that come back.
+    pub refill_per_sec: f64,
+}
+
+impl BucketConfig {
+    const fn new(capacity: u32, refill_per_sec: f64) -> Self {
+        Self { capacity, refill_per_sec }
+    }
+
+    fn quota(self) -> Quota {
+        Quota::bucket(self.capacity, self.refill_per_sec)
+    }
+
+    fn problems(self, key: &str, out: &mut Vec<Problem>) {
+        if self.capacity == 0 {
+            out.push(Problem::new(
+                format!("{key}.capacity"),
+                "must be at least 1",
+                "a bucket of 0 would refuse everything",
+            ));
+        }
+        if !(self.refill_per_sec > 0.0 && self.refill_per_sec <= 1e6) {
+            out.push(Problem::new(
+                format!("{key}.refill_per_sec"),
+                "must be above 0 and at most 1000000",
+                "write how many requests come back each second, such as 10 or 0.5",
+            ));
+        }
+    }
+}
+
+/// `[tiers.<name>]`: what a service level may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TierConfig {
+    /// Requests of one caller in any 60 seconds.
+    pub per_min: u32,
+    /// Bucket of one caller; none: callers of this tier have no bucket of their own.
+    #[serde(default)]
+    pub user: Option<BucketConfig>,
+    /// Bucket of one address for callers of this tier; none: they share the address's common bucket `limits.ip`.
+    #[serde(default)]
+    pub ip: Option<BucketConfig>,
+    /// Places in a provider's queue that callers of this tier get for each one of weight 1. Default 1.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// `[actions.<name>]`: limits of one kind of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActionConfig {
+    /// Requests of one caller for this action in any 60 seconds; none: only the tier's window counts.
+    pub per_user_per_min: Option<u32>,
+}
+
+/// The limits of the way in: the buckets of `[limits]`, `[tiers]` and `[actions]`.
+#[derive(Clone, Debug)]
+pub struct AdmissionConfig {
+    /// Everybody together.
+    pub global: BucketConfig,
+    /// One address.
+    pub ip: BucketConfig,
+    /// One caller, where the tier names no bucket of its own.
+    pub user: BucketConfig,
+    /// By tier name.
+    pub tiers: BTreeMap<String, TierConfig>,
+    /// By action name.
+    pub actions: BTreeMap<String, ActionConfig>,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            global: BucketConfig::new(1000, 100.0),
+            ip: BucketConfig::new(100, 10.0),
+            user: BucketConfig::new(50, 5.0),
+            tiers: default_tiers(),
+            actions: default_actions(),
+        }
+    }
+}
+
+/// The three built-in tiers.
+#[must_use]
+pub fn default_tiers() -> BTreeMap<String, TierConfig> {
+    let tier = |per_min, user, ip, weight| TierConfig { per_min, user, ip, weight };
+    let premium = Some(BucketConfig::new(200, 20.0));
+    BTreeMap::from([
+        ("anonymous".into(), tier(10, None, None, 1)),
+        ("authenticated".into(), tier(100, Some(BucketConfig::new(50, 5.0)), None, 2)),
+        ("premium".into(), tier(1000, premium, premium, 4)),
+    ])
+}
+
+/// The actions that have limits of their own.
+#[must_use]
+pub fn default_actions() -> BTreeMap<String, ActionConfig> {
+    BTreeMap::from([("embed".into(), ActionConfig { per_user_per_min: Some(100) })])
+}
+
+impl AdmissionConfig {
+    /// Range checks over the three sections.
+    pub fn problems(&self, out: &mut Vec<Problem>) {
+        self.global.problems("limits.global", out);
+        self.ip.problems("limits.ip", out);
+        self.user.problems("limits.user", out);
+        for (name, tier) in &self.tiers {
+            let key = format!("tiers.{name}");
+            for (part, bucket) in [("user", tier.user), ("ip", tier.ip)] {
+                if let Some(bucket) = bucket {
+                    bucket.problems(&format!("{key}.{part}"), out);
+                }
+            }
+            for (part, value) in [("per_min", tier.per_min), ("weight", tier.weight)] {
+                if value == 0 {
+                    out.push(Problem::new(
+                        format!("{key}.{part}"),
+                        "must be at least 1",
+                        "revoke keys to shut callers out",
+                    ));
+                }
+            }
+        }
+        for (name, action) in &self.actions {
+            if !Action::ALL.iter().any(|known| known.as_str() == name) {
+                let names = Action::ALL.map(Action::as_str).join(", ");
+                out.push(Problem::new(
+                    format!("actions.{name}"),
+                    "is no action",
+                    format!("use one of {names}"),
+                ));
+            }
+            if action.per_user_per_min == Some(0) {
+                let key = format!("actions.{name}.per_user_per_min");
+                out.push(Problem::new(key, "must be at least 1", "leave it out for no limit"));
+            }
+        }
+    }
+}
+
+/// Quotas of one tier, ready to charge.
+struct TierRow {
+    window: Quota,
+    user: Option<Quota>,
+    ip: Option<Quota>,
+    weight: u32,
+}
+
+/// The admission table.
+pub struct Admission {
+    global: Quota,
+    ip: Quota,
+    tiers: BTreeMap<String, TierRow>,
+    fallback: TierRow,
+    actions: [Option<Quota>; Action::ALL.len()],
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The names a message is charged under; made once per message, so that charge and refund name the same.
+pub(crate) struct Subjects {
+    ip: String,
+    action: Option<String>,
+}
+
+/// Charges of one message, widest scope first.
+pub(crate) type Charges<'a> = SmallVec<[Charge<'a>; 5]>;
+
+impl Admission {
+    /// The table of that configuration. Tiers that no row names are treated as `authenticated`.
+    #[must_use]
+    pub fn new(config: &AdmissionConfig) -> Self {
+        let row = |tier: &TierConfig, user: Option<BucketConfig>| TierRow {
+            window: Quota::window(tier.per_min, MINUTE),
+            user: user.map(BucketConfig::quota),
+            ip: tier.ip.map(BucketConfig::quota),
+            weight: tier.weight,
+        };
+        let mut actions = [None; Action::ALL.len()];
+        for action in Action::ALL {
+            let per_min = config.actions.get(action.as_str()).and_then(|row| row.per_user_per_min);
+            actions[action.index()] = per_min.map(|limit| Quota::window(limit, MINUTE));
+        }
+        let tiers = config.tiers.iter().map(|(name, tier)| {
+            // Anonymous callers have no bucket of their own: their address is all that is known of them.
+            let own = if name == "anonymous" { tier.user } else { tier.user.or(Some(config.user)) };
+            (name.clone(), row(tier, own))
+        });
+        let fallback = TierConfig { per_min: 100, user: Some(config.user), ip: None, weight: 1 };
+        Self {
+            global: config.global.quota(),
+            ip: config.ip.quota(),
+            tiers: tiers.collect(),
+            fallback: row(&fallback, fallback.user),
+            actions,
+        }
+    }
+
+    fn row(&self, tier: &Tier) -> &TierRow {
+        self.tiers.get(tier.as_str()).unwrap_or(&self.fallback)
+    }
+
+    /// Queue weight of a tier.
+    #[must_use]
+    pub fn weight(&self, tier: &Tier) -> u32 {
+        self.row(tier).weight
+    }
+
+    /// The names under which this caller is charged for this action.
+    pub(crate) fn subjects(&self, caller: &Caller, action: Action) -> Subjects {
+        let address = network(caller.address);
+        let ip = match self.row(&caller.tier).ip {
+            Some(_) => format!("{address}/{}", caller.tier),
+            None => address.into_owned(),
+        };
+        let action = self.actions[action.index()].map(|_| format!("{}/{}", action.as_str(), caller.id));
+        Subjects { ip, action }
+    }
+
+    /// What this message costs where.
+    pub(crate) fn charges<'a>(
+        &self,
+        caller: &'a Caller,
+        action: Action,
+        subjects: &'a Subjects,
+    ) -> Charges<'a> {
+        let row = self.row(&caller.tier);
+        let charge = |scope, subject, quota| Charge { scope, subject, quota, cost: 1 };
+        let mut charges = Charges::new();
+        charges.push(charge(LimitScope::Global, "all", self.global));
+        charges.push(charge(LimitScope::Ip, &subjects.ip, row.ip.unwrap_or(self.ip)));
+        if let Some(quota) = row.user {
+            charges.push(charge(LimitScope::User, &caller.id, quota));
+        }
+        charges.push(charge(LimitScope::Tier, &caller.id, row.window));
+        if let (Some(quota), Some(subject)) = (self.actions[action.index()], &subjects.action) {
+            charges.push(charge(LimitScope::Action, subject, quota));
+        }
+        charges
+    }
+}
+
+/// What one sender owns: the address, and of IPv6 the /64 that every home line gets.
+fn network(address: IpAddr) -> Cow<'static, str> {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => Cow::Owned(v4.to_string()),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Cow::Owned(format!("{a:x}:{b:x}:{c:x}:{d:x}::"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::Scopes;
+
+    fn caller(tier: Tier, address: &str) -> Caller {
+        Caller {
+            id: "key:a".into(),
+            tier,
+            scopes: Scopes::NONE,
+            key_id: None,
+            address: address.parse().unwrap(),
+        }
+    }
+
+    fn shown(tier: Tier, action: Action) -> Vec<(LimitScope, String, Quota)> {
+        let admission = Admission::new(&AdmissionConfig::default());
+        let caller = caller(tier, "10.1.2.3");
+        let subjects = admission.subjects(&caller, action);
+        let charges = admission.charges(&caller, action, &subjects);
+        charges.iter().map(|charge| (charge.scope, charge.subject.to_owned(), charge.quota)).collect()
+    }
+
+    // req: S4-RATE
+    // req: S3-PERF-7
+    #[test]
+    fn each_tier_draws_from_the_documented_quotas_in_lock_order() {
+        use LimitScope::{Global, Ip, Tier as TierScope, User};
+        let global = (Global, "all".to_owned(), Quota::bucket(1000, 100.0));
+        let ip = (Ip, "10.1.2.3".to_owned(), Quota::bucket(100, 10.0));
+        let window = |limit| (TierScope, "key:a".to_owned(), Quota::window(limit, MINUTE));
+        let user = |capacity, refill| (User, "key:a".to_owned(), Quota::bucket(capacity, refill));
+        assert_eq!(shown(Tier::Anonymous, Action::Chat), [global.clone(), ip.clone(), window(10)]);
+        assert_eq!(
+            shown(Tier::Authenticated, Action::Chat),
+            [global.clone(), ip, user(50, 5.0), window(100)]
+        );
+        let premium_ip = (Ip, "10.1.2.3/premium".to_owned(), Quota::bucket(200, 20.0));
+        assert_eq!(shown(Tier::Premium, Action::Chat), [global, premium_ip, user(200, 20.0), window(1000)]);
+    }
+
+    #[test]
+    fn embeddings_have_a_window_of_their_own_per_caller() {
+        let charges = shown(Tier::Authenticated, Action::Embed);
+        let expected = (LimitScope::Action, "embed/key:a".to_owned(), Quota::window(100, MINUTE));
+        assert_eq!(charges.last(), Some(&expected));
+        assert_eq!(charges.len(), 5);
+    }
+
+    #[test]
+    fn an_ipv6_sender_is_its_64_and_a_mapped_one_is_ipv4() {
+        assert_eq!(
+            network("2001:db8:1:2:3:4:5:6".parse().unwrap()),
+            network("2001:db8:1:2:ffff::1".parse().unwrap())
+        );
+        assert_eq!(network("::ffff:10.1.2.3".parse().unwrap()), "10.1.2.3");
+    }
+
+    #[test]
+    fn the_default_configuration_has_no_problem_and_a_wrong_one_names_each() {
+        let mut out = vec![];
+        AdmissionConfig::default().problems(&mut out);
+        assert_eq!(out, []);
+        let mut config = AdmissionConfig::default();
+        config.global.capacity = 0;
+        config.ip.refill_per_sec = f64::NAN;
+        config.actions.insert("fly".into(), ActionConfig::default());
+        config.problems(&mut out);
+        let keys: Vec<_> = out.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["limits.global.capacity", "limits.ip.refill_per_sec", "actions.fly"]);
+    }
+}

@@ -1,0 +1,282 @@
+//! The path in, in order: `Engine::enter` identifies and admits, `Admitted::run` inspects and runs the app, and the
+//! record finishes: metrics, log line, audit. Each stage takes what the one before it made, so no refactoring can
+//! swap or skip one. Invariant: whatever happens (refusal, panic, deadline, hang-up in the middle of a stream), the
+//! permits come back and exactly one outcome is recorded, both by `Drop`.
+
+use crate::{
+    App, Inspected,
+    admission::{Admission, Subjects},
+    breaches::Breaches,
+    identity::Identity,
+    ids,
+    record::{Finishing, Record},
+    screening::{self, Screening},
+};
+use futures_util::FutureExt as _;
+use portcullis_domain::{
+    Action, Caller, Deadline, Failure, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
+};
+use portcullis_resilience::limits::Limits;
+use portcullis_telemetry::{Audit, AuditEvent, Metrics};
+use smallvec::SmallVec;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What the rate headers tell.
+pub type Views = SmallVec<[LimitView; 5]>;
+
+/// What the engine is built from.
+pub struct Parts {
+    /// Who is asking.
+    pub identity: Arc<Identity>,
+    /// Where limits are counted.
+    pub limits: Limits,
+    /// Which limits apply.
+    pub admission: Admission,
+    /// What is looked for in texts.
+    pub screening: Screening,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Where it is proved.
+    pub audit: Audit,
+    /// Which app answers which action.
+    pub apps: Vec<(Action, Arc<dyn App>)>,
+    /// Most messages being answered at once, streams included.
+    pub max_in_flight: usize,
+}
+
+/// The way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+pub(crate) struct Inner {
+    identity: Arc<Identity>,
+    limits: Limits,
+    admission: Admission,
+    screening: Screening,
+    pub(crate) metrics: Metrics,
+    pub(crate) audit: Audit,
+    breaches: Breaches,
+    apps: [Option<Arc<dyn App>>; Action::ALL.len()],
+    places: Arc<Semaphore>,
+}
+
+/// Turned away before the payload was read.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub failure: Failure,
+    /// The caller's limits, where they were looked at.
+    pub views: Views,
+}
+
+/// The end of a message's way in.
+pub struct Answer {
+    /// The answer, or why there is none.
+    pub result: Result<Reply, Failure>,
+    /// The caller's limits.
+    pub views: Views,
+}
+
+/// When a full house may have room again; a guess, since answers take seconds.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Builds the path.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let mut apps = [const { None }; Action::ALL.len()];
+        for (action, app) in parts.apps {
+            apps[action.index()] = Some(app);
+        }
+        Self(Arc::new(Inner {
+            identity: parts.identity,
+            limits: parts.limits,
+            admission: parts.admission,
+            screening: parts.screening,
+            breaches: Breaches::new(),
+            metrics: parts.metrics,
+            audit: parts.audit,
+            apps,
+            places: Arc::new(Semaphore::new(parts.max_in_flight)),
+        }))
+    }
+
+    /// A fresh request id, for answers that never reach the path (unknown paths).
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        ids::request()
+    }
+
+    /// Stages 2 and 3: identify and admit. Charges every level or none.
+    ///
+    /// # Errors
+    /// `Refused` with `Unauthenticated`, `Forbidden`, `RateLimited` or `Unavailable`.
+    pub async fn enter(&self, inbound: Inbound) -> Result<Admitted, Refused> {
+        let Inbound { id, client_request_id, door, action, address, credential, deadline } = inbound;
+        let mut record = Record::begin(self.0.clone(), id, client_request_id, door, action);
+        let identified = self.0.identity.identify(&credential, address, door).await;
+        let caller = match identified {
+            Ok(caller) => caller,
+            Err(failure) => return Err(record.refuse(failure, Views::new())),
+        };
+        record.known(&caller);
+        let subjects = self.0.admission.subjects(&caller, action);
+        let decision = self.0.limits.decide(&self.0.admission.charges(&caller, action, &subjects)).await;
+        let views = decision.views;
+        if let Some(refusal) = decision.refused {
+            let inner = &self.0;
+            inner.breaches.note(inner, &record, &caller, refusal.scope);
+            let failure = Failure::RateLimited { scope: refusal.scope, retry_after: refusal.retry_after };
+            return Err(record.refuse(failure, views));
+        }
+        if let Some(failure) = forbidden(&caller, action) {
+            return Err(record.refuse(failure, views));
+        }
+        Ok(Admitted { record, caller, deadline, subjects, views })
+    }
+}
+
+/// What the caller's scopes do not allow.
+fn forbidden(caller: &Caller, action: Action) -> Option<Failure> {
+    let needed = match action {
+        Action::Chat | Action::Embed | Action::Models => Scope::Chat,
+        Action::Admin => Scope::AdminRead,
+    };
+    let name = needed.as_str();
+    (!caller.scopes.has(needed))
+        .then(|| Failure::Forbidden(format!("This key lacks the scope {name}.").into()))
+}
+
+/// A message that has paid: identified and admitted. Dropping it counts as the caller hanging up.
+pub struct Admitted {
+    record: Record,
+    caller: Caller,
+    deadline: Deadline,
+    subjects: Subjects,
+    views: Views,
+}
+
+impl Admitted {
+    /// Who asks.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Stages 4 to 6: inspect, run, finish.
+    pub async fn run(mut self, payload: Payload) -> Answer {
+        let engine = self.record.engine().clone();
+        match self.answer(&engine, payload).await {
+            Ok((reply, place)) => {
+                let Self { record, views, .. } = self;
+                Answer { result: Ok(finish(record, reply, place)), views }
+            }
+            Err(failure) => self.refuse(failure).await,
+        }
+    }
+
+    /// Ends the message with a failure found outside the engine, such as a body that does not decode.
+    pub async fn refuse(self, failure: Failure) -> Answer {
+        if failure.refunds() {
+            let engine = self.record.engine();
+            let charges = engine.admission.charges(&self.caller, self.record.action(), &self.subjects);
+            engine.limits.refund(&charges).await;
+        }
+        let Refused { failure, views } = self.record.refuse(failure, self.views);
+        Answer { result: Err(failure), views }
+    }
+
+    /// Proves a change that the door itself makes for this caller (the admin API).
+    pub fn audit(&self, kind: &'static str, details: Vec<(&'static str, String)>) {
+        self.record.engine().audit.record(AuditEvent {
+            kind,
+            door: self.record.door(),
+            action: Some(self.record.action()),
+            caller: Some(self.caller.id.clone()),
+            tier: Some(self.caller.tier.clone()),
+            outcome: "ok",
+            request_id: Some(self.record.id()),
+            incident: None,
+            details,
+        });
+    }
+
+    /// Ends a message that the door itself has answered (the admin API).
+    pub fn done(self) -> Views {
+        self.record.succeed(None);
+        self.views
+    }
+
+    async fn answer(
+        &mut self,
+        engine: &Arc<Inner>,
+        payload: Payload,
+    ) -> Result<(Reply, OwnedSemaphorePermit), Failure> {
+        let place = engine
+            .places
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
+        let (payload, screened) = screening::screen(&engine.screening, payload).await?;
+        screening::conclude(
+            engine,
+            engine.screening.shadow,
+            &screened,
+            &self.caller,
+            self.record.id(),
+            self.record.door(),
+        )?;
+        let app = engine.apps[payload.action().index()]
+            .clone()
+            .ok_or_else(|| Failure::NotFound("This is not offered here.".into()))?;
+        let request = Inspected {
+            id: self.record.id(),
+            caller: self.caller.clone(),
+            weight: engine.admission.weight(&self.caller.tier),
+            deadline: self.deadline,
+            payload,
+            score: screened.score,
+            flagged: screened.flagged,
+        };
+        self.record.app_begins();
+        let running = AssertUnwindSafe(app.run(request)).catch_unwind();
+        let result = match tokio::time::timeout_at(self.deadline.instant(), running).await {
+            Err(_) => Err(Failure::DeadlineExceeded),
+            Ok(Err(panic)) => Err(engine.panicked(app.name(), panic.as_ref(), self.record.id())),
+            Ok(Ok(result)) => result,
+        };
+        self.record.app_ends();
+        result.map(|reply| (reply, place))
+    }
+}
+
+impl Inner {
+    /// A caught panic: logged in full once, told outside only as an incident.
+    pub(crate) fn panicked(&self, app: &str, panic: &(dyn std::any::Any + Send), id: RequestId) -> Failure {
+        let words = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let incident = ids::incident();
+        self.metrics.panic_caught();
+        tracing::error!(request_id = %id, %incident, app, panic = words, "an app panicked; only this request failed");
+        Failure::Internal { incident }
+    }
+}
+
+/// Stage 6. A stream keeps its record and its place to its end.
+fn finish(record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Reply {
+    let meter = reply.meter.clone();
+    let body = match reply.body {
+        ReplyBody::Whole(bytes) => {
+            record.succeed(Some(meter.get()));
+            ReplyBody::Whole(bytes)
+        }
+        ReplyBody::Stream(source) => {
+            ReplyBody::Stream(Box::pin(Finishing::new(source, record, meter, place)))
+        }
+    };
+    Reply { body, ..reply }
+}

@@ -1,0 +1,186 @@
+//! The record of one message: begun when it enters, ended exactly once, by an outcome or, when it is dropped
+//! unended, as `cancelled`. Ending writes the metrics and the one log line. A streamed reply carries its record, its
+//! place in the house and its meter to its last byte.
+
+use crate::pipeline::{Inner, Refused, Views};
+use bytes::Bytes;
+use futures_core::Stream;
+use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
+use portcullis_telemetry::Metrics;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+/// See the module.
+pub(crate) struct Record {
+    engine: Arc<Inner>,
+    id: RequestId,
+    client_id: Option<Box<str>>,
+    door: Door,
+    action: Action,
+    caller: Option<(Arc<str>, portcullis_domain::Tier)>,
+    started: Instant,
+    app_started: Option<Instant>,
+    app_took: Duration,
+    ended: bool,
+}
+
+impl Record {
+    pub(crate) fn begin(
+        engine: Arc<Inner>,
+        id: RequestId,
+        client_id: Option<Box<str>>,
+        door: Door,
+        action: Action,
+    ) -> Self {
+        Self {
+            engine,
+            id,
+            client_id,
+            door,
+            action,
+            caller: None,
+            started: Instant::now(),
+            app_started: None,
+            app_took: Duration::ZERO,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn known(&mut self, caller: &Caller) {
+        self.caller = Some((caller.id.clone(), caller.tier.clone()));
+    }
+
+    pub(crate) const fn engine(&self) -> &Arc<Inner> {
+        &self.engine
+    }
+
+    pub(crate) const fn id(&self) -> RequestId {
+        self.id
+    }
+
+    pub(crate) const fn door(&self) -> Door {
+        self.door
+    }
+
+    pub(crate) const fn action(&self) -> Action {
+        self.action
+    }
+
+    pub(crate) fn app_begins(&mut self) {
+        self.app_started = Some(Instant::now());
+    }
+
+    pub(crate) fn app_ends(&mut self) {
+        self.app_took = self.app_started.take().map_or(Duration::ZERO, |at| at.elapsed());
+    }
+
+    pub(crate) fn refuse(mut self, failure: Failure, views: Views) -> Refused {
+        self.end(failure.kind(), None);
+        Refused { failure, views }
+    }
+
+    pub(crate) fn succeed(mut self, usage: Option<Usage>) {
+        self.end("ok", usage);
+    }
+
+    fn end(&mut self, outcome: &'static str, usage: Option<Usage>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let took = self.started.elapsed();
+        let metrics = &self.engine.metrics;
+        metrics.request_done(self.door, self.action, outcome, took);
+        if usage.is_some() {
+            metrics.overhead(took.saturating_sub(self.app_took));
+        }
+        let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
+        let Usage { input, output, .. } = usage.unwrap_or_default();
+        tracing::info!(
+            request_id = self.id.as_str(),
+            client_request_id = self.client_id.as_deref(),
+            door = self.door.as_str(),
+            action = self.action.as_str(),
+            caller,
+            tier,
+            outcome,
+            micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            tokens_in = input,
+            tokens_out = output,
+            "request"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.end("cancelled", None);
+    }
+}
+
+/// A streamed reply on its way out.
+pub(crate) struct Finishing {
+    source: ByteStream,
+    record: Option<Record>,
+    meter: Meter,
+    _place: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Finishing {
+    pub(crate) fn new(
+        source: ByteStream,
+        mut record: Record,
+        meter: Meter,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let metrics = record.engine.metrics.clone();
+        metrics.stream_opened();
+        // What the provider takes from here on is its time, not ours.
+        record.app_took = Duration::ZERO;
+        record.app_started = Some(Instant::now());
+        Self { source, record: Some(record), meter, _place: place, metrics }
+    }
+
+    fn end(&mut self, failure: Option<&Failure>) {
+        let Some(mut record) = self.record.take() else { return };
+        match failure {
+            None => {
+                record.app_ends();
+                record.succeed(Some(self.meter.get()));
+            }
+            Some(failure) => record.end(failure.kind(), None),
+        }
+    }
+}
+
+impl Stream for Finishing {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(record) = &this.record else { return Poll::Ready(None) };
+        let polled = catch_unwind(AssertUnwindSafe(|| this.source.as_mut().poll_next(cx)));
+        let item = match polled {
+            Ok(poll) => std::task::ready!(poll),
+            Err(panic) => Some(Err(record.engine.panicked("stream", panic.as_ref(), record.id))),
+        };
+        match &item {
+            None => this.end(None),
+            Some(Err(failure)) => this.end(Some(failure)),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        self.metrics.stream_closed();
+    }
+}

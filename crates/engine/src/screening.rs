@@ -1,0 +1,151 @@
+//! Stage 4: every untrusted text of a message is looked at before an app sees it. System parts are the operator's
+//! own words and are not judged. Large bodies are scanned off the async workers, so that one huge prompt delays
+//! nobody. Invariant: the payload itself is never changed here; only the scored copy is cleaned.
+//!
+//! Source: inspect.md sections 1 and 2, gateway.md section 11 (hook "input").
+
+use crate::{ids, pipeline::Inner};
+use portcullis_domain::{Caller, Door, Failure, Payload, RequestId, Role};
+use portcullis_inspect::{Channel, Inspector, VerdictKind};
+use portcullis_telemetry::AuditEvent;
+use std::sync::Arc;
+
+/// What stage 4 needs.
+#[derive(Clone)]
+pub struct Screening {
+    /// The rules.
+    pub inspector: Arc<Inspector>,
+    /// Most characters of one text.
+    pub max_chars: usize,
+    /// Bodies larger than this many bytes are scanned on the blocking pool.
+    pub offload_bytes: usize,
+    /// Whether verdicts are only recorded (`mode = "shadow"`).
+    pub shadow: bool,
+}
+
+/// The worst that was found in a message.
+#[derive(Debug, Default)]
+pub(crate) struct Screened {
+    pub(crate) score: f32,
+    pub(crate) flagged: bool,
+    pub(crate) blocked: bool,
+    pub(crate) reasons: Vec<&'static str>,
+    pub(crate) part: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Looks at every text of the payload.
+pub(crate) async fn screen(screening: &Screening, payload: Payload) -> Result<(Payload, Screened), Failure> {
+    let size = match &payload {
+        Payload::Chat(request) => request.body.len(),
+        Payload::Embed(request) => request.body.len(),
+        Payload::Models(_) => return Ok((payload, Screened::default())),
+    };
+    if size <= screening.offload_bytes {
+        let screened = scan(screening, &payload)?;
+        return Ok((payload, screened));
+    }
+    let screening = screening.clone();
+    tokio::task::spawn_blocking(move || scan(&screening, &payload).map(|screened| (payload, screened)))
+        .await
+        .unwrap_or_else(|error| {
+            let incident = ids::incident();
+            tracing::error!(%incident, %error, "inspection failed; only this request was refused");
+            Err(Failure::Internal { incident })
+        })
+}
+
+fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
+    let mut worst = Screened::default();
+    match payload {
+        Payload::Chat(request) => {
+            for (index, (role, text)) in request.texts().enumerate() {
+                let channel = match role {
+                    Role::System | Role::Assistant => continue,
+                    Role::User => Channel::User,
+                    Role::Tool => Channel::Document,
+                };
+                look(screening, &text, channel, index, "messages", &mut worst)?;
+            }
+        }
+        Payload::Embed(request) => {
+            for (index, text) in request.texts().enumerate() {
+                look(screening, &text, Channel::Document, index, "input", &mut worst)?;
+            }
+        }
+        Payload::Models(_) => {}
+    }
+    Ok(worst)
+}
+
+fn look(
+    screening: &Screening,
+    text: &str,
+    channel: Channel,
+    index: usize,
+    member: &str,
+    worst: &mut Screened,
+) -> Result<(), Failure> {
+    if text.len() > screening.max_chars {
+        let chars = text.chars().count();
+        if chars > screening.max_chars {
+            let most = screening.max_chars;
+            let message = format!("A text of {chars} characters is longer than the {most} allowed.");
+            return Err(Failure::invalid(member.to_owned(), message));
+        }
+    }
+    let verdict = screening.inspector.inspect(text, channel);
+    worst.score = worst.score.max(verdict.score);
+    let blocked = match verdict.verdict {
+        VerdictKind::Allow => return Ok(()),
+        VerdictKind::Flag => false,
+        VerdictKind::Block => true,
+    };
+    worst.flagged = true;
+    worst.blocked |= blocked;
+    worst.part = index;
+    worst.bytes = text.len();
+    worst.reasons.extend(verdict.reasons.iter().map(|reason| reason.id));
+    Ok(())
+}
+
+/// Counts and proves what was found, and refuses what policy blocks. The sender learns the incident, never the
+/// reason: reasons are for the operator, in log and audit.
+pub(crate) fn conclude(
+    engine: &Inner,
+    shadow: bool,
+    found: &Screened,
+    caller: &Caller,
+    id: RequestId,
+    door: Door,
+) -> Result<(), Failure> {
+    if !found.flagged {
+        return Ok(());
+    }
+    let action = match (found.blocked, shadow) {
+        (true, false) => "block",
+        (true, true) => "shadow_block",
+        (false, _) => "flag",
+    };
+    engine.metrics.guard("input", action);
+    let incident = ids::incident();
+    let reasons = found.reasons.join(",");
+    tracing::warn!(request_id = %id, %incident, caller = &*caller.id, score = found.score, action, reasons, "inspection");
+    engine.audit.record(AuditEvent {
+        kind: "inspection",
+        door,
+        action: None,
+        caller: Some(caller.id.clone()),
+        tier: Some(caller.tier.clone()),
+        outcome: action,
+        request_id: Some(id),
+        incident: Some(incident),
+        details: vec![
+            ("score", format!("{:.2}", found.score)),
+            ("reasons", reasons),
+            ("part", found.part.to_string()),
+            ("bytes", found.bytes.to_string()),
+        ],
+    });
+    if found.blocked && !shadow { Err(Failure::Blocked { incident }) } else { Ok(()) }
+}

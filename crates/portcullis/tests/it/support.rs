@@ -1,0 +1,173 @@
+//! What the tests share: a server of the real binary in front of a strict double, and a small HTTP client that
+//! shows status, headers and body as they came. Invariant: every wait has an end.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use portcullis_testkit::{
+    process::{Options, Server},
+    upstream::OpenAi,
+};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{net::TcpStream, task::JoinHandle};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// Longest wait for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Limits high enough never to matter.
+pub const WIDE: &str = "
+[limits.global]
+capacity = 1000000
+refill_per_sec = 1000000
+[limits.ip]
+capacity = 1000000
+refill_per_sec = 1000000
+[tiers.authenticated]
+per_min = 1000000
+user = { capacity = 1000000, refill_per_sec = 1000000 }
+[tiers.premium]
+per_min = 1000000
+";
+
+/// A server whose provider `openai` is that double, reached at `base_url`.
+pub async fn serve(double: &OpenAi, base_url: &str, config: &str) -> Server {
+    let text = format!(
+        "[providers.openai]\nbase_url = \"{base_url}\"\nmodels = [\"gpt-double\", \"embed-double\"]\n{config}\n\
+         [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n"
+    );
+    let options = Options::config(text).env("OPENAI_API_KEY", double.key());
+    Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("it did not start: {refused:?}"))
+}
+
+/// An answer read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A response whose body is still coming; dropping it closes the connection.
+pub struct Open {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Incoming,
+    connection: JoinHandle<()>,
+}
+
+impl Open {
+    /// The next piece; none at the clean end, an error where the connection broke.
+    pub async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("a piece in time")?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
+    /// All that still comes, as text, and whether it ended cleanly.
+    pub async fn rest(mut self) -> (String, bool) {
+        let mut bytes = Vec::new();
+        let clean = loop {
+            match self.next().await {
+                Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+                Some(Err(_)) => break false,
+                None => break true,
+            }
+        };
+        (String::from_utf8_lossy(&bytes).into_owned(), clean)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Sends a request on a connection of its own.
+pub async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> std::io::Result<Open> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(std::io::Error::other)?;
+    #[expect(clippy::disallowed_methods, reason = "a test's task ends with the test")]
+    let connection = tokio::spawn(async move { drop(connection.await) });
+    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request));
+    let response = answer.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+    let (head, body) = response.into_parts();
+    Ok(Open { status: head.status, headers: head.headers, body, connection })
+}
+
+/// Sends a request and reads the whole answer.
+pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    let open = open(address, request).await.expect("an answer");
+    let (status, headers) = (open.status, open.headers.clone());
+    let (text, clean) = open.rest().await;
+    assert!(clean, "the answer broke off: {text}");
+    Answer { status, headers, body: text.into() }
+}
+
+/// A request with a JSON body.
+pub fn request(method: Method, path: &str, key: &str, body: &Value) -> Request<Full<Bytes>> {
+    let mut builder = Request::builder().method(method).uri(path).header("host", "test");
+    if !key.is_empty() {
+        builder = builder.header("authorization", format!("Bearer {key}"));
+    }
+    let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    builder.header("content-type", "application/json").body(Full::new(bytes)).expect("a request")
+}
+
+/// `POST` with JSON.
+pub async fn post(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
+    call(address, request(Method::POST, path, key, body)).await
+}
+
+/// `GET`.
+pub async fn get(address: SocketAddr, path: &str, key: &str) -> Answer {
+    call(address, request(Method::GET, path, key, &Value::Null)).await
+}
+
+/// A small chat request.
+pub fn chat(stream: bool) -> Value {
+    json!({"model": "default", "stream": stream, "messages": [{"role": "user", "content": "Who keeps the gate?"}]})
+}
+
+/// One number of `/metrics`: the value of the first line that begins so.
+pub async fn metric(address: SocketAddr, line: &str) -> f64 {
+    let text = get(address, "/metrics", "").await.text();
+    text.lines()
+        .find(|row| row.starts_with(line))
+        .and_then(|row| row.rsplit(' ').next()?.parse().ok())
+        .unwrap_or(0.0)
+}
+
+/// Waits until `check` holds.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let wait = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("it never came: {what}"));
+}
