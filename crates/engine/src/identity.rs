@@ -1,4 +1,4 @@
-//! stub
+//! Who is asking. The checks themselves live with keys and tokens; this is their surface.
 #![allow(missing_docs)]
 use portcullis_domain::*;
 pub struct Identity;

@@ -1,4 +1,4 @@
-//! stub
+//! API keys: their surface.
 #![allow(missing_docs)]
 use portcullis_domain::*;
 #[derive(Clone)]
