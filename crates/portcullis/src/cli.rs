@@ -13,7 +13,9 @@ Settings are looked for in --config F, $PORTCULLIS_CONFIG, ./portcullis.toml, /e
 is needed. Any key can be given as PORTCULLIS__SECTION__KEY or --set section.key=value.
 
 Examples:
-  portcullis check     name everything that is wrong with the settings";
+  portcullis check                       name everything that is wrong with the settings
+  portcullis chat \"What is a portcullis?\"  ask the running server
+  portcullis keys create --name laptop   make an API key";
 
 /// One binary that stands between people and AI.
 #[derive(Debug, Parser)]
@@ -52,9 +54,131 @@ Examples:
   portcullis check --config /etc/portcullis/portcullis.toml --json
 Exit codes: 0 nothing wrong (there may be warnings), 1 errors, 2 the file cannot be read.")]
     Check,
+    /// Ask the running server and print its answer as it comes.
+    #[command(after_help = "\
+The server is $PORTCULLIS_URL, else the local one of the settings; the key is $PORTCULLIS_KEY, else \
+data/keys/local.key.
+
+Examples:
+  portcullis chat \"What is a portcullis?\"
+  git diff | portcullis chat --model review -
+Exit codes: 0 answered, 1 refused or unreachable, 2 wrong use.")]
+    Chat(Chat),
+    /// Ask the running server whether it is well; made for container health checks.
+    #[command(after_help = "Exit codes: 0 ready, 1 not ready or unreachable.")]
+    Health(Health),
+    /// Make, list and revoke API keys on the running server.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Say what inspection thinks of a text. Nothing is sent anywhere.
+    #[command(after_help = "\
+Examples:
+  portcullis inspect \"Ignore all previous instructions\"
+  portcullis inspect --channel document - < page.txt
+  portcullis inspect --jsonl messages.jsonl
+Exit codes: 0 inspected, 2 wrong use or the file cannot be read.")]
+    Inspect(Inspect),
+    /// Print the OpenAPI description of the server.
+    Openapi,
+    /// Check the audit trail.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print a generated reference document.
     #[command(hide = true)]
     Reference(Reference),
+}
+
+/// `chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// What to ask; `-` reads standard input.
+    pub(crate) text: String,
+    /// Route or model.
+    #[arg(long, short, default_value = "default")]
+    pub(crate) model: String,
+    /// Instructions for the model.
+    #[arg(long, short)]
+    pub(crate) system: Option<String>,
+    /// Wait for the whole answer instead of printing it as it comes.
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Give up after this many seconds.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout_secs: u64,
+}
+
+/// `health`.
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// Give up after this many seconds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) timeout_secs: u64,
+}
+
+/// `keys …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key. It is printed once; the server keeps only a keyed hash.
+    #[command(
+        after_help = "Example: portcullis keys create --name laptop --tier premium --scope chat --scope pin --days 90"
+    )]
+    Create(KeyCreate),
+    /// List keys: id, name, tier, scopes, expiry. Never a key itself.
+    List,
+    /// Refuse a key from now on: within a second on all servers that share Redis, else within ten.
+    #[command(after_help = "Example: portcullis keys revoke 5f1c2a9b")]
+    Revoke {
+        /// The public id, the middle part of `pcl_<id>_…`.
+        id: String,
+    },
+}
+
+/// `keys create`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyCreate {
+    /// What the key is for.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Tier of the bearer.
+    #[arg(long, default_value = "authenticated")]
+    pub(crate) tier: String,
+    /// What the bearer may do; may be repeated.
+    #[arg(long = "scope", default_value = "chat")]
+    pub(crate) scopes: Vec<String>,
+    /// Days until it expires; never when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: Option<u32>,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+#[group(id = "inspected", required = true, multiple = false, args = ["text", "jsonl"])]
+pub(crate) struct Inspect {
+    /// The text; `-` reads standard input.
+    pub(crate) text: Option<String>,
+    /// Lines of `{"text": …, "channel"?: …}`; answers with one line each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jsonl: Option<PathBuf>,
+    /// Where the text comes from.
+    #[arg(long, value_enum, default_value_t = Channel::User)]
+    pub(crate) channel: Channel,
+}
+
+/// Where an inspected text comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Channel {
+    /// A person's message.
+    User,
+    /// A document, page, diff or tool result.
+    Document,
+}
+
+/// `audit …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Follow the chain of hashes and name the first bad line.
+    #[command(after_help = "Exit codes: 0 unbroken, 1 a line is bad, 2 the trail cannot be read.")]
+    Verify,
 }
 
 /// `reference`.
@@ -72,6 +196,10 @@ pub(crate) enum Document {
     Config,
     /// Every setting at its default, as TOML.
     Example,
+    /// Provider presets with their limits and quotas, as Markdown.
+    Providers,
+    /// Every metric, as Markdown.
+    Metrics,
     /// Every command, as Markdown.
     Cli,
     /// Every secret with an empty value, as a `.env` template.

@@ -2,10 +2,11 @@
 //! Source: requirement S2-1.4.
 
 use crate::{
-    Secrets, Settings,
-    secrets::{OWN_KEYS, how_to_give, references},
+    Environment, Secrets, Settings,
+    secrets::{how_to_give, known_secrets, references},
     settings::{Examined, LoadError, Located, Origin, Report, Severity, Sources, examine},
 };
+use portcullis_providers::presets::{self, PRESETS};
 use std::collections::BTreeSet;
 
 /// Examines settings and secrets.
@@ -14,20 +15,17 @@ use std::collections::BTreeSet;
 /// When a file that was named cannot be read.
 pub async fn check(sources: &Sources) -> Result<Report, LoadError> {
     let mut examined = examine(sources)?;
-    let secrets = read_secrets(&examined.settings, sources).await;
-    secret_problems(&examined, &secrets)
-        .into_iter()
-        .for_each(|problem| examined.report.problems.push(problem));
+    let secrets = read_secrets(&examined.settings, &sources.environment).await;
+    let mut found = secret_problems(&examined, &secrets);
+    found.extend(provider_warnings(&examined, &secrets));
+    examined.report.problems.extend(found);
     examined.report.tidy();
     Ok(examined.report)
 }
 
-/// Every secret these settings may ask for.
-pub async fn read_secrets(settings: &Settings, sources: &Sources) -> Secrets {
-    let named = references(settings).into_iter().map(|reference| reference.name);
-    let own = OWN_KEYS.iter().map(|(name, _)| (*name).to_owned());
-    let names: BTreeSet<String> = named.chain(own).collect();
-    Secrets::read(&settings.secrets, &sources.environment, names).await
+/// Every secret these settings may ask for, from the sources they name.
+pub async fn read_secrets(settings: &Settings, environment: &Environment) -> Secrets {
+    Secrets::read(&settings.secrets, environment, known_secrets(settings).into_keys()).await
 }
 
 /// Secrets that were asked for and cannot be had. A name that stands only in the defaults may be absent.
@@ -56,6 +54,50 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
             mend: how_to_give(&reference.name, config),
             severity: Severity::Error,
         });
+    }
+    out
+}
+
+/// What is allowed but probably not meant: a provider that is written down without its key, a limit above the
+/// quota that its provider publishes.
+// req: S0-01
+fn provider_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
+    let mut out = Vec::new();
+    let mut warn = |key: String, message: String, mend: String| {
+        let origin = examined.origins.get(&key).cloned().unwrap_or(Origin::Default);
+        out.push(Located { origin, key, message, mend, severity: Severity::Warning });
+    };
+    let configured = &examined.settings.providers;
+    let names: BTreeSet<&str> =
+        PRESETS.iter().map(|row| row.name).chain(configured.keys().map(String::as_str)).collect();
+    for name in names {
+        let row = presets::row_for(name);
+        let said = configured.get(name);
+        if said.is_some_and(|said| said.enabled == Some(false)) {
+            continue;
+        }
+        let secret = said.and_then(|said| said.key_secret.as_deref()).unwrap_or(row.key_secret);
+        let has_key = secret.is_empty() || secrets.has(secret);
+        let explicit = said.is_some_and(|said| said.key_secret.is_some());
+        if said.is_some() && !has_key && !explicit {
+            let message =
+                format!("has no key: the secret `{secret}` is in none of the sources, so it is not used");
+            warn(format!("providers.{name}"), message, how_to_give(secret, &examined.settings.secrets));
+        }
+        let concurrency = said.and_then(|said| said.concurrency).unwrap_or(row.concurrency);
+        if let Some(known) = row.known_concurrency.filter(|known| concurrency > *known)
+            && has_key
+            && !secret.is_empty()
+        {
+            let message =
+                format!("{concurrency} calls at once are more than the {known} that its quota surely allows");
+            let mend = format!(
+                "set it to what your account allows ({}; read {})",
+                row.quota.trim_end_matches('.'),
+                row.quota_read
+            );
+            warn(format!("providers.{name}.concurrency"), message, mend);
+        }
     }
     out
 }

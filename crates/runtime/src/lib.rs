@@ -6,6 +6,7 @@
 
 mod check;
 mod environment;
+pub mod remote;
 pub mod secrets;
 pub mod settings;
 #[cfg(test)]
@@ -13,6 +14,10 @@ mod stall;
 
 pub use check::{check, read_secrets};
 pub use environment::Environment;
+pub use portcullis_channels::http::openapi_document;
+pub use portcullis_inspect as inspect;
+pub use portcullis_providers::presets::markdown as providers_markdown;
+pub use portcullis_telemetry::{audit, metric_catalogue};
 pub use secrets::Secrets;
 pub use settings::Settings;
 

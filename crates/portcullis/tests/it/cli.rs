@@ -37,6 +37,35 @@ async fn check_names_every_problem_with_line_and_mend_and_says_so_by_its_exit_co
     assert!(ended.stderr.contains("what to do:"), "{}", ended.stderr);
 }
 
+// req: S2-1.4
+// req: S0-14
+#[tokio::test]
+async fn check_names_secrets_that_are_asked_for_and_missing_and_how_to_give_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "[redis]\nurl_secret = \"cache_url\"\n";
+    std::fs::write(folder.path().join("portcullis.toml"), file).unwrap();
+    let ended = portcullis(folder.path(), &["check"], &[]).await;
+    assert_eq!(code(&ended), 1);
+    assert!(ended.stdout.contains("the secret `cache_url` is in none of the sources"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("set CACHE_URL in the environment"), "{}", ended.stdout);
+    let given = [("CACHE_URL", "redis://127.0.0.1:1/")];
+    let ended = portcullis(folder.path(), &["check"], &given).await;
+    assert_eq!(code(&ended), 0, "{}", ended.stdout);
+}
+
+// req: S0-01
+#[tokio::test]
+async fn check_warns_of_a_limit_above_the_published_quota_and_of_a_provider_without_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "[providers.openai]\nrpm = 100\n";
+    std::fs::write(folder.path().join("portcullis.toml"), file).unwrap();
+    let ended = portcullis(folder.path(), &["check"], &[("ZAI_API_KEY", "made-up-key-for-a-test")]).await;
+    assert_eq!(code(&ended), 0, "warnings refuse nothing: {}", ended.stdout);
+    assert!(ended.stdout.contains("providers.glm.concurrency: 4 calls at once"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("providers.openai: has no key"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("0 errors and 2 warnings"), "{}", ended.stdout);
+}
+
 #[tokio::test]
 async fn wrong_use_ends_with_2_and_help_with_0() {
     let folder = tempfile::tempdir().unwrap();

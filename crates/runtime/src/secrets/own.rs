@@ -3,6 +3,7 @@
 
 use super::Secrets;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portcullis_store::files::{self, FileError};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -15,6 +16,9 @@ pub const OWN_KEYS: [(&str, &str); 2] = [
         "keyed hash of caller ids in the audit trail; changing it breaks the link to older lines",
     ),
 ];
+
+/// Name of the secret that declares an admin key instead of having one made.
+pub const ADMIN_KEY: &str = "admin_key";
 
 /// File name below `data/keys/` of the key that the local command line uses.
 pub const LOCAL_KEY: &str = "local.key";
@@ -43,7 +47,12 @@ pub enum OwnKeyError {
     },
     /// The folder or a file in it cannot be used.
     #[error("{0}")]
-    Folder(#[from] std::io::Error),
+    Folder(#[from] FileError),
+    /// A key file that is not what we wrote.
+    #[error(
+        "the file {0} below data/keys is damaged; restore it from a backup, or remove it to have it made anew"
+    )]
+    Damaged(String),
 }
 
 impl OwnKeys {
@@ -82,7 +91,8 @@ impl OwnKeys {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_local(&self, key: &SecretString) -> Result<(), OwnKeyError> {
-        self.write(LOCAL_KEY, key)
+        files::private_dir(&self.folder)?;
+        Ok(files::write_private(&self.folder.join(LOCAL_KEY), key.expose_secret().as_bytes())?)
     }
 
     fn read_or_make(&self, name: &'static str) -> Result<SecretString, OwnKeyError> {
@@ -91,22 +101,21 @@ impl OwnKeys {
         }
         let mut bytes = Zeroizing::new([0_u8; 32]);
         rand::fill(bytes.as_mut_slice());
-        let key = SecretString::from(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
-        self.write(name, &key)?;
-        Ok(key)
+        self.make(name, &SecretString::from(URL_SAFE_NO_PAD.encode(bytes.as_slice())))?;
+        self.read(name)?.ok_or(OwnKeyError::Damaged(name.to_owned()))
     }
 
     fn read(&self, file: &str) -> Result<Option<SecretString>, OwnKeyError> {
-        match std::fs::read_to_string(self.folder.join(file)) {
-            Ok(text) => Ok(Some(SecretString::from(text.trim_end()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Some(bytes) = files::read_private(&self.folder.join(file))? else { return Ok(None) };
+        let bytes = Zeroizing::new(bytes);
+        let text = std::str::from_utf8(&bytes).map_err(|_| OwnKeyError::Damaged(file.to_owned()))?;
+        Ok(Some(SecretString::from(text.trim_end())))
     }
 
-    fn write(&self, file: &str, key: &SecretString) -> Result<(), OwnKeyError> {
-        std::fs::create_dir_all(&self.folder)?;
-        std::fs::write(self.folder.join(file), key.expose_secret())?;
+    /// Writes the key unless there is one: of two processes that start at once, both use the same.
+    fn make(&self, file: &str, key: &SecretString) -> Result<(), OwnKeyError> {
+        files::private_dir(&self.folder)?;
+        files::make_private(&self.folder.join(file), key.expose_secret().as_bytes())?;
         Ok(())
     }
 }

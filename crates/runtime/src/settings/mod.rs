@@ -18,10 +18,22 @@ pub use reference::{config_markdown, example_toml};
 pub use report::{Located, Report, Severity};
 pub use source::Origin;
 
+use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
 use portcullis_domain::Problem;
+use portcullis_engine::{
+    ActionConfig, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
+};
+use portcullis_inspect::InspectConfig;
+use portcullis_providers::config::{self as providers, EmbedConfig, ProvidersConfig, UpstreamConfig};
+use portcullis_resilience::{
+    connections::ConnectionsConfig, http::HttpConfig as OutboundConfig, limits::LimitsConfig,
+    shared::RedisConfig,
+};
+use portcullis_store::StoreConfig;
+use portcullis_telemetry::{AlertsConfig, AuditConfig, LogConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Everything that can be set. One field for each section of the file; every section is owned by the crate that
 /// obeys it.
@@ -31,18 +43,94 @@ pub struct Settings {
     /// Folder below which everything persistent lives: the database, keys, audit trail. Made with mode 0700;
     /// start-up refuses a looser one. Default `"data"`.
     pub data_dir: PathBuf,
+    /// The main listener: `/v1/*`, health, metrics, the API description.
+    pub http: HttpConfig,
+    /// The admin listener: `/admin/v1/*`.
+    pub admin: AdminConfig,
     /// The process itself: worker threads, drain, stall watchdog.
     pub server: ServerConfig,
     /// Where secrets are read from.
     pub secrets: crate::secrets::SecretsConfig,
+    /// Where state is kept.
+    pub store: StoreConfig,
+    /// Counting together with other replicas.
+    pub redis: RedisConfig,
+    /// Sockets at the doors.
+    pub connections: ConnectionsConfig,
+    /// The shared client for everything that is called outside.
+    pub outbound: OutboundConfig,
+    /// Bounds of one AI request.
+    pub gateway: GatewayConfig,
+    /// AI providers by name: what differs from their shipped rows, and your own.
+    pub providers: ProvidersConfig,
+    /// Bounds of every call to a provider.
+    pub upstream: UpstreamConfig,
+    /// The gate in front of every embedding.
+    pub embed: EmbedConfig,
+    /// Looking at untrusted texts.
+    pub inspect: InspectConfig,
+    /// The buckets that every request draws from.
+    pub limits: LimitsSection,
+    /// Service levels by name. `anonymous`, `authenticated` and `premium` are there without being named.
+    pub tiers: BTreeMap<String, TierConfig>,
+    /// Limits of one kind of work, by its name: `chat`, `embed`, `models`, `admin`.
+    pub actions: BTreeMap<String, ActionConfig>,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The audit trail.
+    pub audit: AuditConfig,
+    /// Who is told when something is badly wrong.
+    pub alerts: AlertsConfig,
+}
+
+/// `[limits]`: the buckets that every request draws from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LimitsSection {
+    /// Everybody together. Default 1000 at once, 100 a second.
+    pub global: BucketConfig,
+    /// One address (of IPv6 one /64). Default 100 at once, 10 a second.
+    pub ip: BucketConfig,
+    /// One caller whose tier names no bucket. Default 50 at once, 5 a second.
+    pub user: BucketConfig,
+    /// How limits are counted.
+    #[serde(flatten)]
+    pub counting: LimitsConfig,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        let AdmissionConfig { global, ip, user, .. } = AdmissionConfig::default();
+        Self { global, ip, user, counting: LimitsConfig::default() }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data"),
+            http: HttpConfig::default(),
+            admin: AdminConfig::default(),
             server: ServerConfig::default(),
             secrets: crate::secrets::SecretsConfig::default(),
+            store: StoreConfig::default(),
+            redis: RedisConfig::default(),
+            connections: ConnectionsConfig::default(),
+            outbound: OutboundConfig::default(),
+            gateway: GatewayConfig::default(),
+            providers: ProvidersConfig::default(),
+            upstream: UpstreamConfig::default(),
+            embed: EmbedConfig::default(),
+            inspect: InspectConfig::default(),
+            limits: LimitsSection::default(),
+            tiers: default_tiers(),
+            actions: default_actions(),
+            metrics: MetricsConfig::default(),
+            log: LogConfig::default(),
+            audit: AuditConfig::default(),
+            alerts: AlertsConfig::default(),
         }
     }
 }
@@ -55,9 +143,41 @@ impl Settings {
         if self.data_dir.as_os_str().is_empty() {
             out.push(Problem::new("data_dir", "is empty", "name a folder, such as \"data\""));
         }
+        self.http.problems("http", &mut out);
+        self.admin.problems("admin", &mut out);
         self.server.problems("server", &mut out);
         self.secrets.problems("secrets", &mut out);
+        self.store.problems("store", &mut out);
+        self.redis.problems("redis", &mut out);
+        self.connections.problems("connections", &mut out);
+        self.outbound.problems("outbound", &mut out);
+        self.gateway.problems("gateway", &mut out);
+        providers::problems(&self.providers, "providers", &mut out);
+        self.upstream.problems("upstream", &mut out);
+        self.embed.problems("embed", &mut out);
+        self.inspect.problems("inspect", &mut out);
+        self.limits.counting.problems("limits", &mut out);
+        self.admission().problems(&mut out);
+        self.log.problems("log", &mut out);
+        self.audit.problems("audit", &mut out);
+        self.alerts.problems("alerts", &mut out);
         out
+    }
+
+    /// The limits of the way in. A built-in tier or action that the file does not name keeps its default.
+    #[must_use]
+    pub fn admission(&self) -> AdmissionConfig {
+        let mut tiers = default_tiers();
+        tiers.extend(self.tiers.clone());
+        let mut actions = default_actions();
+        actions.extend(self.actions.clone());
+        AdmissionConfig {
+            global: self.limits.global,
+            ip: self.limits.ip,
+            user: self.limits.user,
+            tiers,
+            actions,
+        }
     }
 }
 

@@ -19,6 +19,10 @@ struct Section {
     path: String,
     doc: String,
     rows: Vec<Row>,
+    /// Not there unless written: an optional table, or one with a name to be chosen.
+    optional: bool,
+    /// Tables of that kind that are there without being written, by name.
+    shipped: Vec<(String, Value)>,
 }
 
 /// `docs/reference/configuration.md`.
@@ -41,6 +45,10 @@ pub fn config_markdown() -> String {
         if !section.doc.is_empty() && !section.path.is_empty() {
             let _ = write!(out, "\n{}\n", section.doc);
         }
+        for (name, value) in &section.shipped {
+            let name = section.path.replace("<name>", &toml_key(name));
+            let _ = write!(out, "\nThere by default: `[{name}]` `{}`\n", toml_value(value));
+        }
         if !section.rows.is_empty() {
             out.push_str("\n| key | type | default | meaning |\n|---|---|---|---|\n");
         }
@@ -62,12 +70,14 @@ pub fn example_toml() -> String {
          # Copy the lines you change into portcullis.toml. Keys that end in `_secret` hold the NAME of a secret.\n",
     );
     for section in sections() {
-        let open = section.path.contains('<');
         if !section.path.is_empty() {
             out.push('\n');
             comment(&mut out, &section.doc);
-            // A section with a name to be chosen cannot stand uncommented: the name is not ours to give.
-            let _ = writeln!(out, "{}[{}]", if open { "# " } else { "" }, section.path);
+            for (name, value) in &section.shipped {
+                let name = section.path.replace("<name>", &toml_key(name));
+                comment(&mut out, &format!("There by default: [{name}] {}", toml_value(value)));
+            }
+            let _ = writeln!(out, "{}[{}]", if section.optional { "# " } else { "" }, section.path);
         }
         for row in &section.rows {
             out.push('\n');
@@ -107,33 +117,36 @@ fn sections() -> Vec<Section> {
     let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
     let mut out = Vec::new();
     let root = schema.root();
-    walk(&schema, root, &doc_of(root), "", Some(&defaults), &mut out);
+    walk(&schema, root, (&doc_of(root), ""), Some(&defaults), &mut out);
     out
 }
 
 /// One section and, after it, the sections below it.
-fn walk(
-    schema: &Schema,
-    node: &Value,
-    doc: &str,
-    path: &str,
-    default: Option<&Value>,
-    out: &mut Vec<Section>,
-) {
+fn walk(schema: &Schema, node: &Value, named: (&str, &str), default: Option<&Value>, out: &mut Vec<Section>) {
     let tables = schema.alternatives(node);
     let Some(members) = tables.iter().find_map(|table| table.get("properties")?.as_object()) else { return };
-    let mut section = Section { path: path.to_owned(), doc: doc.to_owned(), rows: Vec::new() };
-    let mut below = Vec::new();
+    let (doc, path) = named;
+    let at = out.len();
+    let optional = default.is_none();
+    out.push(Section { path: path.into(), doc: doc.into(), rows: Vec::new(), optional, shipped: Vec::new() });
+    let mut rows = Vec::new();
     for (name, member) in members {
         let default = default.and_then(|default| default.get(name)).filter(|value| !value.is_null());
-        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match shape(schema, member) {
-            Shape::Table => below.push((member, at, default, doc_of(member))),
-            Shape::NamedTables(inner) => {
-                // A map of tables: `[providers.<name>]`; what each shipped name means is in its own reference.
-                below.push((inner, format!("{at}.<name>"), None, doc_of(member)));
+            Shape::Table => {
+                walk(schema, member, (&doc_or_inner(schema, member, member), &below), default, out)
             }
-            Shape::Value => section.rows.push(Row {
+            Shape::NamedTables(inner) => {
+                let first = out.len();
+                let below = format!("{below}.<name>");
+                walk(schema, inner, (&doc_or_inner(schema, member, inner), &below), None, out);
+                let shipped = default.and_then(Value::as_object).into_iter().flatten();
+                if let Some(section) = out.get_mut(first) {
+                    section.shipped = shipped.map(|(name, value)| (name.clone(), value.clone())).collect();
+                }
+            }
+            Shape::Value => rows.push(Row {
                 key: name.clone(),
                 kind: kind_words(schema, member),
                 default: default.cloned(),
@@ -141,13 +154,14 @@ fn walk(
             }),
         }
     }
-    out.push(section);
-    for (member, at, default, own_doc) in below {
-        let doc = match own_doc.is_empty() {
-            true => schema.alternatives(member).first().map(|table| doc_of(table)).unwrap_or_default(),
-            false => own_doc,
-        };
-        walk(schema, member, &doc, &at, default, out);
+    out[at].rows = rows;
+}
+
+/// The doc comment of the field, else of its type.
+fn doc_or_inner(schema: &Schema, field: &Value, of_type: &Value) -> String {
+    match doc_of(field) {
+        own if !own.is_empty() => own,
+        _ => schema.alternatives(of_type).first().map(|table| doc_of(table)).unwrap_or_default(),
     }
 }
 
