@@ -17,6 +17,7 @@ use portcullis_domain::{
     Action, Caller, Deadline, Failure, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
 };
 use portcullis_resilience::limits::Limits;
+use portcullis_store::Store;
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
 use smallvec::SmallVec;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -35,6 +36,8 @@ pub struct Parts {
     pub admission: Admission,
     /// What is looked for in texts.
     pub screening: Screening,
+    /// Where usage is summed.
+    pub store: Store,
     /// Where it is counted.
     pub metrics: Metrics,
     /// Where it is proved.
@@ -54,6 +57,7 @@ pub(crate) struct Inner {
     limits: Limits,
     admission: Admission,
     screening: Screening,
+    pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
     breaches: Breaches,
@@ -95,6 +99,7 @@ impl Engine {
             admission: parts.admission,
             screening: parts.screening,
             breaches: Breaches::new(),
+            store: parts.store,
             metrics: parts.metrics,
             audit: parts.audit,
             apps,
@@ -267,8 +272,9 @@ impl Inner {
 }
 
 /// Stage 6. A stream keeps its record and its place to its end.
-fn finish(record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Reply {
+fn finish(mut record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Reply {
     let meter = reply.meter.clone();
+    record.answered_by(reply.target.clone());
     let body = match reply.body {
         ReplyBody::Whole(bytes) => {
             record.succeed(Some(meter.get()));

@@ -6,6 +6,7 @@ use crate::pipeline::{Inner, Refused, Views};
 use bytes::Bytes;
 use futures_core::Stream;
 use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
+use portcullis_store::UsageRow;
 use portcullis_telemetry::Metrics;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,6 +28,7 @@ pub(crate) struct Record {
     started: Instant,
     app_started: Option<Instant>,
     app_took: Duration,
+    model: Option<Arc<str>>,
     ended: bool,
 }
 
@@ -48,6 +50,7 @@ impl Record {
             started: Instant::now(),
             app_started: None,
             app_took: Duration::ZERO,
+            model: None,
             ended: false,
         }
     }
@@ -80,6 +83,11 @@ impl Record {
         self.app_took = self.app_started.take().map_or(Duration::ZERO, |at| at.elapsed());
     }
 
+    /// `provider/model` that answered, under which usage is summed.
+    pub(crate) fn answered_by(&mut self, model: Option<Arc<str>>) {
+        self.model = model;
+    }
+
     pub(crate) fn refuse(mut self, failure: Failure, views: Views) -> Refused {
         self.end(failure.kind(), None);
         Refused { failure, views }
@@ -99,6 +107,7 @@ impl Record {
         if usage.is_some() {
             metrics.overhead(took.saturating_sub(self.app_took));
         }
+        self.count_usage(usage);
         let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
         let Usage { input, output, .. } = usage.unwrap_or_default();
         tracing::info!(
@@ -114,6 +123,21 @@ impl Record {
             tokens_out = output,
             "request"
         );
+    }
+}
+
+impl Record {
+    fn count_usage(&self, usage: Option<Usage>) {
+        if let (Some(used), Some((caller, _)), Some(model)) = (usage, &self.caller, &self.model) {
+            self.engine.store.usage().add(&UsageRow {
+                at: jiff::Timestamp::now(),
+                caller: caller.clone(),
+                model: model.clone(),
+                requests: 1,
+                input: used.input,
+                output: used.output,
+            });
+        }
     }
 }
 
@@ -154,7 +178,7 @@ impl Finishing {
                 record.app_ends();
                 record.succeed(Some(self.meter.get()));
             }
-            Some(failure) => record.end(failure.kind(), None),
+            Some(failure) => record.end(failure.kind(), Some(self.meter.get())),
         }
     }
 }
@@ -181,6 +205,10 @@ impl Stream for Finishing {
 
 impl Drop for Finishing {
     fn drop(&mut self) {
+        // The caller hung up: what it read is used all the same.
+        if let Some(record) = &mut self.record {
+            record.end("cancelled", Some(self.meter.get()));
+        }
         self.metrics.stream_closed();
     }
 }
