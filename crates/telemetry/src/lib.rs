@@ -3,6 +3,7 @@
 
 pub mod alerts;
 pub mod audit;
+mod batch;
 mod health;
 mod logs;
 mod metrics;

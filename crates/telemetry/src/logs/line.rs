@@ -1,0 +1,188 @@
+//! How one event becomes one line: JSON, or text for people. Invariant: every string that comes from outside the
+//! source code (the message, and every string, debug and error value) passes redaction before it is escaped, so no
+//! log call can bypass it; numbers and booleans are written as they are. One event is one line whatever it holds.
+//!
+//! Members: `timestamp` (RFC 3339, UTC), `level`, `target`, `message`, then the event's own fields. Spans are not
+//! written: what belongs to a request is a field of its events.
+
+use crate::audit::Redact;
+use std::{
+    fmt::{self, Write as _},
+    panic::catch_unwind,
+};
+use tracing::{
+    Event, Level,
+    field::{Field, Visit},
+};
+
+/// How lines look.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    pub(super) json: bool,
+    /// Colours, for a terminal.
+    pub(super) colour: bool,
+    pub(super) redact: Redact,
+    /// Longest value of one field, in bytes before redaction.
+    pub(super) max_field_bytes: usize,
+}
+
+/// Members that every line has; a field of the same name gets a low line in front.
+const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
+
+impl Style {
+    /// Appends the event as one line.
+    pub(super) fn write(&self, out: &mut String, event: &Event<'_>, now: jiff::Timestamp) {
+        let meta = event.metadata();
+        let mut fields = Fields { style: self, out, scratch: String::new(), message: String::new() };
+        if self.json {
+            put(fields.out, format_args!("{{\"timestamp\":\"{now:.6}\",\"level\":\"{}\"", meta.level()));
+            put(fields.out, format_args!(",\"target\":\"{}\"", meta.target()));
+            event.record(&mut fields);
+            fields.out.push_str("}\n");
+            return;
+        }
+        // The message stands before the fields, wherever the event has it: fields go aside first.
+        let mut tail = String::new();
+        let mut fields = Fields { out: &mut tail, ..fields };
+        event.record(&mut fields);
+        let message = fields.message;
+        let (on, off) = if self.colour { (colour(*meta.level()), "\x1b[0m") } else { ("", "") };
+        let (level, target) = (meta.level(), meta.target());
+        put(out, format_args!("{now:.3} {on}{level:>5}{off} {target}: {message}{tail}\n"));
+    }
+
+    /// Cut, redacted, and gone altogether when redaction fails.
+    fn safe(&self, text: &str, then: impl FnOnce(&str)) {
+        let cut = text.floor_char_boundary(self.max_field_bytes);
+        let redact = self.redact;
+        match catch_unwind(|| redact(&text[..cut])) {
+            Ok(safe) if cut < text.len() => then(&format!("{safe}… ({} bytes)", text.len())),
+            Ok(safe) => then(&safe),
+            Err(_) => then("[not redactable]"),
+        }
+    }
+}
+
+const fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG => "\x1b[34m",
+        Level::TRACE => "\x1b[35m",
+    }
+}
+
+struct Fields<'a> {
+    style: &'a Style,
+    out: &'a mut String,
+    scratch: String,
+    /// Only for text.
+    message: String,
+}
+
+impl Fields<'_> {
+    fn name(&mut self, field: &Field) {
+        let name = field.name();
+        if self.style.json {
+            let mark = if RESERVED.contains(&name) { "_" } else { "" };
+            put(self.out, format_args!(",\"{mark}{name}\":"));
+        } else {
+            put(self.out, format_args!(" {name}="));
+        }
+    }
+
+    fn text(&mut self, field: &Field, text: &str) {
+        let (json, message) = (self.style.json, field.name() == "message");
+        if json || !message {
+            self.name(field);
+        }
+        let style = self.style;
+        style.safe(text, |safe| match (json, message) {
+            (true, _) => escape_json(self.out, safe),
+            (false, true) => escape_text(&mut self.message, safe),
+            (false, false) => escape_text(self.out, safe),
+        });
+    }
+
+    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
+        self.name(field);
+        put(self.out, format_args!("{value}"));
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        put(&mut scratch, format_args!("{value:?}"));
+        self.text(field, &scratch);
+        self.scratch = scratch;
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(next) = cause {
+            put(&mut text, format_args!(": {next}"));
+            cause = next.source();
+        }
+        self.text(field, &text);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no word for what is not a number.
+        if value.is_finite() { self.plain(field, value) } else { self.plain(field, "null") }
+    }
+}
+
+fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    // Writing into a String fails only when a foreign Debug or Display does; the line then holds what came before.
+    let _ok = out.write_fmt(text);
+}
+
+/// A JSON string, quotes included.
+pub(crate) fn escape_json(out: &mut String, text: &str) {
+    out.push('"');
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[from..at]);
+        from = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            byte => put(out, format_args!("\\u{byte:04x}")),
+        }
+    }
+    out.push_str(&text[from..]);
+    out.push('"');
+}
+
+/// Text for a terminal: nothing in it can begin a line or move the cursor.
+fn escape_text(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+}
