@@ -1,7 +1,18 @@
 //! Resilience: limits on the way in (`limits`, `connections`), guarded calls on the way out, the shared outbound
 //! client (`http`), and the one owner of the Redis connection that all share (`shared`).
 
+pub mod breaker;
+pub mod bulkhead;
 pub mod connections;
+pub mod dependency;
 pub mod http;
 pub mod limits;
+pub mod pacing;
+mod registry;
+pub mod retry;
 pub mod shared;
+
+pub use dependency::{
+    Attempt, CallCtx, CallError, CallPermit, Class, Dependency, DependencyPolicy, DependencyStatus, Guarded,
+};
+pub use registry::Registry;
