@@ -1,9 +1,174 @@
-//! Who is asking. The checks themselves live with keys and tokens; this is their surface.
-#![allow(missing_docs)]
-use portcullis_domain::*;
-pub struct Identity;
+//! Stage 2 of the way in: who is asking. Invariants: a known caller costs no trip to the store; every failure is one
+//! structured log line, one count and one audit record, with address, reason and the public id of a key that exists,
+//! never a byte of what was presented; an error inside refuses.
+//!
+//! Source: review.md section 10, gateway.md section 1, tools.md section 3.
+
+mod addresses;
+mod config;
+
+pub use config::AuthConfig;
+
+use crate::{
+    jwt::{Claims, Jwt},
+    keys::{Keys, Refusal, text},
+};
+use addresses::{Addresses, Count};
+use jiff::Timestamp;
+use portcullis_domain::{
+    AuthProblem, Caller, Credential, Door, Failure, LimitScope, Scope, Scopes, Tier,
+};
+use portcullis_telemetry::{Audit, AuditEvent, Metrics};
+use std::{net::IpAddr, sync::Arc};
+use tokio::time::Instant;
+
+/// What identification is built from.
+pub struct IdentityParts {
+    /// `[auth]`.
+    pub config: AuthConfig,
+    /// `http.anonymous`: whether callers without a credential are let in.
+    pub anonymous: bool,
+    /// API keys.
+    pub keys: Keys,
+    /// Tokens.
+    pub jwt: Arc<Jwt>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Where it is proved.
+    pub audit: Audit,
+}
+
+/// Tells who is asking.
+pub struct Identity {
+    anonymous: bool,
+    keys: Keys,
+    jwt: Arc<Jwt>,
+    addresses: Addresses,
+    metrics: Metrics,
+    audit: Audit,
+    local: Arc<str>,
+}
+
 impl Identity {
-    pub async fn identify(&self, _: &Credential, _: std::net::IpAddr, _: Door) -> Result<Caller, Failure> {
-        Err(Failure::DeadlineExceeded)
+    /// Ready to tell.
+    #[must_use]
+    pub fn new(parts: IdentityParts) -> Self {
+        Self {
+            anonymous: parts.anonymous,
+            keys: parts.keys,
+            jwt: parts.jwt,
+            addresses: Addresses::new(&parts.config),
+            metrics: parts.metrics,
+            audit: parts.audit,
+            local: "local".into(),
+        }
+    }
+
+    /// Whether a credential is needed. When not, callers on loopback are let in as `local`, and a listener off loopback
+    /// must not be opened (unless callers are anonymous by configuration).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.keys.is_closed() || self.jwt.is_configured()
+    }
+
+    /// Who presents this.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; `RateLimited` for an address with too many failures; `Unavailable` when a key is not known
+    /// here and the store is away.
+    pub async fn identify(
+        &self,
+        credential: &Credential,
+        address: IpAddr,
+        door: Door,
+    ) -> Result<Caller, Failure> {
+        let address = address.to_canonical();
+        if let Some(retry_after) = self.addresses.blocked(address, Instant::now()) {
+            self.metrics.auth_failure(door, AuthProblem::AddressBlocked);
+            return Err(Failure::RateLimited { scope: LimitScope::Ip, retry_after });
+        }
+        let result = match credential {
+            Credential::None => self.without(address),
+            Credential::Token(token) => self.with(token, address).await,
+        };
+        match result {
+            Ok(caller) => Ok(caller),
+            Err(Refusal::Problem(problem, key)) => Err(self.refuse(problem, key, address, door)),
+            Err(Refusal::Away(retry_after)) => Err(Failure::Unavailable { retry_after, rate_limited: false }),
+        }
+    }
+
+    /// Nobody in particular.
+    fn without(&self, address: IpAddr) -> Result<Caller, Refusal> {
+        if address.is_loopback() && !self.is_closed() {
+            let scopes = Scopes::NONE.with(Scope::Chat).with(Scope::Pin);
+            return Ok(Caller {
+                id: self.local.clone(),
+                tier: Tier::Authenticated,
+                scopes,
+                key_id: None,
+                address,
+            });
+        }
+        if self.anonymous {
+            let scopes = Scopes::NONE.with(Scope::Chat);
+            let id = format!("ip:{}", addresses::group(address)).into();
+            return Ok(Caller { id, tier: Tier::Anonymous, scopes, key_id: None, address });
+        }
+        Err(Refusal::Problem(AuthProblem::Missing, None))
+    }
+
+    async fn with(&self, token: &str, address: IpAddr) -> Result<Caller, Refusal> {
+        let now = Timestamp::now();
+        // Three parts with two dots cannot be a key of ours: neither alphabet has a dot.
+        if text::claims_to_be_key(token) || !token.contains('.') {
+            let key = self.keys.check(token, now.as_millisecond()).await?;
+            return Ok(Caller {
+                id: key.caller.clone(),
+                tier: key.tier.clone(),
+                scopes: key.scopes,
+                key_id: Some(key.id.clone()),
+                address,
+            });
+        }
+        let known = self.keys.known();
+        let revoked = |kind, value: &str| known.is_revoked(kind, value, now.as_millisecond());
+        let Claims { sub, tier, scopes } =
+            self.jwt.check(token, now, &revoked).map_err(|problem| Refusal::Problem(problem, None))?;
+        self.keys.fresh_enough()?;
+        let tier = tier.map_or(Tier::Authenticated, |tier| known.tier(&tier));
+        Ok(Caller { id: format!("jwt:{sub}").into(), tier, scopes, key_id: None, address })
+    }
+
+    /// Counts, logs and proves one failure.
+    fn refuse(&self, problem: AuthProblem, key: Option<Arc<str>>, address: IpAddr, door: Door) -> Failure {
+        let reason = problem.as_str();
+        let key_id = key.as_deref().unwrap_or("-");
+        self.metrics.auth_failure(door, problem);
+        tracing::warn!(event = "auth_failure", door = door.as_str(), reason, %address, key_id, "authentication failed");
+        let count = self.addresses.failed(address, Instant::now());
+        if let Count::JustBlocked(wait) = count {
+            let secs = wait.as_secs();
+            tracing::warn!(event = "address_blocked", %address, secs, "too many failed credentials from one address");
+        }
+        self.audit.record(AuditEvent {
+            kind: "auth_failure",
+            door,
+            caller: None,
+            tier: None,
+            action: None,
+            outcome: reason,
+            request_id: None,
+            incident: None,
+            details: vec![
+                ("address", address.to_string()),
+                ("key", key_id.to_owned()),
+                ("blocked", matches!(count, Count::JustBlocked(_)).to_string()),
+            ],
+        });
+        Failure::Unauthenticated(problem)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod app;
 mod breaches;
 pub mod identity;
 mod ids;
+pub mod jwt;
 pub mod keys;
 mod pipeline;
 mod record;

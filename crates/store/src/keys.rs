@@ -210,19 +210,16 @@ impl Keys<'_> {
         .await
     }
 
-    /// Whether somebody made a key that is neither revoked nor expired: then the door is closed to those without.
+    /// Whether somebody ever made a key, revoked ones included: then the door is closed to those without. Taking the
+    /// last key away must not open it again.
     ///
     /// # Errors
     /// A database that is away.
-    pub async fn any_made(&self, now: Timestamp) -> Result<bool> {
+    pub async fn any_made(&self) -> Result<bool> {
         let db = self.0;
-        let sql = "SELECT 1 FROM api_keys WHERE origin = 'made' AND revoked_at IS NULL \
-                   AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";
-        let found: Option<(i32,)> = db
-            .call(async {
-                on!(db, read pool => sqlx::query_as(sql).bind(now.as_millisecond()).fetch_optional(pool).await)
-            })
-            .await?;
+        let sql = "SELECT 1 FROM api_keys WHERE origin = 'made' LIMIT 1";
+        let found: Option<(i32,)> =
+            db.call(async { on!(db, read pool => sqlx::query_as(sql).fetch_optional(pool).await) }).await?;
         Ok(found.is_some())
     }
 
