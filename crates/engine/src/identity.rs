@@ -15,9 +15,7 @@ use crate::{
 };
 use addresses::{Addresses, Count};
 use jiff::Timestamp;
-use portcullis_domain::{
-    AuthProblem, Caller, Credential, Door, Failure, LimitScope, Scope, Scopes, Tier,
-};
+use portcullis_domain::{AuthProblem, Caller, Credential, Door, Failure, LimitScope, Scope, Scopes, Tier};
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
 use std::{net::IpAddr, sync::Arc};
 use tokio::time::Instant;

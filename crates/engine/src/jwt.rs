@@ -9,7 +9,7 @@ mod config;
 mod issue;
 
 pub use config::{JwtAlg, JwtConfig, JwtKeyConfig};
-pub use issue::{IssuedToken, NewToken};
+pub use issue::{Inspection, IssuedToken, NewToken};
 
 use algorithm::Verifier;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -202,7 +202,8 @@ fn key(
 ) -> Result<Key, (&'static str, String)> {
     let (member, text) = match (&wanted.key_secret, &wanted.key_file) {
         (Some(name), _) => {
-            let text = secret(name).ok_or_else(|| ("key_secret", format!("names `{name}`, which is not given")))?;
+            let text =
+                secret(name).ok_or_else(|| ("key_secret", format!("names `{name}`, which is not given")))?;
             ("key_secret", text)
         }
         (None, Some(path)) => {

@@ -145,10 +145,6 @@ impl Keys {
         &self.0.known
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.0.store
-    }
-
     /// Checks a key. Touches the store only for an id that is not known yet.
     pub(crate) async fn check(&self, key: &str, now_ms: i64) -> Result<Arc<KnownKey>, Refusal> {
         let inner = &*self.0;

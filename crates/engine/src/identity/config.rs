@@ -49,7 +49,11 @@ impl AuthConfig {
         ] {
             if !(least..=most).contains(&value) {
                 let message = format!("is {value}; it must be from {least} to {most}");
-                out.push(Problem::new(format!("{prefix}.{key}"), message, "leave the key out for its default"));
+                out.push(Problem::new(
+                    format!("{prefix}.{key}"),
+                    message,
+                    "leave the key out for its default",
+                ));
             }
         }
         self.keys.problems(&format!("{prefix}.keys"), out);

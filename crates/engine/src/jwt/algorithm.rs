@@ -74,9 +74,7 @@ fn rsa(text: &str) -> Result<Box<[u8]>, &'static str> {
     const OTHER: &str = "is no RSA public key, which RS256 needs";
     let key = match pem(text, "RSA PUBLIC KEY") {
         Some(key) => key,
-        None => spki(text, OTHER, |algorithm| {
-            Some(algorithm).filter(|algorithm| oid(algorithm).is_some_and(|(name, _)| name == RSA)).is_some()
-        })?,
+        None => spki(text, OTHER, |algorithm| oid(algorithm).is_some_and(|(name, _)| name == RSA))?,
     };
     // SEQUENCE { INTEGER modulus, INTEGER exponent }
     let modulus = der(&key, 0x30).and_then(|(inside, _)| der(inside, 0x02)).map(|(modulus, _)| modulus);
@@ -90,7 +88,8 @@ fn rsa(text: &str) -> Result<Box<[u8]>, &'static str> {
 fn p256(text: &str) -> Result<Box<[u8]>, &'static str> {
     const OTHER: &str = "is no public key on P-256 (prime256v1), which ES256 needs";
     let key = spki(text, OTHER, |algorithm| {
-        oid(algorithm).is_some_and(|(name, rest)| name == EC && oid(rest).is_some_and(|(curve, _)| curve == P256))
+        oid(algorithm)
+            .is_some_and(|(name, rest)| name == EC && oid(rest).is_some_and(|(curve, _)| curve == P256))
     })?;
     if key.len() == 65 && key[0] == 4 { Ok(key.into()) } else { Err(OTHER) }
 }
@@ -102,11 +101,7 @@ fn ed25519(text: &str) -> Result<Box<[u8]>, &'static str> {
 }
 
 /// `SEQUENCE { SEQUENCE algorithm, BIT STRING key }`: the key, if its algorithm is the wanted one.
-fn spki(
-    text: &str,
-    other: &'static str,
-    wanted: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<u8>, &'static str> {
+fn spki(text: &str, other: &'static str, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, &'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Err(PRIVATE);
     }
@@ -129,7 +124,7 @@ fn der(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
+        0..=0x7f => (usize::from(first), rest),
         0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
         0x82 => (usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])), rest.get(2..)?),
         _ => return None,

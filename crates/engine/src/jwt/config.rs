@@ -122,7 +122,9 @@ impl JwtConfig {
                     "is missing",
                     "name the PEM file of the public key, or the secret that holds it in key_secret",
                 ),
-                (_, Some(_), Some(_)) => say(&at("key_file"), "is given beside key_secret", "keep one of them"),
+                (_, Some(_), Some(_)) => {
+                    say(&at("key_file"), "is given beside key_secret", "keep one of them")
+                }
                 (_, _, _) => {}
             }
         }

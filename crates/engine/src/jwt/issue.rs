@@ -54,12 +54,17 @@ impl Jwt {
     pub fn issue(&self, wish: &NewToken, now: Timestamp) -> Result<IssuedToken, String> {
         let signing = self.keys.iter().filter(|key| wish.kid.is_none() || key.kid == wish.kid);
         let Some((key, secret)) = signing.filter_map(|key| Some((key, key.secret.as_ref()?))).next() else {
-            return Err("there is no key that can issue tokens: write [[auth.jwt.keys]] with alg = \"HS256\" and \
+            return Err(
+                "there is no key that can issue tokens: write [[auth.jwt.keys]] with alg = \"HS256\" and \
                         key_secret = \"jwt_secret\", and give the secret jwt_secret"
-                .into());
+                    .into(),
+            );
         };
         if wish.life_secs == 0 || wish.life_secs > self.config.max_age_secs {
-            return Err(format!("a token lives 1 to {} seconds (auth.jwt.max_age_secs)", self.config.max_age_secs));
+            return Err(format!(
+                "a token lives 1 to {} seconds (auth.jwt.max_age_secs)",
+                self.config.max_age_secs
+            ));
         }
         let jti = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         let iat = now.as_second();
@@ -69,15 +74,14 @@ impl Jwt {
             "sub": wish.sub, "iat": iat, "exp": exp, "jti": jti, "tier": wish.tier.as_str(), "scopes": scopes,
         });
         let mut header = json!({"alg": key.verifier.alg().as_str(), "typ": "JWT"});
-        for (object, name, value) in [
-            (&mut claims, "iss", &self.config.issuer),
-            (&mut claims, "aud", &self.config.audience),
-            (&mut header, "kid", &key.kid),
-        ] {
+        let put = |object: &mut Value, name: &str, value: &Option<String>| {
             if let Some(value) = value {
                 object[name] = value.as_str().into();
             }
-        }
+        };
+        put(&mut claims, "iss", &self.config.issuer);
+        put(&mut claims, "aud", &self.config.audience);
+        put(&mut header, "kid", &key.kid);
         let text = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", text(&header), text(&claims));
         let signing = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
@@ -95,7 +99,12 @@ impl Jwt {
     ///
     /// # Errors
     /// One sentence when it is no token.
-    pub fn inspect(&self, token: &str, now: Timestamp, revoked: Revoked<'_>) -> Result<Inspection, &'static str> {
+    pub fn inspect(
+        &self,
+        token: &str,
+        now: Timestamp,
+        revoked: Revoked<'_>,
+    ) -> Result<Inspection, &'static str> {
         let parts = self
             .take_apart(token)
             .map_err(|_| "this is no JSON Web Token: it must be three base64url parts, the first two JSON")?;

@@ -1,1 +1,1 @@
-//! x
+//! Tests of `jwt`.

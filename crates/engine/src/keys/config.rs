@@ -54,7 +54,11 @@ impl KeysConfig {
         ] {
             if !(least..=most).contains(&value) {
                 let message = format!("is {value}; it must be from {least} to {most}");
-                out.push(Problem::new(format!("{prefix}.{key}"), message, "leave the key out for its default"));
+                out.push(Problem::new(
+                    format!("{prefix}.{key}"),
+                    message,
+                    "leave the key out for its default",
+                ));
             }
         }
     }

@@ -45,12 +45,8 @@ impl Keys {
             }
         };
         let id = text::id_of(key.expose_secret()).unwrap_or_default().to_owned();
-        let wish = NewKey {
-            name: "first start".into(),
-            tier: Tier::Premium,
-            scopes: Scopes::ALL,
-            expires_at: None,
-        };
+        let wish =
+            NewKey { name: "first start".into(), tier: Tier::Premium, scopes: Scopes::ALL, expires_at: None };
         let row = self.row(id, &key, wish, KeyOrigin::First);
         if !self.0.store.keys().create_first(&row).await? {
             // Another replica was faster: its key counts, ours was never in force.
@@ -65,5 +61,8 @@ impl Keys {
 /// A key of a first start that was cut off before it was in force.
 fn left_over(path: &Path) -> Result<Option<SecretString>, KeysError> {
     let found = files::read_private(path)?.and_then(|content| String::from_utf8(content).ok());
-    Ok(found.map(|key| key.trim().to_owned()).filter(|key| text::id_of(key).is_some()).map(SecretString::from))
+    Ok(found
+        .map(|key| key.trim().to_owned())
+        .filter(|key| text::id_of(key).is_some())
+        .map(SecretString::from))
 }
