@@ -34,7 +34,7 @@ fn gateway(args: &[String]) -> Result<ExitCode> {
 fn admission(args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
     let mut criterion = sys::command("cargo")
-        .args(["bench", "-p", "portcullis-resilience"])
+        .args(["bench", "-p", "portcullis-resilience", "--bench", "admission"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo bench")?;
