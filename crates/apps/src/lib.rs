@@ -1,1 +1,3 @@
-//! What Portcullis does for people: chat.
+//! What Portcullis does for people. Each app is one folder; it knows the engine and the providers, never a door.
+
+pub mod chat;

@@ -4,7 +4,7 @@ use crate::presets::{self, ModelKind, Preset, Wire};
 use portcullis_domain::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// `[providers.<name>]`: one section a provider, shipped or your own.
 pub type ProvidersConfig = BTreeMap<String, ProviderConfig>;
@@ -63,6 +63,37 @@ pub struct ModelConfig {
     pub context: Option<u32>,
     /// Length of its vectors when the caller names none, told in the model list. Default: not told.
     pub dimensions: Option<u32>,
+    /// What it cannot do: requests that need it go to another target. Default: nothing.
+    pub lacks: Vec<Capability>,
+    /// Name of the space of its vectors; targets of one route must share it. Default: the model's name.
+    pub space: Option<String>,
+}
+
+/// Something a request may need and a model may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// Tool calls.
+    Tools,
+    /// Images.
+    Images,
+    /// Answers bound to JSON or to a JSON schema.
+    Json,
+}
+
+impl Capability {
+    /// Every capability.
+    pub const ALL: [Self; 3] = [Self::Tools, Self::Images, Self::Json];
+
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Images => "images",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// `[embed]`: the gate in front of every embedding, whoever computes it.
@@ -75,13 +106,11 @@ pub struct EmbedConfig {
     pub queue: u32,
     /// Most bytes of one text for the builtin model; longer ones are refused. Default 1048576.
     pub max_text_bytes: usize,
-    /// Texts of one request that go to a provider in one call. Default 256.
-    pub batch: usize,
 }
 
 impl Default for EmbedConfig {
     fn default() -> Self {
-        Self { concurrency: 5, queue: 64, max_text_bytes: 1_048_576, batch: 256 }
+        Self { concurrency: 5, queue: 64, max_text_bytes: 1_048_576 }
     }
 }
 
@@ -91,7 +120,6 @@ impl EmbedConfig {
         range(out, prefix, "concurrency", u64::from(self.concurrency), 1..=256);
         range(out, prefix, "queue", u64::from(self.queue), 1..=100_000);
         range(out, prefix, "max_text_bytes", self.max_text_bytes as u64, 1024..=33_554_432);
-        range(out, prefix, "batch", self.batch as u64, 1..=2048);
     }
 }
 
@@ -209,32 +237,6 @@ impl ProviderConfig {
     }
 }
 
-/// S0-01: configured limits above the provider's published quota. They stay in force; `check` warns of them.
-#[must_use]
-pub fn warnings(providers: &ProvidersConfig, prefix: &str) -> Vec<Problem> {
-    let mut out = Vec::new();
-    for (name, provider) in providers {
-        let row = presets::row_for(name);
-        let wanted = provider.concurrency.unwrap_or(row.concurrency);
-        if let Some(known) = row.known_concurrency
-            && wanted > known
-        {
-            let message = format!("{wanted} calls at once may exceed the account's quota: {}", row.quota);
-            let mend = format!("Use {known} unless your account has more.");
-            out.push(Problem::new(format!("{prefix}.{name}.concurrency"), message, mend));
-        }
-    }
-    out
-}
-
-/// The names of every secret a provider may ask for: those of the shipped rows and those of the settings.
-#[must_use]
-pub fn secret_names(providers: &ProvidersConfig) -> BTreeSet<String> {
-    let shipped = presets::PRESETS.iter().map(|row| row.key_secret).filter(|name| !name.is_empty());
-    let named = providers.values().filter_map(|provider| provider.key_secret.clone());
-    shipped.map(str::to_owned).chain(named).collect()
-}
-
 impl ModelEntry {
     /// The provider's own name for it.
     #[must_use]
@@ -250,8 +252,7 @@ impl ModelEntry {
     pub fn row(&self) -> ModelConfig {
         match self {
             Self::Name(name) => {
-                let kind = if name.contains("embed") { ModelKind::Embed } else { ModelKind::Chat };
-                ModelConfig { name: name.clone(), kind, ..ModelConfig::default() }
+                ModelConfig { name: name.clone(), kind: ModelKind::guess(name), ..ModelConfig::default() }
             }
             Self::Row(row) => row.clone(),
         }

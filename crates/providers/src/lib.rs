@@ -1,5 +1,25 @@
-//! AI providers: presets as data rows, wires as code, and the builtin ones that need no network.
-pub mod builtin;
+//! AI providers: presets as data rows, wires as code, and the builtin one that needs no network.
+//!
+//! Invariants: every call goes through `Dependency::call`; nothing of a provider but its answer's bytes (and, of a
+//! request it finds wrong, one redacted sentence) reaches a caller; no name a caller writes becomes part of a URL or
+//! a metric label.
+
+mod builtin;
 pub mod config;
+mod model;
 pub mod presets;
-pub mod wire;
+mod provider;
+mod providers;
+mod refusal;
+mod report;
+mod wire;
+
+pub use builtin::{ExtractConfig, minilm};
+pub use config::{
+    Capability, EmbedConfig, ModelConfig, ModelEntry, ProviderConfig, ProvidersConfig, UpstreamConfig,
+};
+pub use model::Model;
+pub use presets::{BUILTIN, ModelKind};
+pub use provider::{Call, Provider};
+pub use providers::{Parts, Providers, ProvidersError};
+pub use refusal::Refusal;

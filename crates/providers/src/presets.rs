@@ -3,6 +3,7 @@
 //! Invariant: a row names only what works; every figure in it is the default of a key in `[providers.<name>]`.
 //! Source of the figures: gateway design section 3, S0-01 and S4-BRK; each quota note carries its own date.
 
+use crate::config::Capability;
 use std::fmt::Write as _;
 
 /// How a provider is spoken to.
@@ -84,6 +85,10 @@ pub struct ModelPreset {
     pub kind: ModelKind,
     /// Whether it is the one that the shipped routes use for quick work.
     pub fast: bool,
+    /// Length of its vectors when the caller names none.
+    pub dimensions: Option<u32>,
+    /// What it cannot do.
+    pub lacks: &'static [Capability],
 }
 
 /// What a model is for.
@@ -117,18 +122,29 @@ impl ModelKind {
             Self::Embed => "embed",
         }
     }
+
+    /// What a model of that name is most likely for.
+    #[must_use]
+    pub fn guess(name: &str) -> Self {
+        if name.contains("embed") { Self::Embed } else { Self::Chat }
+    }
 }
 
 const fn chat(name: &'static str) -> ModelPreset {
-    ModelPreset { name, kind: ModelKind::Chat, fast: false }
+    ModelPreset { name, kind: ModelKind::Chat, fast: false, dimensions: None, lacks: &[] }
 }
 
 const fn fast(name: &'static str) -> ModelPreset {
-    ModelPreset { name, kind: ModelKind::Chat, fast: true }
+    ModelPreset { fast: true, ..chat(name) }
 }
 
-const fn embed(name: &'static str) -> ModelPreset {
-    ModelPreset { name, kind: ModelKind::Embed, fast: false }
+const fn embed(name: &'static str, dimensions: u32) -> ModelPreset {
+    ModelPreset { kind: ModelKind::Embed, dimensions: Some(dimensions), ..chat(name) }
+}
+
+/// Words in, words out, nothing else.
+const fn plain(name: &'static str) -> ModelPreset {
+    ModelPreset { lacks: &Capability::ALL, ..chat(name) }
 }
 
 /// The template for any server that speaks OpenAI's wire.
@@ -166,8 +182,8 @@ pub const PRESETS: &[Preset] = &[
         models: &[
             chat("gpt-4o"),
             fast("gpt-4o-mini"),
-            embed("text-embedding-3-small"),
-            embed("text-embedding-3-large"),
+            embed("text-embedding-3-small", 1536),
+            embed("text-embedding-3-large", 3072),
         ],
         quota: "By usage tier and model; told in `x-ratelimit-*` headers. The lowest paid tier starts near 500 RPM.",
         ..TEMPLATE
@@ -224,7 +240,7 @@ pub const PRESETS: &[Preset] = &[
         breaker_failures: 0,
         breaker_reset_secs: 0,
         otel_name: "portcullis.builtin",
-        models: &[chat("extractive"), embed("embed"), chat("echo")],
+        models: &[plain("extractive"), embed("embed", 384), plain("echo")],
         quota: "None: this process is the limit.",
         ..TEMPLATE
     },

@@ -272,7 +272,24 @@ impl Dependency {
     ///
     /// # Errors
     /// See `CallError`.
-    pub async fn call<T, E, F, S>(&self, ctx: &CallCtx, mut send: S) -> Result<Guarded<T>, CallError<E>>
+    pub async fn call<T, E, F, S>(&self, ctx: &CallCtx, send: S) -> Result<Guarded<T>, CallError<E>>
+    where
+        S: FnMut(Attempt) -> F,
+        F: Future<Output = Result<T, (Class, E)>>,
+    {
+        self.call_up_to(u32::MAX, ctx, send).await
+    }
+
+    /// The same with at most so many attempts: one, where another target is ready to take over.
+    ///
+    /// # Errors
+    /// See `CallError`.
+    pub async fn call_up_to<T, E, F, S>(
+        &self,
+        attempts: u32,
+        ctx: &CallCtx,
+        mut send: S,
+    ) -> Result<Guarded<T>, CallError<E>>
     where
         S: FnMut(Attempt) -> F,
         F: Future<Output = Result<T, (Class, E)>>,
@@ -295,7 +312,8 @@ impl Dependency {
             if ctx.deadline.passed() && error.is_none() {
                 return Err(CallError::DeadlineExceeded);
             }
-            let Some(wait) = self.wait(class, number, ctx) else {
+            let last = number >= attempts.min(policy.attempts);
+            let Some(wait) = (if last { None } else { self.wait(class, number, ctx) }) else {
                 return Err(CallError::Failed { class, error });
             };
             tokio::time::sleep(wait).await;
@@ -306,9 +324,6 @@ impl Dependency {
     /// The wait before another attempt, if there may be one.
     fn wait(&self, class: Class, number: u32, ctx: &CallCtx) -> Option<Duration> {
         let asked = class.again()?;
-        if number >= self.0.policy.attempts {
-            return None;
-        }
         let wait = asked.map_or_else(|| backoff(number, rand::random()), |asked| asked.max(LEAST_WAIT));
         if wait >= ctx.deadline.remaining()
             || self.0.breaker.lock().state(Instant::now()) != BreakerState::Closed

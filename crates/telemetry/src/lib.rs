@@ -12,4 +12,4 @@ pub use alerts::{Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCa
 pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact};
 pub use health::{Component, ComponentStatus, Health, HealthState};
 pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
-pub use metrics::{Gauge, Histogram, MetricRow, Metrics, catalogue as metric_catalogue};
+pub use metrics::{Gauge, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket};

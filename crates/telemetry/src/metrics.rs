@@ -242,7 +242,8 @@ impl std::fmt::Debug for Metrics {
 }
 
 /// How long a failed call took, as label (S0-05).
-fn latency_bucket(took: Duration) -> &'static str {
+#[must_use]
+pub fn latency_bucket(took: Duration) -> &'static str {
     match took.as_secs() {
         0 => "lt_1s",
         1..5 => "1_5s",

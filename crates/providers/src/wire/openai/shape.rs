@@ -63,26 +63,28 @@ impl<'a> Whole<'a> {
 #[derive(Deserialize)]
 pub(crate) struct Vectors<'a> {
     #[serde(borrow)]
-    pub(crate) data: Vec<Vector<'a>>,
+    data: Vec<Vector<'a>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
 }
 
 /// One vector, in whichever encoding.
 #[derive(Deserialize)]
-pub(crate) struct Vector<'a> {
+struct Vector<'a> {
     #[serde(default)]
-    pub(crate) index: Option<usize>,
+    index: Option<usize>,
     #[serde(borrow)]
-    pub(crate) embedding: &'a RawValue,
+    embedding: &'a RawValue,
 }
 
 impl<'a> Vectors<'a> {
-    /// The vectors, if there are `count` of them, each a list or a text.
+    /// The vectors, if there are `count` of them in the order of the texts, each a list or a text.
     pub(crate) fn read(body: &'a [u8], count: usize) -> Option<Self> {
         let read: Self = serde_json::from_slice(body).ok()?;
-        let sound = |vector: &Vector<'_>| vector.embedding.get().starts_with(['[', '"']);
-        (read.data.len() == count && read.data.iter().all(sound)).then_some(read)
+        let sound = |(at, vector): (usize, &Vector<'_>)| {
+            vector.index.is_none_or(|index| index == at) && vector.embedding.get().starts_with(['[', '"'])
+        };
+        (read.data.len() == count && read.data.iter().enumerate().all(sound)).then_some(read)
     }
 
     pub(crate) fn usage(&self) -> Option<Usage> {
@@ -316,6 +318,10 @@ mod tests {
         let body = br#"{"data":[{"index":0,"embedding":[0.1]},{"index":1,"embedding":"AAAA"}],"usage":{"prompt_tokens":5}}"#;
         assert_eq!(Vectors::read(body, 2).unwrap().usage().map(|usage| usage.input), Some(5));
         assert!(Vectors::read(body, 3).is_none());
+        assert!(
+            Vectors::read(br#"{"data":[{"index":1,"embedding":[1]},{"index":0,"embedding":[2]}]}"#, 2)
+                .is_none()
+        );
         assert!(Vectors::read(br#"{"data":[{"embedding":null}]}"#, 1).is_none());
     }
 }

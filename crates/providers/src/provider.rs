@@ -1,0 +1,328 @@
+//! One provider behind its guards: breaker, pacing, bounded fair queue, retries within a budget. Every call to it, of
+//! whichever wire, goes through here.
+//!
+//! Invariants: a place is held until the last byte of a stream; while another target is left a call is tried once
+//! only; what fails before an answer began leaves nothing behind.
+
+use crate::{
+    builtin::{Builtin, Spoken},
+    model::Model,
+    presets::Preset,
+    refusal::Refusal,
+    report::Report,
+    wire::openai::{Exchange, Failed, OpenAi, tokens_of},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use portcullis_domain::{
+    Action, ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Meter, Reply, ReplyBody,
+    RequestId, Usage,
+};
+use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
+use portcullis_telemetry::Metrics;
+use std::{future::Future, sync::Arc};
+use tokio::time::Instant;
+
+/// Who calls, for which request, until when.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The request, for logs.
+    pub id: RequestId,
+    /// Whose turn it is in a queue.
+    pub caller: Arc<str>,
+    /// Places this caller gets for each one of weight 1.
+    pub weight: u32,
+    /// Until when the answer is worth anything.
+    pub deadline: Deadline,
+    /// Whether another target is left: then a failure is passed on instead of tried again here.
+    pub others: bool,
+}
+
+/// Tokens expected of an answer whose length the caller does not bound: for pacing only.
+const OUTPUT_GUESS: u32 = 1024;
+
+/// How it is spoken to.
+pub(crate) enum Voice {
+    OpenAi(OpenAi),
+    Builtin(Builtin),
+}
+
+/// The provider. Shared by `Arc`.
+pub struct Provider {
+    pub(crate) name: Arc<str>,
+    pub(crate) row: &'static Preset,
+    pub(crate) models: Vec<Model>,
+    pub(crate) voice: Voice,
+    pub(crate) chat: Dependency,
+    pub(crate) embed: Dependency,
+    pub(crate) embed_gate: Dependency,
+    pub(crate) metrics: Metrics,
+}
+
+impl Provider {
+    /// Its name in settings, metrics and before the slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the OpenTelemetry conventions call it.
+    #[must_use]
+    pub const fn otel_name(&self) -> &'static str {
+        self.row.otel_name
+    }
+
+    /// The models it lists.
+    #[must_use]
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// Whether a model that is not listed may be asked for: only the provider knows all it has.
+    #[must_use]
+    pub const fn takes_any_model(&self) -> bool {
+        matches!(self.voice, Voice::OpenAi(_))
+    }
+
+    /// The model of that name, listed or not.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Model {
+        self.models
+            .iter()
+            .find(|model| &*model.name == name)
+            .cloned()
+            .unwrap_or_else(|| Model::unlisted(name))
+    }
+
+    /// A conversation turn.
+    ///
+    /// # Errors
+    /// `Refusal`, before the first byte. A stream that breaks later ends with `Failure::UpstreamInterrupted`.
+    pub async fn chat(&self, call: &Call, request: &ChatRequest, model: &Model) -> Result<Reply, Refusal> {
+        let input_estimate = tokens_of(request.parts.iter().map(|part| part.span.len() as u64).sum());
+        let output = u64::from(request.max_tokens.unwrap_or(OUTPUT_GUESS)) * u64::from(request.n.max(1));
+        let ctx = context(call, Action::Chat, input_estimate.saturating_add(output));
+        match &self.voice {
+            Voice::Builtin(builtin) => self.builtin_chat(builtin, call, &ctx, request, model).await,
+            Voice::OpenAi(wire) => {
+                let body = request.splice(&model.name);
+                let body = &body;
+                if request.stream {
+                    let attempt = |attempt: Attempt| async move {
+                        let report = self.report(call);
+                        let exchange = exchange(body, attempt, &report, input_estimate);
+                        wire.open(request.n, !request.include_usage, exchange).await
+                    };
+                    let Guarded { value, permit } = self.guarded(&self.chat, &ctx, call, attempt).await?;
+                    let (stream, meter) = value.into_stream(permit);
+                    return Ok(reply(ReplyBody::Stream(stream), meter));
+                }
+                let attempt = |attempt: Attempt| async move {
+                    let report = self.report(call);
+                    let answer = wire.whole(exchange(body, attempt, &report, input_estimate)).await?;
+                    report.answered(answer.1);
+                    Ok(answer)
+                };
+                let Guarded { value: (bytes, usage), permit } =
+                    self.guarded(&self.chat, &ctx, call, attempt).await?;
+                permit.settle(u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
+                permit.finish(Class::Ok);
+                Ok(whole(bytes, usage))
+            }
+        }
+    }
+
+    /// Texts as vectors.
+    ///
+    /// # Errors
+    /// `Refusal`.
+    pub async fn embed(&self, call: &Call, request: &EmbedRequest, model: &Model) -> Result<Reply, Refusal> {
+        let (bytes, count) = match &request.input {
+            EmbedInput::Texts(parts) => (parts.iter().map(|part| part.span.len() as u64).sum(), parts.len()),
+            EmbedInput::Tokens { count } => (request.body.len() as u64, *count),
+        };
+        let input_estimate = tokens_of(bytes);
+        let ctx = context(call, Action::Embed, input_estimate);
+        // S0-07: one gate for the whole process, whoever computes.
+        self.gated(&ctx, call, async {
+            let (bytes, usage) = match &self.voice {
+                Voice::Builtin(builtin) => {
+                    let attempt = |_| async move {
+                        let result = builtin.embed(call, &model.name, request).await;
+                        self.inside(call, result)
+                    };
+                    self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
+                }
+                Voice::OpenAi(wire) => {
+                    let body = &request.splice(&model.name);
+                    let attempt = |attempt: Attempt| async move {
+                        let report = self.report(call);
+                        let exchange = exchange(body, attempt, &report, input_estimate);
+                        let answer = wire.vectors(count, exchange).await?;
+                        report.answered(answer.1);
+                        Ok(answer)
+                    };
+                    self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
+                }
+            };
+            Ok(whole(bytes, usage))
+        })
+        .await
+    }
+
+    async fn builtin_chat(
+        &self,
+        builtin: &Builtin,
+        call: &Call,
+        ctx: &CallCtx,
+        request: &ChatRequest,
+        model: &Model,
+    ) -> Result<Reply, Refusal> {
+        let attempt = |_| async move {
+            let answer = async { builtin.chat(&model.name, call, request).await };
+            let result =
+                if &*model.name == "echo" { answer.await } else { self.gated(ctx, call, answer).await };
+            self.inside(call, result)
+        };
+        let (spoken, usage) = self.finished(self.guarded(&self.chat, ctx, call, attempt).await?);
+        let meter = Meter::default();
+        meter.set(usage);
+        let body = match spoken {
+            Spoken::Whole(bytes) => ReplyBody::Whole(bytes),
+            Spoken::Events(events) => {
+                let events: ByteStream = Box::pin(stream::iter(events.into_iter().map(Ok)));
+                ReplyBody::Stream(events)
+            }
+        };
+        Ok(reply(body, meter))
+    }
+
+    /// Ends a call whose value is whole.
+    fn finished<T>(&self, Guarded { value, permit }: Guarded<T>) -> T {
+        permit.finish(Class::Ok);
+        value
+    }
+
+    /// Work inside the process, as an attempt: it fails by its own fault or the caller's, never by the network's.
+    fn inside<T>(&self, call: &Call, result: Result<(T, Usage), Refusal>) -> Result<(T, Usage), Failed> {
+        let report = self.report(call);
+        match result {
+            Ok(answer) => {
+                report.answered(answer.1);
+                Ok(answer)
+            }
+            Err(refusal) => {
+                let class = match refusal.failure {
+                    Failure::Internal { .. } => {
+                        report.failed("internal", "the builtin model failed");
+                        Class::HardFailure
+                    }
+                    Failure::DeadlineExceeded => Class::Cancelled,
+                    Failure::InvalidInput { .. }
+                    | Failure::Unauthenticated(_)
+                    | Failure::Forbidden(_)
+                    | Failure::NotFound(_)
+                    | Failure::Conflict(_)
+                    | Failure::RateLimited { .. }
+                    | Failure::Blocked { .. }
+                    | Failure::Overloaded { .. }
+                    | Failure::Unavailable { .. }
+                    | Failure::UpstreamInterrupted => Class::CallerFault,
+                };
+                Err((class, refusal))
+            }
+        }
+    }
+
+    /// Runs something that embeds behind the process's one gate.
+    async fn gated<T>(
+        &self,
+        ctx: &CallCtx,
+        call: &Call,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let mut work = Some(work);
+        let attempt = |_| {
+            let work = work.take();
+            async {
+                match work {
+                    Some(work) => Ok(Box::pin(work).await),
+                    None => Err((Class::Cancelled, deadline())),
+                }
+            }
+        };
+        let Guarded { value, permit } = self.guarded(&self.embed_gate, ctx, call, attempt).await?;
+        permit.finish(Class::Ok);
+        value
+    }
+
+    async fn guarded<T, F>(
+        &self,
+        dependency: &Dependency,
+        ctx: &CallCtx,
+        call: &Call,
+        attempt: impl FnMut(Attempt) -> F,
+    ) -> Result<Guarded<T>, Refusal>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let attempts = if call.others { 1 } else { u32::MAX };
+        dependency.call_up_to(attempts, ctx, attempt).await.map_err(|error| self.refusal(call, error))
+    }
+
+    /// What stood before the call, or its last failure.
+    fn refusal(&self, call: &Call, error: CallError<Refusal>) -> Refusal {
+        match error {
+            CallError::Open { retry_after } => Refusal::unavailable(retry_after, "breaker_open"),
+            CallError::Full { retry_after } => {
+                Refusal::passed_on(Failure::Overloaded { retry_after }, "queue_full")
+            }
+            CallError::Paced { retry_after } => {
+                Refusal::passed_on(Failure::Unavailable { retry_after, rate_limited: true }, "paced")
+            }
+            CallError::DeadlineExceeded => deadline(),
+            CallError::Failed { error: Some(refusal), .. } => refusal,
+            CallError::Failed { error: None, .. } => {
+                self.report(call).failed("timeout", "the attempt took too long");
+                Refusal::unavailable(crate::refusal::SOON, "failure")
+            }
+        }
+    }
+
+    fn report(&self, call: &Call) -> Report {
+        Report {
+            provider: self.name.clone(),
+            metrics: self.metrics.clone(),
+            request: call.id,
+            started: Instant::now(),
+        }
+    }
+}
+
+fn exchange<'a>(body: &Bytes, attempt: Attempt, report: &'a Report, input_estimate: u64) -> Exchange<'a> {
+    Exchange { body: body.clone(), deadline: attempt.deadline, report, input_estimate }
+}
+
+fn deadline() -> Refusal {
+    Refusal::last(Failure::DeadlineExceeded, "deadline")
+}
+
+fn context(call: &Call, action: Action, tokens: u64) -> CallCtx {
+    CallCtx {
+        deadline: call.deadline,
+        caller: call.caller.clone(),
+        weight: call.weight,
+        action,
+        tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+    }
+}
+
+fn whole(bytes: Bytes, usage: Usage) -> Reply {
+    let meter = Meter::default();
+    meter.set(usage);
+    reply(ReplyBody::Whole(bytes), meter)
+}
+
+const fn reply(body: ReplyBody, meter: Meter) -> Reply {
+    Reply { body, degraded: None, target: None, meter }
+}

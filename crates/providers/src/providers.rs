@@ -1,0 +1,257 @@
+//! Every provider that can be used: those of the settings and those of the shipped rows whose key is there, and the
+//! builtin one always.
+
+use crate::{
+    builtin::{Builtin, ExtractConfig},
+    config::{EmbedConfig, ProviderConfig, ProvidersConfig, UpstreamConfig},
+    model::Model,
+    presets::{self, BUILTIN, PRESETS, Preset},
+    provider::{Provider, Voice},
+    wire::openai::OpenAi,
+};
+use portcullis_resilience::{
+    Dependency, DependencyPolicy, Registry, breaker::BreakerPolicy, bulkhead::BulkheadPolicy, http::Client,
+    pacing::PacePolicy,
+};
+use portcullis_telemetry::{Alerts, Metrics};
+use secrecy::SecretString;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+/// A provider that cannot be set up as it is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("provider {name}: {why}")]
+pub struct ProvidersError {
+    /// Which one.
+    pub name: String,
+    /// What is wrong, without its address and key.
+    pub why: String,
+}
+
+/// What providers are built from.
+pub struct Parts<'a> {
+    /// `[providers]`.
+    pub providers: &'a ProvidersConfig,
+    /// `[embed]`.
+    pub embed: &'a EmbedConfig,
+    /// `[extract]`.
+    pub extract: &'a ExtractConfig,
+    /// `[upstream]`.
+    pub upstream: &'a UpstreamConfig,
+    /// The shared client.
+    pub client: Client,
+    /// Where every guarded provider is entered.
+    pub registry: &'a Registry,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+    /// Who hears of refused keys and empty accounts.
+    pub alerts: Alerts,
+}
+
+/// The providers. Cheap to clone.
+#[derive(Clone)]
+pub struct Providers(Arc<Vec<Arc<Provider>>>);
+
+/// Most attempts at one call, over all its targets.
+const ATTEMPTS: u32 = 3;
+/// Longest wait for pacing before a target is given up.
+const PACE_WAIT: Duration = Duration::from_secs(5);
+/// Our own time-outs inside an attempt come first and know better what happened.
+const AFTER_OURS: Duration = Duration::from_secs(1);
+/// The gate in front of embeddings is bounded by deadlines only.
+const UNBOUNDED: Duration = Duration::from_secs(86_400);
+
+impl Providers {
+    /// Sets up every provider that is configured or whose key is there; `secret` finds keys by name.
+    ///
+    /// # Errors
+    /// `ProvidersError` for a configured provider that cannot be used as it stands.
+    pub fn new(
+        parts: &Parts<'_>,
+        secret: impl Fn(&str) -> Option<SecretString>,
+    ) -> Result<Self, ProvidersError> {
+        let gate = parts.gate();
+        let mut all = Vec::new();
+        let mut seen = BTreeSet::new();
+        let shipped = PRESETS.iter().filter(|row| !row.base_url.is_empty()).map(|row| row.name);
+        // Shipped rows first, in their order; then the operator's own.
+        for name in shipped.chain(parts.providers.keys().map(String::as_str)) {
+            if name == BUILTIN || !seen.insert(name) {
+                continue;
+            }
+            let config = parts.providers.get(name);
+            let row = presets::row_for(name);
+            let plain = ProviderConfig::default();
+            if let Some(provider) =
+                parts.remote(name, row, config, config.unwrap_or(&plain), &gate, &secret)?
+            {
+                tracing::info!(provider = name, models = provider.models.len(), "provider ready");
+                all.push(Arc::new(provider));
+            }
+        }
+        let builtin = parts.builtin(&gate, !all.is_empty());
+        all.push(Arc::new(builtin));
+        Ok(Self(Arc::new(all)))
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.0.iter().find(|provider| provider.name() == name)
+    }
+
+    /// All, builtin last.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.0.iter()
+    }
+
+    /// Whether any provider but the builtin one is there.
+    #[must_use]
+    pub fn any_remote(&self) -> bool {
+        self.0.len() > 1
+    }
+}
+
+impl Parts<'_> {
+    fn remote(
+        &self,
+        name: &str,
+        row: &'static Preset,
+        configured: Option<&ProviderConfig>,
+        config: &ProviderConfig,
+        gate: &Dependency,
+        secret: impl Fn(&str) -> Option<SecretString>,
+    ) -> Result<Option<Provider>, ProvidersError> {
+        if config.enabled == Some(false) {
+            return Ok(None);
+        }
+        let fail = |why: &str| ProvidersError { name: name.to_owned(), why: why.to_owned() };
+        let key_name = config.key_secret.as_deref().unwrap_or(row.key_secret);
+        let key = if key_name.is_empty() { None } else { secret(key_name) };
+        let active = key.is_some() || (key_name.is_empty() && configured.is_some());
+        if !active {
+            return Ok(None);
+        }
+        let base = config.base_url.as_deref().unwrap_or(row.base_url);
+        crate::config::base_url(base).map_err(fail)?;
+        let mut bounds = self.upstream.clone();
+        if let Some(secs) = config.attempt_timeout_secs {
+            bounds.attempt_timeout_secs = secs;
+        }
+        let policy = self.policy(name, row, config, &bounds);
+        let voice = OpenAi::new(self.client.clone(), base, key, row.dialect, bounds).map_err(fail)?;
+        let models = match &config.models {
+            Some(models) => models.iter().map(|entry| Model::configured(&entry.row())).collect(),
+            None => row.models.iter().map(Model::preset).collect(),
+        };
+        let embed = DependencyPolicy {
+            name: format!("{name}-embed"),
+            bulkhead: BulkheadPolicy {
+                concurrency: policy.bulkhead.concurrency.min(self.embed.concurrency as usize),
+                ..policy.bulkhead
+            },
+            pace: PacePolicy {
+                per_min: limit(config.embed_rpm.unwrap_or(row.embed_rpm)),
+                tokens_per_min: None,
+            },
+            ..policy.clone()
+        };
+        Ok(Some(self.provider(name, row, models, Voice::OpenAi(voice), policy, embed, gate)))
+    }
+
+    fn builtin(&self, gate: &Dependency, others: bool) -> Provider {
+        let row = presets::row_for(BUILTIN);
+        let plain = ProviderConfig::default();
+        let config = self.providers.get(BUILTIN).unwrap_or(&plain);
+        let policy = DependencyPolicy {
+            attempts: 1,
+            attempt_timeout: UNBOUNDED,
+            ..self.policy(BUILTIN, row, config, self.upstream)
+        };
+        let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
+        let models = row.models.iter().map(Model::preset).collect();
+        let voice = Voice::Builtin(Builtin::new(self.extract.clone(), self.embed.max_text_bytes, others));
+        self.provider(BUILTIN, row, models, voice, policy, embed, gate)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one place puts a provider together from what differs")]
+    fn provider(
+        &self,
+        name: &str,
+        row: &'static Preset,
+        models: Vec<Model>,
+        voice: Voice,
+        chat: DependencyPolicy,
+        embed: DependencyPolicy,
+        gate: &Dependency,
+    ) -> Provider {
+        Provider {
+            name: name.into(),
+            row,
+            models,
+            voice,
+            chat: self.dependency(chat),
+            embed: self.dependency(embed),
+            embed_gate: gate.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// S0-07: one gate for every embedding in the process.
+    fn gate(&self) -> Dependency {
+        self.dependency(DependencyPolicy {
+            name: "embed".into(),
+            breaker: BreakerPolicy { failures: 0, reset: Duration::ZERO },
+            bulkhead: BulkheadPolicy {
+                concurrency: self.embed.concurrency as usize,
+                queue: self.embed.queue as usize,
+            },
+            pace: PacePolicy::default(),
+            attempts: 1,
+            attempt_timeout: UNBOUNDED,
+            pace_wait: PACE_WAIT,
+            hold: Duration::ZERO,
+        })
+    }
+
+    fn dependency(&self, policy: DependencyPolicy) -> Dependency {
+        let dependency = Dependency::new(policy, &self.metrics, &self.alerts);
+        self.registry.add(dependency.clone());
+        dependency
+    }
+
+    fn policy(
+        &self,
+        name: &str,
+        row: &Preset,
+        config: &ProviderConfig,
+        bounds: &UpstreamConfig,
+    ) -> DependencyPolicy {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let concurrency = match config.concurrency.unwrap_or(row.concurrency) {
+            0 => processors,
+            some => some as usize,
+        };
+        let longest = bounds.attempt_timeout_secs.max(bounds.ttft_timeout_secs);
+        DependencyPolicy {
+            name: name.to_owned(),
+            breaker: BreakerPolicy {
+                failures: config.breaker_failures.unwrap_or(row.breaker_failures),
+                reset: Duration::from_secs(config.breaker_reset_secs.unwrap_or(row.breaker_reset_secs)),
+            },
+            bulkhead: BulkheadPolicy { concurrency, queue: config.queue.unwrap_or(row.queue) as usize },
+            pace: PacePolicy {
+                per_min: limit(config.rpm.unwrap_or(row.rpm)),
+                tokens_per_min: limit(config.tpm.unwrap_or(row.tpm)),
+            },
+            attempts: ATTEMPTS,
+            attempt_timeout: Duration::from_secs(longest) + AFTER_OURS,
+            pace_wait: PACE_WAIT,
+            hold: Duration::from_secs(bounds.hold_secs),
+        }
+    }
+}
+
+/// 0 means none.
+const fn limit(per_min: u32) -> Option<u32> {
+    if per_min == 0 { None } else { Some(per_min) }
+}

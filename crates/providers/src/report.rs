@@ -1,0 +1,46 @@
+//! What is told of every call to a provider: one metric and, when it failed, one structured log line with provider,
+//! code and latency bucket (S0-05). Invariant: no line holds a key, a URL or a provider's body.
+
+use portcullis_domain::{RequestId, Usage};
+use portcullis_telemetry::Metrics;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One attempt being told about.
+#[derive(Clone)]
+pub(crate) struct Report {
+    pub(crate) provider: Arc<str>,
+    pub(crate) metrics: Metrics,
+    pub(crate) request: RequestId,
+    pub(crate) started: Instant,
+}
+
+impl Report {
+    /// The attempt failed. `detail` is in our words.
+    pub(crate) fn failed(&self, code: &'static str, detail: &str) {
+        let took = self.started.elapsed();
+        self.metrics.ai_failure(&self.provider, code, took);
+        self.metrics.ai_request(&self.provider, "error");
+        tracing::warn!(
+            provider = &*self.provider,
+            code,
+            latency_bucket = portcullis_telemetry::latency_bucket(took),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            request_id = %self.request,
+            detail,
+            "an AI call failed"
+        );
+    }
+
+    /// The attempt brought a whole answer.
+    pub(crate) fn answered(&self, usage: Usage) {
+        self.metrics.ai_request(&self.provider, "ok");
+        self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
+    }
+
+    /// A stream has ended; failed ones have said so already.
+    pub(crate) fn streamed(&self, complete: bool, usage: Usage) {
+        self.metrics.ai_request(&self.provider, if complete { "ok" } else { "cancelled" });
+        self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
+    }
+}

@@ -1,0 +1,222 @@
+//! A streamed answer on its way through: the provider's bytes as they come, watched for idleness, length and an
+//! honest end.
+//!
+//! Invariants: the stream ends with `None` only after the answer was complete; an early end is one `Err` item; the
+//! call's permit is held to the end and dropping the stream drops the provider's connection at once (cancelled).
+
+use super::{
+    shape::tokens_of,
+    sse::{Broken, Scanner},
+};
+use crate::report::Report;
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::Body;
+use portcullis_domain::{Failure, Meter, Usage};
+use portcullis_resilience::{CallPermit, Class};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
+
+/// How long, and for how many bytes, a provider may go on after `[DONE]` so that its connection can be used again.
+const AFTER_DONE: (Duration, usize) = (Duration::from_secs(1), 65_536);
+
+/// Clocks of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    /// Longest silence.
+    pub(crate) idle: Duration,
+    /// When the whole stream must have ended.
+    pub(crate) ends: Instant,
+}
+
+/// What a stream is made of.
+pub(crate) struct Source<B> {
+    pub(crate) body: B,
+    pub(crate) scanner: Scanner,
+    /// What the scanner has let pass so far.
+    pub(crate) ready: VecDeque<Bytes>,
+    /// What broke it right behind its first chunk.
+    pub(crate) fault: Option<Broken>,
+    pub(crate) clocks: Clocks,
+    /// What the prompt costs if the provider does not say.
+    pub(crate) input_estimate: u64,
+    pub(crate) meter: Meter,
+    pub(crate) report: Report,
+}
+
+enum State {
+    Open,
+    /// `[DONE]` has passed: bytes left that may follow.
+    Draining(usize),
+    /// The answer broke off; told once what is ready has gone out.
+    Broken,
+    Ended,
+}
+
+/// The stream.
+pub(crate) struct Passing<B> {
+    source: Source<B>,
+    permit: Option<CallPermit>,
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+    state: State,
+}
+
+impl<B> Passing<B> {
+    pub(crate) fn new(source: Source<B>, permit: CallPermit) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(source.clocks.ends));
+        let mut stream = Self { source, permit: Some(permit), timer, waiting: false, state: State::Open };
+        stream.measure();
+        if let Some(fault) = stream.source.fault.take() {
+            stream.broken_by(&fault);
+        } else if stream.source.scanner.done() {
+            stream.complete();
+        }
+        stream
+    }
+
+    /// Keeps the meter true: what the provider said, else an estimate of what has passed.
+    fn measure(&self) {
+        let scanner = &self.source.scanner;
+        self.source.meter.set(scanner.usage().unwrap_or(Usage {
+            input: self.source.input_estimate,
+            output: tokens_of(scanner.text_bytes()),
+            estimated: true,
+        }));
+    }
+
+    /// The answer is whole: the place is free, the provider did well.
+    fn complete(&mut self) {
+        self.end(Class::Ok);
+        self.state = State::Draining(AFTER_DONE.1);
+        self.timer.as_mut().reset(Instant::now() + AFTER_DONE.0);
+        self.waiting = true;
+    }
+
+    fn broken(&mut self, code: &'static str, detail: &str) {
+        if matches!(self.state, State::Draining(_)) {
+            // After its end nothing can go wrong with an answer.
+            self.state = State::Ended;
+            return;
+        }
+        self.source.report.failed(code, detail);
+        self.end(Class::HardFailure);
+        self.state = State::Broken;
+    }
+
+    fn end(&mut self, class: Class) {
+        self.measure();
+        if let Some(permit) = self.permit.take() {
+            permit.finish(class);
+        }
+    }
+
+    fn took(&mut self, chunk: Bytes) {
+        self.waiting = false;
+        if let State::Draining(left) = &mut self.state {
+            self.waiting = true;
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => *left = rest,
+                None => self.state = State::Ended,
+            }
+            return;
+        }
+        let result = self.source.scanner.push(chunk, &mut self.source.ready);
+        self.measure();
+        match result {
+            Ok(()) if self.source.scanner.done() => self.complete(),
+            Ok(()) => {}
+            Err(broken) => self.broken_by(&broken),
+        }
+    }
+
+    fn broken_by(&mut self, broken: &Broken) {
+        let (code, detail) = match broken {
+            Broken::TooLong => ("too_large", "an event is longer than upstream.max_event_bytes"),
+            Broken::WrongSchema => ("schema", "an event is no chunk of an answer"),
+            Broken::Error(_) => ("error_event", "the provider sent an error event"),
+            Broken::Truncated => ("truncated", "the answer ended before it was complete"),
+        };
+        self.broken(code, detail);
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Passing<B>
+where
+    B::Error: std::fmt::Display,
+{
+    /// Waits for bytes, an end or a clock; what happened is in the state.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match Pin::new(&mut self.source.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    self.took(data);
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let detail = error.to_string();
+                self.broken("reset", &detail);
+            }
+            Poll::Ready(None) => {
+                if matches!(self.state, State::Draining(_)) {
+                    self.state = State::Ended;
+                    return Poll::Ready(());
+                }
+                match self.source.scanner.finish(&mut self.source.ready) {
+                    Ok(()) => {
+                        self.end(Class::Ok);
+                        self.state = State::Ended;
+                    }
+                    Err(broken) => self.broken_by(&broken),
+                }
+            }
+            Poll::Pending => {
+                if !self.waiting {
+                    // Idleness counts from when we began to wait: a slow client is not the provider's silence.
+                    self.waiting = true;
+                    let clocks = self.source.clocks;
+                    self.timer.as_mut().reset((Instant::now() + clocks.idle).min(clocks.ends));
+                }
+                ready!(self.timer.as_mut().poll(cx));
+                self.broken("timeout", "the provider fell silent in the middle of an answer");
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Stream for Passing<B>
+where
+    B::Error: std::fmt::Display,
+{
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(bytes) = self.source.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            match self.state {
+                State::Ended => return Poll::Ready(None),
+                State::Broken => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(Failure::UpstreamInterrupted)));
+                }
+                State::Open | State::Draining(_) => ready!(self.poll_source(cx)),
+            }
+        }
+    }
+}
+
+impl<B> Drop for Passing<B> {
+    fn drop(&mut self) {
+        let complete = self.permit.is_none();
+        let usage = self.source.meter.get();
+        self.source.report.streamed(complete, usage);
+    }
+}
