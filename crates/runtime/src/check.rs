@@ -60,7 +60,6 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
 
 /// What is allowed but probably not meant: a provider that is written down without its key, a limit above the
 /// quota that its provider publishes.
-// req: S0-01
 fn provider_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
     let mut out = Vec::new();
     let mut warn = |key: String, message: String, mend: String| {

@@ -29,8 +29,11 @@ pub(crate) fn check(ground: &Ground) -> Vec<Finding> {
 fn secret(line: &str) -> Option<&'static str> {
     // A literal header only: a pattern that looks for one has other signs in it.
     let kind = line.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once(PRIVATE_KEY));
-    if kind.is_some_and(|(kind, _)| kind.chars().all(|c| c.is_ascii_uppercase() || c == ' ')) {
-        return (!looks_made_up(line)).then_some("private key");
+    if let Some((_, body)) = kind.filter(|(kind, _)| kind.chars().all(|c| c.is_ascii_uppercase() || c == ' '))
+    {
+        // A line that ends here goes on below; one that closes the key at once has no key in it.
+        let empty = body.split_once("-----END").is_some_and(|(key, _)| key.len() < 40);
+        return (!empty && !looks_made_up(line)).then_some("private key");
     }
     SHAPES.iter().find(|(prefix, least)| has_token(line, prefix, *least)).map(|(prefix, _)| *prefix)
 }
@@ -72,6 +75,7 @@ mod tests {
         assert_eq!(secret("sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), None);
         assert_eq!(secret("risk-assessment-of-something-rather-long-winded"), None);
         assert_eq!(secret("sk-short"), None);
+        assert_eq!(secret(&format!("\"-----BEGIN {PRIVATE_KEY}\\nAAAA\\n-----END {PRIVATE_KEY}\"")), None);
         assert_eq!(secret(&format!("-----BEGIN [A-Z ]{{0,30}}{PRIVATE_KEY}")), None);
     }
 }

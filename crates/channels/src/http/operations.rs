@@ -43,8 +43,7 @@ pub(super) async fn health(State(door): State<Arc<Door>>, request: Request<Body>
     respond(&door, status, &value)
 }
 
-/// Prometheus text, for addresses on the list or the bearer of the token. Anybody else learns nothing: 404.
-// req: S0-18
+/// Prometheus text, for addresses on the list or the bearer of the token. Anybody else learns nothing: 404 (S0-18).
 pub(super) async fn metrics(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
     let listed = door.metrics_allow.contains(&peer(request.extensions()).to_canonical());
     if !listed && !bears(request.headers(), door.metrics_token.as_ref()) {

@@ -11,7 +11,6 @@ use portcullis_runtime::{
 };
 use std::process::ExitCode;
 
-// req: S2-3.3
 pub(super) fn run(sources: &Sources, command: &Audit, json: bool) -> Ended {
     let Audit::Verify = command;
     let folder = settings(sources)?.settings.data_dir.join("audit");

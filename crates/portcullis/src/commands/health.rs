@@ -11,7 +11,6 @@ use portcullis_runtime::{
 };
 use std::{process::ExitCode, time::Duration};
 
-// req: S1-09
 pub(super) fn run(sources: &Sources, arguments: &cli::Health, json: bool) -> Ended {
     let settings = settings(sources)?.settings;
     let server = server(&settings, sources, Listener::Main)?;
