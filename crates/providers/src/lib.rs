@@ -23,3 +23,6 @@ pub use presets::{BUILTIN, ModelKind};
 pub use provider::{Call, Provider};
 pub use providers::{Parts, Providers, ProvidersError};
 pub use refusal::Refusal;
+
+#[cfg(test)]
+mod tests;

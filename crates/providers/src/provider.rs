@@ -43,7 +43,7 @@ const OUTPUT_GUESS: u32 = 1024;
 
 /// How it is spoken to.
 pub(crate) enum Voice {
-    OpenAi(OpenAi),
+    OpenAi(Box<OpenAi>),
     Builtin(Builtin),
 }
 

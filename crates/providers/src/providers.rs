@@ -155,7 +155,7 @@ impl Parts<'_> {
             },
             ..policy.clone()
         };
-        Ok(Some(self.provider(name, row, models, Voice::OpenAi(voice), policy, embed, gate)))
+        Ok(Some(self.provider(name, row, models, Voice::OpenAi(Box::new(voice)), policy, embed, gate)))
     }
 
     fn builtin(&self, gate: &Dependency, others: bool) -> Provider {

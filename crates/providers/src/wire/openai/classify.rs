@@ -69,7 +69,8 @@ const TABLE: &[Row] = &[
     Row(None, &[400, 413, 422], &[], LONG_WORDS, Seen::TooLong),
     Row(None, &[400, 404], &["model_not_found"], &[], Seen::NoModel),
     Row(None, &[404], &[], &[], Seen::NoModel),
-    Row(None, &[408], &[], &[], Seen::Hard),
+    // Not the caller's doing: whatever is there is no such API.
+    Row(None, &[405, 406, 408, 410, 411, 415, 421, 426], &[], &[], Seen::Hard),
 ];
 
 /// What an error body says, whatever its shape.
@@ -144,9 +145,11 @@ pub(crate) const fn label(status: u16) -> &'static str {
         503 => "503",
         504 => "504",
         529 => "529",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        _ => "other",
+        _ => match status / 100 {
+            4 => "4xx",
+            5 => "5xx",
+            _ => "other",
+        },
     }
 }
 
@@ -295,7 +298,9 @@ mod tests {
         (Dialect::Plain, 400, "content_policy_violation", "", "", Seen::Filtered),
         (Dialect::Plain, 400, "invalid_value", "invalid_request_error", "n must be", Seen::CallersFault),
         (Dialect::Plain, 422, "", "", "Unprocessable", Seen::CallersFault),
-        (Dialect::Plain, 415, "", "", "", Seen::CallersFault),
+        (Dialect::Plain, 409, "", "", "", Seen::CallersFault),
+        (Dialect::Plain, 405, "", "", "", Seen::Hard),
+        (Dialect::Plain, 415, "", "", "", Seen::Hard),
         (Dialect::Plain, 408, "", "", "", Seen::Hard),
         (Dialect::Plain, 500, "", "", "", Seen::Hard),
         (Dialect::Plain, 502, "", "", "", Seen::Hard),

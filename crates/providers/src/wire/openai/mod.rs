@@ -20,7 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use classify::{Said, callers_fault, classify, label, retry_after};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -221,7 +221,7 @@ impl OpenAi {
         let body = collect(body, self.bounds.max_error_bytes, until.within(Duration::from_secs(5))).await;
         let said = Said::read(&body.unwrap_or_default());
         let seen = classify(self.dialect, status.as_u16(), &said);
-        self.conclude(seen, label(status.as_u16()), wait, &said, status, report)
+        self.conclude(seen, label(status.as_u16()), wait, &said, report)
     }
 
     /// An error instead of the first chunk of a stream.
@@ -232,8 +232,7 @@ impl OpenAi {
                 // Streams that have begun carry no status; a code that is a number is one.
                 let status = said.code.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(500);
                 let seen = classify(self.dialect, status, &said);
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                self.conclude(seen, "error_event", None, &said, status, report)
+                self.conclude(seen, "error_event", None, &said, report)
             }
             Broken::TooLong => hard(report, "too_large", "an event is longer than upstream.max_event_bytes"),
             Broken::WrongSchema => wrong_schema(report),
@@ -247,18 +246,11 @@ impl OpenAi {
         code: &'static str,
         wait: Option<Duration>,
         said: &Said,
-        status: StatusCode,
         report: &Report,
     ) -> Failed {
         let key = self.key.as_ref().map(|key| key.expose_secret());
         report.failed(code, &format!("{seen:?}: {}", classify::sentence(&said.message, key)));
-        let refusal = Refusal::of(seen, wait, || match status {
-            // Ours, not the caller's: the method, the media type, the path.
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::GONE => {
-                Failure::Unavailable { retry_after: SOON, rate_limited: false }
-            }
-            _ => callers_fault(said, key),
-        });
+        let refusal = Refusal::of(seen, wait, || callers_fault(said, key));
         (class(seen, wait), refusal)
     }
 }

@@ -190,11 +190,11 @@ fn is_reason(value: &RawValue) -> bool {
 
 impl<'de: 'a, 'a, T: Choice<'a> + Deserialize<'de>> Deserialize<'de> for Choices<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Fold(PhantomData))
+        deserializer.deserialize_seq(Fold(PhantomData, PhantomData))
     }
 }
 
-struct Fold<'a, T>(PhantomData<(&'a (), fn() -> T)>);
+struct Fold<'a, T>(PhantomData<&'a ()>, PhantomData<T>);
 
 impl<'de: 'a, 'a, T: Choice<'a> + Deserialize<'de>> Visitor<'de> for Fold<'a, T> {
     type Value = Choices<'a, T>;

@@ -1,0 +1,207 @@
+//! Providers against the strict double, over real sockets.
+
+mod builtin;
+mod refusals;
+mod streams;
+mod whole;
+
+use crate::{
+    Call, EmbedConfig, ExtractConfig, Model, ModelConfig, Parts, Provider, ProviderConfig, Providers,
+    ProvidersConfig, UpstreamConfig,
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use portcullis_domain::{
+    ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Encoding, Failure, Needs, Reply, ReplyBody,
+    RequestId, Role, TextPart,
+};
+use portcullis_resilience::{
+    Registry,
+    http::{Client, HttpConfig},
+};
+use portcullis_telemetry::{Alert, Alerts, AlertsConfig, Metrics};
+use portcullis_testkit::upstream::OpenAi;
+use secrecy::SecretString;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc::Receiver;
+
+/// Providers over one double called `double`.
+pub(super) struct World {
+    pub(super) double: OpenAi,
+    pub(super) providers: Providers,
+    pub(super) registry: Registry,
+    pub(super) metrics: Metrics,
+    pub(super) alerts: Receiver<Alert>,
+}
+
+impl World {
+    pub(super) async fn start() -> Self {
+        Self::with(OpenAi::start().await, |_, _| {})
+    }
+
+    pub(super) fn with(
+        double: OpenAi,
+        change: impl FnOnce(&mut ProviderConfig, &mut UpstreamConfig),
+    ) -> Self {
+        let mut provider = ProviderConfig {
+            base_url: Some(double.base_url()),
+            key_secret: Some("double_key".into()),
+            embed_rpm: Some(0),
+            ..ProviderConfig::default()
+        };
+        let mut upstream = UpstreamConfig {
+            ttft_timeout_secs: 1,
+            idle_timeout_secs: 1,
+            attempt_timeout_secs: 1,
+            max_answer_bytes: 1_048_576,
+            ..UpstreamConfig::default()
+        };
+        change(&mut provider, &mut upstream);
+        let (registry, metrics) = (Registry::new(), Metrics::new());
+        let (alerts, receiver) = Alerts::new(&AlertsConfig::default(), metrics.clone());
+        let key = double.key();
+        let parts = Parts {
+            providers: &ProvidersConfig::from([("double".to_owned(), provider)]),
+            embed: &EmbedConfig::default(),
+            extract: &ExtractConfig::default(),
+            upstream: &upstream,
+            client: Client::new(&HttpConfig::default()),
+            registry: &registry,
+            metrics: metrics.clone(),
+            alerts,
+        };
+        let secret = |name: &str| (name == "double_key").then(|| SecretString::from(key.clone()));
+        let providers = Providers::new(&parts, secret).unwrap();
+        Self { double, providers, registry, metrics, alerts: receiver }
+    }
+
+    pub(super) fn provider(&self) -> Arc<Provider> {
+        self.providers.get("double").unwrap().clone()
+    }
+
+    /// Calls that hold a place at the double's gate.
+    pub(super) fn in_use(&self, dependency: &str) -> usize {
+        self.registry.get(dependency).unwrap().status().in_use
+    }
+}
+
+/// A call that is not tried again, so that each behaviour of the double is seen once.
+pub(super) fn call() -> Call {
+    Call {
+        id: RequestId::from_parts(1_700_000_000_000, 7),
+        caller: "key:test".into(),
+        weight: 2,
+        deadline: Deadline::after(Duration::from_secs(30)),
+        others: true,
+    }
+}
+
+pub(super) fn model(name: &str) -> Model {
+    Model::configured(&ModelConfig { name: name.into(), ..ModelConfig::default() })
+}
+
+/// A chat request in OpenAI's wire, with the spans a door finds.
+pub(super) fn chat(messages: &[(Role, &str)], stream: bool, include_usage: bool) -> ChatRequest {
+    let mut body = String::from("{\"model\":");
+    let start = body.len();
+    body.push_str("\"fast\"");
+    let model_span = start..body.len();
+    let mut stream_options_span = None;
+    if stream {
+        body.push_str(",\"stream\":true");
+        if include_usage {
+            body.push_str(",\"stream_options\":");
+            let start = body.len();
+            body.push_str("{\"include_usage\":true}");
+            stream_options_span = Some(start..body.len());
+        }
+    }
+    body.push_str(",\"messages\":[");
+    let mut parts = Vec::new();
+    for (at, (role, text)) in messages.iter().enumerate() {
+        let name = match role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        };
+        let quoted = serde_json::Value::from(*text).to_string();
+        body.push_str(if at > 0 { "," } else { "" });
+        body.push_str(&format!("{{\"role\":\"{name}\",\"content\":"));
+        let span = body.len() + 1..body.len() + quoted.len() - 1;
+        parts.push(TextPart { role: *role, span, escaped: quoted.contains('\\') });
+        body.push_str(&quoted);
+        body.push('}');
+    }
+    body.push_str("]}");
+    ChatRequest {
+        body: body.into(),
+        model: "fast".into(),
+        model_span,
+        stream,
+        include_usage,
+        stream_options_span,
+        max_tokens: None,
+        n: 1,
+        needs: Needs::default(),
+        parts,
+    }
+}
+
+pub(super) fn hello(stream: bool) -> ChatRequest {
+    chat(&[(Role::System, "Be brief."), (Role::User, "Say \"hello\".")], stream, false)
+}
+
+pub(super) fn embed(texts: &[&str], encoding: Encoding) -> EmbedRequest {
+    let mut body = String::from("{\"model\":\"embed\",\"input\":[");
+    let mut parts = Vec::new();
+    for (at, text) in texts.iter().enumerate() {
+        let quoted = serde_json::Value::from(*text).to_string();
+        body.push_str(if at > 0 { "," } else { "" });
+        let span = body.len() + 1..body.len() + quoted.len() - 1;
+        parts.push(TextPart { role: Role::User, span, escaped: quoted.contains('\\') });
+        body.push_str(&quoted);
+    }
+    body.push(']');
+    if encoding == Encoding::Base64 {
+        body.push_str(",\"encoding_format\":\"base64\"");
+    }
+    body.push('}');
+    EmbedRequest {
+        body: body.into(),
+        model: "embed".into(),
+        model_span: 9..16,
+        input: EmbedInput::Texts(parts),
+        encoding,
+        dimensions: None,
+    }
+}
+
+pub(super) fn bytes(reply: &Reply) -> Bytes {
+    match &reply.body {
+        ReplyBody::Whole(bytes) => bytes.clone(),
+        ReplyBody::Stream(_) => panic!("expected a whole answer"),
+    }
+}
+
+pub(super) fn stream(reply: Reply) -> ByteStream {
+    match reply.body {
+        ReplyBody::Stream(stream) => stream,
+        ReplyBody::Whole(bytes) => panic!("expected a stream, not {bytes:?}"),
+    }
+}
+
+/// Everything a stream said, and how it ended.
+pub(super) async fn drain(mut stream: ByteStream) -> (String, Option<Failure>) {
+    let mut text = Vec::new();
+    while let Some(item) = stream.next().await {
+        match item {
+            Ok(bytes) => text.extend_from_slice(&bytes),
+            Err(failure) => {
+                assert!(stream.next().await.is_none(), "an error is the last item");
+                return (String::from_utf8(text).unwrap(), Some(failure));
+            }
+        }
+    }
+    (String::from_utf8(text).unwrap(), None)
+}
