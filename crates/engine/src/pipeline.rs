@@ -286,3 +286,6 @@ fn finish(mut record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Repl
     };
     Reply { body, ..reply }
 }
+
+#[cfg(test)]
+mod tests;
