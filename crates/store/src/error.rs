@@ -44,18 +44,22 @@ impl StoreError {
     /// An error of the driver; `retry_after` for those that mean the database is away.
     pub(crate) fn from_driver(error: &sqlx::Error, retry_after: Duration) -> Self {
         let away = |reason: String| Self::Away { retry_after, reason };
-        match error {
-            sqlx::Error::Database(refused) if refused.is_unique_violation() => Self::Exists,
-            sqlx::Error::Database(refused) => {
-                let code = refused.code().unwrap_or_default();
-                let text = refused.message().to_owned();
-                if is_away(&code) { away(text) } else { Self::Refused(format!("{text} ({code})")) }
+        if let sqlx::Error::Database(refused) = error {
+            if refused.is_unique_violation() {
+                return Self::Exists;
             }
-            sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                Self::Refused(error.to_string())
-            }
-            _ => away(error.to_string()),
+            let code = refused.code().unwrap_or_default();
+            let text = refused.message().to_owned();
+            return if is_away(&code) { away(text) } else { Self::Refused(format!("{text} ({code})")) };
         }
+        let ours = matches!(
+            error,
+            sqlx::Error::RowNotFound
+                | sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::Decode(_)
+                | sqlx::Error::Encode(_)
+        );
+        if ours { Self::Refused(error.to_string()) } else { away(error.to_string()) }
     }
 
     /// Whether the database itself is to blame: what the breaker counts.

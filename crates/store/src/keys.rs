@@ -83,6 +83,9 @@ pub struct Changes {
 type Raw =
     (String, String, Vec<u8>, String, String, String, String, String, i64, Option<i64>, Option<i64>, i64);
 
+/// A revocation as kept.
+type RawRevocation = (String, String, i64, i64);
+
 /// API keys.
 pub struct Keys<'a>(pub(crate) &'a Db);
 
@@ -237,7 +240,7 @@ impl Keys<'_> {
         );
         let revocations = "SELECT kind, value, until, changed_seq FROM revocations \
                            WHERE changed_seq > $1 AND changed_seq <= $2 ORDER BY changed_seq LIMIT $3";
-        let (newest, keys, revocations): (i64, Vec<Raw>, Vec<(String, String, i64, i64)>) = db
+        let (newest, keys, revocations): (i64, Vec<Raw>, Vec<RawRevocation>) = db
             .call(async {
                 on!(db, read pool => {
                     // The bound first: whatever is committed between the two lists is left for the next time in both.
@@ -256,19 +259,24 @@ impl Keys<'_> {
     }
 }
 
-/// One page of both tables. Where a list is full, rows of the other beyond its end wait for the next page: otherwise
-/// the cursor would pass over what the full list left out.
-fn page(newest: i64, keys: Vec<Raw>, revocations: Vec<(String, String, i64, i64)>) -> Result<Changes> {
+/// One page of both tables.
+fn page(newest: i64, keys: Vec<Raw>, revocations: Vec<RawRevocation>) -> Result<Changes> {
     let full = usize::try_from(PAGE).unwrap_or(usize::MAX);
     let mut keys = keys.into_iter().map(row).collect::<Result<Vec<_>>>()?;
     let mut revocations = revocations.into_iter().map(RevocationRow::read).collect::<Result<Vec<_>>>()?;
-    let keys_end = keys.last().filter(|_| keys.len() >= full).map(|key| key.changed_seq);
-    let others_end = revocations.last().filter(|_| revocations.len() >= full).map(|row| row.changed_seq);
-    let end = keys_end.into_iter().chain(others_end).min();
-    let cursor = end.unwrap_or(newest);
+    let last_key = keys.get(full - 1).map(|key| key.changed_seq);
+    let last_revocation = revocations.get(full - 1).map(|row| row.changed_seq);
+    let (cursor, more) = cut(newest, last_key, last_revocation);
     keys.retain(|key| key.changed_seq <= cursor);
     revocations.retain(|row| row.changed_seq <= cursor);
-    Ok(Changes { keys, revocations, cursor, more: end.is_some() })
+    Ok(Changes { keys, revocations, cursor, more })
+}
+
+/// Where a page ends, from the last numbers of the lists that are full, and whether there is more. Rows of the other
+/// list beyond that end wait for the next page: otherwise the cursor would pass over what the full list left out.
+fn cut(newest: i64, last_key: Option<i64>, last_revocation: Option<i64>) -> (i64, bool) {
+    let end = last_key.into_iter().chain(last_revocation).min();
+    (end.unwrap_or(newest), end.is_some())
 }
 
 fn row(raw: Raw) -> Result<KeyRow> {
@@ -292,4 +300,40 @@ fn row(raw: Raw) -> Result<KeyRow> {
         revoked_at: revoked.map(time).transpose()?,
         changed_seq,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn page_by_page_every_change_of_both_tables_is_seen_exactly_once(
+            kinds in proptest::collection::vec(any::<bool>(), 0..60),
+            full in 1..7_usize,
+        ) {
+            let (mut keys, mut others) = (Vec::new(), Vec::new());
+            for (seq, key) in (1_i64..).zip(&kinds) {
+                if *key { keys.push(seq) } else { others.push(seq) }
+            }
+            let newest = i64::try_from(kinds.len()).unwrap();
+            let (mut cursor, mut seen) = (0, Vec::new());
+            loop {
+                let list = |all: &[i64]| -> Vec<i64> {
+                    all.iter().copied().filter(|seq| *seq > cursor).take(full).collect()
+                };
+                let (some_keys, some_others) = (list(&keys), list(&others));
+                let (end, more) =
+                    cut(newest, some_keys.get(full - 1).copied(), some_others.get(full - 1).copied());
+                seen.extend(some_keys.into_iter().chain(some_others).filter(|seq| *seq <= end));
+                cursor = end;
+                if !more {
+                    break;
+                }
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (1..=newest).collect::<Vec<_>>());
+        }
+    }
 }

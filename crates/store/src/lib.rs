@@ -169,3 +169,6 @@ macro_rules! next_change {
     };
 }
 pub(crate) use next_change;
+
+#[cfg(test)]
+mod tests;

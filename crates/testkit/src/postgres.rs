@@ -202,8 +202,8 @@ fn spawn(bin: &Path, port: u16, folder: &Path) -> Owned {
     for setting in [
         "listen_addresses=127.0.0.1",
         &socket_folder,
+        // Not synchronous_commit=off: what was acknowledged must be there after a kill -9, as with a real server.
         "fsync=off",
-        "synchronous_commit=off",
         "full_page_writes=off",
         "shared_buffers=16MB",
         "min_wal_size=2MB",
