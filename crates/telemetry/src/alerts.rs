@@ -1,14 +1,21 @@
 //! Who is told when something is badly wrong. The decision is pure: the same trouble with the same subject is told
-//! once per cooldown, with the number of repetitions; delivery is somebody else's work behind a bounded queue.
-//! Invariant: raising an alert never blocks and never fails. Source: S2-3.7.
+//! once per cooldown, with the number of repetitions, and told to be over when it was told at all; delivery is
+//! somebody else's work behind a bounded queue. Invariant: raising an alert never blocks and never fails.
+//!
+//! Source: S2-3.7; body of webhooks: Alertmanager's `webhook_config`, version 4.
+
+mod book;
+mod deliver;
 
 use crate::Metrics;
+use book::Book;
+pub use deliver::{Destination, Post, deliver};
 use parking_lot::Mutex;
 use portcullis_domain::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// What is wrong.
@@ -61,8 +68,12 @@ pub enum AlertReceiver {
     Log,
     /// A POST with the body that Alertmanager sends to its webhooks.
     Webhook {
-        /// Where to; `https`, or loopback.
-        url: String,
+        /// Where to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+        /// Name of the secret that holds the address, where the address itself opens the receiver.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url_secret: Option<String>,
     },
 }
 
@@ -74,41 +85,72 @@ pub struct AlertsConfig {
     pub receivers: Vec<AlertReceiver>,
     /// Shortest time between two alerts of the same category and subject, in seconds. Default 300.
     pub cooldown_secs: u64,
-    /// Alerts that may wait for delivery. Default 100.
+    /// Alerts that may wait for delivery, for each receiver. Default 100.
     pub queue: usize,
+    /// Longest time of one delivery to a webhook, in seconds. Default 10.
+    pub timeout_secs: u64,
+    /// Pauses before a failed delivery is tried again, in seconds; after the last one the alert is given up, logged and
+    /// counted. Default 1, 5, 30.
+    pub retries_secs: Vec<u64>,
 }
 
 impl Default for AlertsConfig {
     fn default() -> Self {
-        Self { receivers: vec![AlertReceiver::Log], cooldown_secs: 300, queue: 100 }
+        Self {
+            receivers: vec![AlertReceiver::Log],
+            cooldown_secs: 300,
+            queue: 100,
+            timeout_secs: 10,
+            retries_secs: vec![1, 5, 30],
+        }
     }
 }
 
 impl AlertsConfig {
     /// Range checks.
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        let mut wrong = |key: String, what: &str, mend: &str| {
+            out.push(Problem::new(format!("{prefix}.{key}"), what, mend));
+        };
         if self.queue == 0 {
-            out.push(Problem::new(
-                format!("{prefix}.queue"),
-                "must be at least 1",
-                "leave the key out for 100",
-            ));
+            wrong("queue".into(), "must be at least 1", "leave the key out for 100");
+        }
+        if self.timeout_secs == 0 {
+            wrong("timeout_secs".into(), "must be at least 1", "leave the key out for 10");
+        }
+        if self.retries_secs.len() > 10 || self.retries_secs.iter().any(|secs| *secs > 3600) {
+            wrong("retries_secs".into(), "is too patient", "give at most 10 pauses of at most 3600 seconds");
         }
         for (index, receiver) in self.receivers.iter().enumerate() {
-            if let AlertReceiver::Webhook { url } = receiver
-                && !url.starts_with("https://")
-                && !url.starts_with("http://")
-            {
-                let key = format!("{prefix}.receivers[{index}].url");
-                out.push(Problem::new(key, "is not a web address", "write it as https://host/path"));
+            let AlertReceiver::Webhook { url, url_secret } = receiver else { continue };
+            let at = format!("receivers[{index}]");
+            match (url, url_secret) {
+                (Some(url), None) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                    wrong(format!("{at}.url"), "is not a web address", "write it as https://host/path");
+                }
+                (Some(_), None) | (None, Some(_)) => {}
+                (Some(_), Some(_)) | (None, None) => {
+                    wrong(at, "needs one address", "give either url or url_secret");
+                }
             }
         }
     }
 }
 
+/// Whether trouble begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is there.
+    Firing,
+    /// It is over.
+    Resolved,
+}
+
 /// One alert to deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
+    /// Whether it begins or ends.
+    pub status: Status,
     /// What is wrong.
     pub category: Category,
     /// With what: a provider, a component.
@@ -117,43 +159,42 @@ pub struct Alert {
     pub message: String,
     /// The same since the last alert, not told.
     pub suppressed: u64,
+    /// Since when it has been wrong.
+    pub since: jiff::Timestamp,
+    /// When this was decided.
+    pub at: jiff::Timestamp,
 }
 
 impl Alert {
     /// The body that Alertmanager sends to its webhooks (version 4).
     #[must_use]
-    pub fn webhook_body(&self, at: jiff::Timestamp) -> serde_json::Value {
-        let labels =
-            json!({"alertname": self.category.as_str(), "subject": self.subject, "service": "portcullis"});
+    pub fn webhook_body(&self) -> Value {
+        let (name, subject) = (self.category.as_str(), &self.subject);
+        let labels = json!({"alertname": name, "subject": subject, "service": "portcullis"});
         let annotations = json!({"summary": self.message, "suppressed": self.suppressed.to_string()});
+        let (status, ends) = match self.status {
+            Status::Firing => ("firing", "0001-01-01T00:00:00Z".to_owned()),
+            Status::Resolved => ("resolved", self.at.to_string()),
+        };
         json!({
             "version": "4",
-            "status": "firing",
+            "status": status,
             "receiver": "portcullis",
-            "groupKey": format!("{}/{}", self.category.as_str(), self.subject),
-            "groupLabels": {"alertname": self.category.as_str()},
+            "groupKey": format!("{name}/{subject}"),
+            "groupLabels": {"alertname": name},
             "commonLabels": labels,
             "commonAnnotations": annotations,
             "externalURL": "",
             "truncatedAlerts": 0,
-            "alerts": [{"status": "firing", "labels": labels, "annotations": annotations,
-                "startsAt": at.to_string(), "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "",
-                "fingerprint": format!("{}/{}", self.category.as_str(), self.subject)}],
+            "alerts": [{"status": status, "labels": labels, "annotations": annotations,
+                "startsAt": self.since.to_string(), "endsAt": ends, "generatorURL": "",
+                "fingerprint": format!("{name}/{subject}")}],
         })
     }
 }
 
-struct Told {
-    at: jiff::Timestamp,
-    suppressed: u64,
-}
-
-/// Subjects remembered at once; providers and components are few.
-const MAX_SUBJECTS: usize = 1_000;
-
 struct Inner {
-    cooldown: Duration,
-    told: Mutex<HashMap<(Category, String), Told>>,
+    book: Mutex<Book>,
     queue: Sender<Alert>,
     metrics: Metrics,
 }
@@ -162,13 +203,19 @@ struct Inner {
 #[derive(Clone)]
 pub struct Alerts(Arc<Inner>);
 
+impl std::fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Alerts")
+    }
+}
+
 impl Alerts {
     /// The reporting end, and the queue that delivery reads.
     #[must_use]
     pub fn new(config: &AlertsConfig, metrics: Metrics) -> (Self, Receiver<Alert>) {
-        let (queue, deliver) = channel(config.queue.max(1));
-        let cooldown = Duration::from_secs(config.cooldown_secs);
-        (Self(Arc::new(Inner { cooldown, told: Mutex::default(), queue, metrics })), deliver)
+        let (queue, alerts) = channel(config.queue.max(1));
+        let book = Mutex::new(Book::new(Duration::from_secs(config.cooldown_secs)));
+        (Self(Arc::new(Inner { book, queue, metrics })), alerts)
     }
 
     /// Nobody listens; for parts of the house that run by themselves, and for tests.
@@ -177,73 +224,29 @@ impl Alerts {
         Self::new(&AlertsConfig::default(), Metrics::new()).0
     }
 
-    /// Reports trouble.
+    /// Reports trouble. Again and again is fine: it is told once per cooldown.
     pub fn raise(&self, category: Category, subject: &str, message: impl Into<String>) {
-        if let Some(alert) = self.decide(category, subject, message.into(), jiff::Timestamp::now()) {
-            self.0.metrics.alert(category.as_str());
-            if self.0.queue.try_send(alert).is_err() {
-                tracing::error!(
-                    category = category.as_str(),
-                    subject,
-                    "alert not delivered: nobody takes them"
-                );
-            }
-        }
+        let alert = self.0.book.lock().raise(category, subject, message, jiff::Timestamp::now());
+        self.send(alert);
     }
 
-    fn decide(
-        &self,
-        category: Category,
-        subject: &str,
-        message: String,
-        now: jiff::Timestamp,
-    ) -> Option<Alert> {
-        let mut told = self.0.told.lock();
-        let key = (category, subject.to_owned());
-        if let Some(last) = told.get_mut(&key) {
-            if now.duration_since(last.at).unsigned_abs() < self.0.cooldown {
-                last.suppressed += 1;
-                return None;
-            }
-            let suppressed = std::mem::take(&mut last.suppressed);
-            last.at = now;
-            return Some(Alert { category, subject: subject.into(), message, suppressed });
+    /// Reports that it is over. Costs a lock and a look when nothing was wrong.
+    pub fn resolve(&self, category: Category, subject: &str, message: impl Into<String>) {
+        let alert = self.0.book.lock().resolve(category, subject, message, jiff::Timestamp::now());
+        self.send(alert);
+    }
+
+    fn send(&self, alert: Option<Alert>) {
+        let Some(alert) = alert else { return };
+        let category = alert.category.as_str();
+        self.0.metrics.alert(category);
+        if let Err(error) = self.0.queue.try_send(alert) {
+            self.0.metrics.alert_undelivered("queue");
+            let alert = error.into_inner();
+            tracing::error!(category, subject = alert.subject, message = alert.message, "alert nobody took");
         }
-        if told.len() >= MAX_SUBJECTS {
-            told.clear();
-        }
-        told.insert(key, Told { at: now, suppressed: 0 });
-        Some(Alert { category, subject: subject.into(), message, suppressed: 0 })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // req: S2-3.7
-    #[test]
-    fn the_same_trouble_is_told_once_per_cooldown_with_its_repetitions() {
-        let (alerts, _queue) = Alerts::new(&AlertsConfig::default(), Metrics::new());
-        let at = |secs: i64| jiff::Timestamp::from_second(1_700_000_000 + secs).unwrap();
-        let raise = |subject, secs| alerts.decide(Category::KeyInvalid, subject, "refused".into(), at(secs));
-        assert_eq!(raise("openai", 0).map(|alert| alert.suppressed), Some(0));
-        assert_eq!(raise("openai", 1), None);
-        assert_eq!(raise("openai", 299), None);
-        assert!(raise("kimi", 2).is_some(), "another subject is other trouble");
-        assert_eq!(raise("openai", 301).map(|alert| alert.suppressed), Some(2));
-    }
-
-    #[test]
-    fn the_webhook_body_is_alertmanagers() {
-        let alert = Alert {
-            category: Category::QuotaExhausted,
-            subject: "glm".into(),
-            message: "no credit".into(),
-            suppressed: 3,
-        };
-        let body = alert.webhook_body(jiff::Timestamp::UNIX_EPOCH);
-        assert_eq!(body["alerts"][0]["labels"]["alertname"], "quota_exhausted");
-        assert_eq!((&body["version"], &body["status"]), (&"4".into(), &"firing".into()));
-    }
-}
+mod tests;

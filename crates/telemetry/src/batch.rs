@@ -55,6 +55,13 @@ impl<T> Batch<T> {
         self.wake.notify_all();
     }
 
+    /// For a writer that cannot write just now: waits `time`, or less when nothing more will come. Whether that is so.
+    pub(crate) fn pause(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        self.wake.wait_while_for(&mut state, |state| !state.closed, time);
+        state.closed
+    }
+
     /// For the writer: waits for something (at most `idle`), lets it gather for `gather` unless it is urgent, and
     /// takes all. Whether more can come.
     pub(crate) fn take(&self, into: &mut Vec<T>, idle: Duration, gather: Duration) -> bool {

@@ -8,8 +8,11 @@ mod health;
 mod logs;
 mod metrics;
 
-pub use alerts::{Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory};
-pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact};
+pub use alerts::{
+    Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
+    deliver as deliver_alerts,
+};
+pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact, WhenFull};
 pub use health::{Component, ComponentStatus, Health, HealthState};
 pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
 pub use metrics::{Gauge, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket};
