@@ -13,6 +13,7 @@ Settings are looked for in --config F, $PORTCULLIS_CONFIG, ./portcullis.toml, /e
 is needed. Any key can be given as PORTCULLIS__SECTION__KEY or --set section.key=value.
 
 Examples:
+  portcullis serve                       start with what is there: no key, no file, no network needed
   portcullis check                       name everything that is wrong with the settings
   portcullis chat \"What is a portcullis?\"  ask the running server
   portcullis keys create --name laptop   make an API key";
@@ -47,6 +48,18 @@ pub(crate) struct Common {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start the server.
+    #[command(after_help = "\
+Standard output: addresses, the first admin key (once), three lines to copy. Standard error: logs.
+SIGTERM or Ctrl-C drains: readiness 503, no new connections, running answers get server.drain_secs, then exit 0. \
+A second signal exits at once with 1.
+
+Examples:
+  portcullis serve
+  portcullis serve --listen 127.0.0.1:9000
+  OPENAI_API_KEY=… portcullis serve
+Exit codes: 0 drained, 1 could not start or was ended by a second signal, 2 the settings cannot be used.")]
+    Serve(Serve),
     /// Name everything that is wrong with settings and secrets, with line and mend.
     #[command(after_help = "\
 Examples:
@@ -67,6 +80,9 @@ Exit codes: 0 answered, 1 refused or unreachable, 2 wrong use.")]
     /// Ask the running server whether it is well; made for container health checks.
     #[command(after_help = "Exit codes: 0 ready, 1 not ready or unreachable.")]
     Health(Health),
+    /// Issue, look into and revoke tokens (JWT).
+    #[command(subcommand)]
+    Token(Token),
     /// Make, list and revoke API keys on the running server.
     #[command(subcommand)]
     Keys(Keys),
@@ -86,6 +102,17 @@ Exit codes: 0 inspected, 2 wrong use or the file cannot be read.")]
     /// Print a generated reference document.
     #[command(hide = true)]
     Reference(Reference),
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address of the main listener; short for `--set http.listen=…`. Port 0 takes any free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Address of the admin listener; short for `--set admin.listen=…`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<String>,
 }
 
 /// `chat`.
@@ -113,6 +140,51 @@ pub(crate) struct Health {
     /// Give up after this many seconds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) timeout_secs: u64,
+}
+
+/// `token …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Sign a token with the configured secret. It is printed once and kept nowhere.
+    #[command(after_help = "Example: portcullis token issue --subject alice --tier premium --minutes 60")]
+    Issue(TokenIssue),
+    /// Say what a token holds and whether it would be let in. Reads it from standard input, never from the arguments.
+    #[command(after_help = "Example: portcullis token inspect < token.txt")]
+    Inspect,
+    /// Refuse a token id or every token of a subject from now on.
+    #[command(
+        after_help = "Examples:\n  portcullis token revoke --id 01J…\n  portcullis token revoke --subject alice"
+    )]
+    Revoke(TokenRevoke),
+}
+
+/// `token issue`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenIssue {
+    /// Whom the token is for: at most 128 characters.
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// Tier of the bearer.
+    #[arg(long, default_value = "authenticated")]
+    pub(crate) tier: String,
+    /// What the bearer may do; may be repeated.
+    #[arg(long = "scope", default_value = "chat")]
+    pub(crate) scopes: Vec<String>,
+    /// How long the token lives, in minutes.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=525_600))]
+    pub(crate) minutes: u64,
+}
+
+/// `token revoke`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TokenRevoke {
+    /// The token's `jti`.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// The token's `sub`.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
 }
 
 /// `keys …`.

@@ -1,16 +1,18 @@
 //! Settings, secrets, wiring, start, drain and shutdown: the only crate that sees both apps and channels, and the
 //! only one that reads the environment.
 //!
-//! Invariant: `Runtime::start` builds everything once and hands it on by argument; there is no global state, so a
+//! Invariant: `start` builds everything once and hands it on by argument; there is no global state, so a
 //! test starts as many runtimes in one process as it likes.
 
+mod alerting;
 mod check;
 mod environment;
 pub mod remote;
+mod running;
 pub mod secrets;
 pub mod settings;
-#[cfg(test)]
 mod stall;
+mod start;
 
 pub use check::{check, read_secrets};
 pub use environment::Environment;
@@ -18,8 +20,17 @@ pub use portcullis_channels::http::openapi_document;
 pub use portcullis_inspect as inspect;
 pub use portcullis_providers::presets::markdown as providers_markdown;
 pub use portcullis_telemetry::{audit, metric_catalogue};
+pub use running::Running;
 pub use secrets::Secrets;
 pub use settings::Settings;
+pub use start::{StartError, jwt, revoke_token, start};
+
+/// The words of `portcullis token`.
+pub mod tokens {
+    pub use portcullis_domain::{Scopes, Tier};
+    pub use portcullis_engine::jwt::NewToken;
+    pub use portcullis_store::RevocationKind;
+}
 
 use std::borrow::Cow;
 

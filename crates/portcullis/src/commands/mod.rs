@@ -7,6 +7,9 @@ mod health;
 mod inspect;
 mod keys;
 mod reference;
+mod serve;
+mod token;
+mod welcome;
 
 use crate::{
     cli::{Cli, Command, Common},
@@ -30,6 +33,8 @@ pub(crate) fn run(cli: Cli) -> Ended {
     let sources = sources(&cli.common);
     let json = cli.common.json;
     match cli.command {
+        Command::Serve(arguments) => serve::run(sources, &arguments),
+        Command::Token(command) => token::run(&sources, &command, json),
         Command::Check => check::run(&sources, json),
         Command::Chat(arguments) => chat::run(&sources, &arguments, json),
         Command::Health(arguments) => health::run(&sources, &arguments, json),

@@ -18,13 +18,15 @@ pub use reference::{config_markdown, example_toml};
 pub use report::{Located, Report, Severity};
 pub use source::Origin;
 
+use portcullis_apps::chat::{self, RoutesConfig};
 use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
 use portcullis_domain::Problem;
 use portcullis_engine::{
     ActionConfig, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
+    identity::AuthConfig,
 };
 use portcullis_inspect::InspectConfig;
-use portcullis_providers::config::{self as providers, EmbedConfig, ProvidersConfig, UpstreamConfig};
+use portcullis_providers::{EmbedConfig, ExtractConfig, ProvidersConfig, UpstreamConfig, presets};
 use portcullis_resilience::{
     connections::ConnectionsConfig, http::HttpConfig as OutboundConfig, limits::LimitsConfig,
     shared::RedisConfig,
@@ -63,12 +65,18 @@ pub struct Settings {
     pub gateway: GatewayConfig,
     /// AI providers by name: what differs from their shipped rows, and your own.
     pub providers: ProvidersConfig,
+    /// The model names callers use, and who answers to them.
+    pub routes: RoutesConfig,
     /// Bounds of every call to a provider.
     pub upstream: UpstreamConfig,
     /// The gate in front of every embedding.
     pub embed: EmbedConfig,
+    /// The answerer that works without any provider.
+    pub extract: ExtractConfig,
     /// Looking at untrusted texts.
     pub inspect: InspectConfig,
+    /// Who is believed: API keys and tokens.
+    pub auth: AuthConfig,
     /// The buckets that every request draws from.
     pub limits: LimitsSection,
     /// Service levels by name. `anonymous`, `authenticated` and `premium` are there without being named.
@@ -121,7 +129,10 @@ impl Default for Settings {
             outbound: OutboundConfig::default(),
             gateway: GatewayConfig::default(),
             providers: ProvidersConfig::default(),
+            routes: RoutesConfig::default(),
             upstream: UpstreamConfig::default(),
+            extract: ExtractConfig::default(),
+            auth: AuthConfig::default(),
             embed: EmbedConfig::default(),
             inspect: InspectConfig::default(),
             limits: LimitsSection::default(),
@@ -152,8 +163,12 @@ impl Settings {
         self.connections.problems("connections", &mut out);
         self.outbound.problems("outbound", &mut out);
         self.gateway.problems("gateway", &mut out);
-        providers::problems(&self.providers, "providers", &mut out);
+        portcullis_providers::config::problems(&self.providers, "providers", &mut out);
+        let known = |name: &str| self.providers.contains_key(name) || presets::find(name).is_some();
+        chat::problems(&self.routes, "routes", known, &mut out);
         self.upstream.problems("upstream", &mut out);
+        self.extract.problems("extract", &mut out);
+        self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
         self.inspect.problems("inspect", &mut out);
         self.limits.counting.problems("limits", &mut out);
@@ -191,6 +206,8 @@ pub struct ServerConfig {
     /// How long running requests and streams may go on after SIGTERM before they are cancelled, in seconds.
     /// A supervisor must wait longer than this before it kills. Default 30.
     pub drain_secs: u64,
+    /// Most messages being answered at once, streams included; further ones get 503. Default 4096.
+    pub max_in_flight: usize,
     /// A runtime thread blocked for longer than this many milliseconds is counted and logged: it delays every
     /// other request. Default 100.
     pub stall_warn_ms: u64,
@@ -202,7 +219,14 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { worker_threads: 0, drain_secs: 30, stall_warn_ms: 100, stall_probe_ms: 50, flush_secs: 5 }
+        Self {
+            worker_threads: 0,
+            drain_secs: 30,
+            max_in_flight: 4096,
+            stall_warn_ms: 100,
+            stall_probe_ms: 50,
+            flush_secs: 5,
+        }
     }
 }
 
@@ -217,6 +241,7 @@ impl ServerConfig {
         };
         range("worker_threads", u64::from(self.worker_threads), 0, 1024);
         range("drain_secs", self.drain_secs, 0, 3600);
+        range("max_in_flight", self.max_in_flight as u64, 1, 1_000_000);
         range("stall_warn_ms", self.stall_warn_ms, 1, 60_000);
         range("stall_probe_ms", self.stall_probe_ms, 1, 60_000);
         range("flush_secs", self.flush_secs, 1, 600);

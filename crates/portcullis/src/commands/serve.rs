@@ -1,0 +1,140 @@
+//! `portcullis serve`: start, say so, wait for a signal, drain. Standard output is for people and their clipboards,
+//! standard error for logs.
+
+use super::{
+    Ended, settings,
+    welcome::{Facts, welcome},
+};
+use crate::{
+    cli,
+    output::{Trouble, piece},
+};
+use portcullis_runtime::{
+    Environment, Running, Settings, read_secrets,
+    secrets::LOCAL_KEY,
+    settings::{Examined, Sources},
+    start,
+};
+use secrecy::ExposeSecret as _;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(super) fn run(mut sources: Sources, arguments: &cli::Serve) -> Ended {
+    for (key, value) in [("http.listen", &arguments.listen), ("admin.listen", &arguments.admin_listen)] {
+        if let Some(address) = value {
+            sources.flags.push((key.to_owned(), address.clone()));
+        }
+    }
+    let examined = settings(&sources)?;
+    let workers = match examined.settings.server.worker_threads {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        chosen => usize::from(chosen),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("portcullis")
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::failed(format!("cannot start the async runtime: {error}")))?;
+    let ended = runtime.block_on(serve(examined, sources));
+    // Blocking work that outlives the drain must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ended
+}
+
+async fn serve(examined: Examined, sources: Sources) -> Ended {
+    let mut signals =
+        Signals::new().map_err(|error| Trouble::failed(format!("cannot catch signals: {error}")))?;
+    let secrets = read_secrets(&examined.settings, &sources.environment).await;
+    panics_are_logged();
+    let running = Box::pin(start(examined.settings.clone(), secrets)).await.map_err(|error| {
+        Trouble::failed(format!("it cannot start: {error}"))
+            .safe("nothing was served and no data was changed")
+    })?;
+    tell(&running, &examined, &sources);
+    signals.next().await;
+    tokio::select! {
+        () = running.drain() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => {
+            tracing::warn!("second signal: ended without waiting for running answers");
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+/// Panics become log lines, redacted like all others, instead of raw text on standard error.
+fn panics_are_logged() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place =
+            panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
+        let words = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(event = "panic", place, words, "a task panicked; only its own request is affected");
+    }));
+}
+
+/// Prints addresses, the first key and the lines to copy, in one piece.
+fn tell(running: &Running, examined: &Examined, sources: &Sources) {
+    let settings = &examined.settings;
+    let key_file = settings.data_dir.join("keys").join(LOCAL_KEY);
+    let program = program(&sources.environment);
+    let facts = Facts {
+        http: running.http(),
+        http_tls: settings.http.tls.is_some(),
+        admin: running.admin(),
+        admin_tls: settings.admin.tls.is_some(),
+        first_key: running.first_key().map(|key| key.expose_secret()),
+        key_file: key_file.is_file().then_some(key_file.as_path()),
+        program: &program,
+        found_by_default: sources.config.is_none() && sources.flags.is_empty() && found(settings, running),
+    };
+    piece(&welcome(&facts));
+}
+
+/// Whether the settings alone lead a client to the listener.
+fn found(settings: &Settings, running: &Running) -> bool {
+    settings
+        .http
+        .listen
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|said| said.port() == running.http().port())
+}
+
+/// How to call this program again: its name where it is in `PATH`, else its path, short where it lies below the
+/// working folder.
+fn program(environment: &Environment) -> String {
+    let Ok(path) = std::env::current_exe() else { return "portcullis".to_owned() };
+    let folders = environment.get("PATH").unwrap_or_default();
+    let in_path =
+        path.parent().is_some_and(|folder| std::env::split_paths(&folders).any(|known| known == folder));
+    if let (true, Some(name)) = (in_path, path.file_name()) {
+        return Path::new(name).display().to_string();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    match path.strip_prefix(&here) {
+        Ok(below) => PathBuf::from(".").join(below).display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// SIGTERM and Ctrl-C alike.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

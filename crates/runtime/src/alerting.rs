@@ -1,0 +1,145 @@
+//! How alerts reach webhooks: over the shared client, each receiver a guarded dependency of its own, so that a dead
+//! one shows in health and is left alone for a while. What is told, when and how often is telemetry's decision.
+//! Source: S2-3.7.
+
+use crate::{Secrets, start::StartError};
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use portcullis_domain::{Action, Deadline};
+use portcullis_resilience::{
+    CallCtx, CallError, Class, Dependency, DependencyPolicy, Registry, breaker::BreakerPolicy,
+    bulkhead::BulkheadPolicy, http::Client, pacing::PacePolicy,
+};
+use portcullis_telemetry::{
+    Alert, AlertReceiver, Alerts, AlertsConfig, Destination, Metrics, Post, deliver_alerts,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What delivery is built from.
+pub(crate) struct Delivery<'a> {
+    pub(crate) config: &'a AlertsConfig,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) client: &'a Client,
+    pub(crate) registry: &'a Registry,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) alerts: &'a Alerts,
+}
+
+/// Delivers what is raised until `stop`; what is queued by then still goes out.
+///
+/// # Errors
+/// A receiver whose address is in none of the secret sources.
+pub(crate) fn deliver(
+    parts: &Delivery<'_>,
+    mut raised: Receiver<Alert>,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let receivers = parts.config.receivers.iter().enumerate();
+    let destinations =
+        receivers.map(|(index, receiver)| destination(parts, index, receiver)).collect::<Result<_, _>>()?;
+    // The reporting ends live all over the house and never all close: at the end of a drain the queue between is
+    // closed instead.
+    let (forward, alerts) = channel(parts.config.queue.max(1));
+    drop(tasks.spawn(async move {
+        while let Some(Some(alert)) = stop.run_until_cancelled(raised.recv()).await {
+            if forward.send(alert).await.is_err() {
+                return;
+            }
+        }
+        while let Ok(alert) = raised.try_recv() {
+            if forward.try_send(alert).is_err() {
+                return;
+            }
+        }
+    }));
+    let (config, metrics, tracker) = (parts.config.clone(), parts.metrics.clone(), tasks.clone());
+    drop(tasks.spawn(async move { deliver_alerts(alerts, &config, destinations, &tracker, &metrics).await }));
+    Ok(())
+}
+
+fn destination(
+    parts: &Delivery<'_>,
+    index: usize,
+    receiver: &AlertReceiver,
+) -> Result<Destination, StartError> {
+    let AlertReceiver::Webhook { url, url_secret } = receiver else { return Ok(Destination::Log) };
+    let url = match (url_secret, url) {
+        (Some(name), _) => parts.secrets.get(name).ok_or_else(|| {
+            let key = format!("alerts.receivers[{index}].url_secret");
+            StartError::Settings(format!(
+                "the secret `{name}` (`{key}`) is in none of the sources. Mend: give it"
+            ))
+        })?,
+        (None, Some(url)) => SecretString::from(url.as_str()),
+        (None, None) => {
+            let what =
+                format!("`alerts.receivers[{index}]` has no address. Mend: give it `url` or `url_secret`");
+            return Err(StartError::Settings(what));
+        }
+    };
+    let dependency = Dependency::new(policy(parts.config, index), parts.metrics, parts.alerts);
+    parts.registry.add(dependency.clone());
+    Ok(Destination::Webhook(post(dependency, parts.client.clone(), url)))
+}
+
+/// One attempt a call: the retries, with their pauses, are telemetry's.
+fn policy(config: &AlertsConfig, index: usize) -> DependencyPolicy {
+    let timeout = Duration::from_secs(config.timeout_secs);
+    DependencyPolicy {
+        name: format!("alerts-{index}"),
+        breaker: BreakerPolicy { failures: 5, reset: Duration::from_secs(30) },
+        bulkhead: BulkheadPolicy { concurrency: 1, queue: 8 },
+        pace: PacePolicy { per_min: Some(60), tokens_per_min: None },
+        attempts: 1,
+        attempt_timeout: timeout,
+        pace_wait: timeout,
+        hold: Duration::from_secs(60),
+    }
+}
+
+fn post(dependency: Dependency, client: Client, url: SecretString) -> Post {
+    Arc::new(move |body| {
+        let (dependency, client, url) = (dependency.clone(), client.clone(), url.clone());
+        Box::pin(async move {
+            let body = Bytes::from(body.to_string());
+            let context = CallCtx {
+                deadline: Deadline::after(Duration::from_secs(60)),
+                caller: "alerts".into(),
+                weight: 1,
+                action: Action::Admin,
+                tokens: 0,
+            };
+            let sent = dependency.call(&context, |_| send(&client, &url, body.clone())).await;
+            match sent {
+                Ok(guarded) => {
+                    guarded.permit.finish(Class::Ok);
+                    Ok(())
+                }
+                Err(CallError::Failed { error: Some(why), .. }) => Err(why),
+                Err(_) => Err("the receiver does not answer".to_owned()),
+            }
+        })
+    })
+}
+
+/// The reasons go to the log: they never hold the address, which may be what opens the receiver.
+async fn send(client: &Client, url: &SecretString, body: Bytes) -> Result<(), (Class, String)> {
+    let request = Request::post(url.expose_secret())
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|_| (Class::CallerFault, "the receiver's address is no URL".to_owned()))?;
+    let response = client.send(request).await.map_err(|error| (Class::HardFailure, error.to_string()))?;
+    let status = response.status().as_u16();
+    let why = format!("the receiver answered {status}");
+    match status {
+        200..300 => Ok(()),
+        429 => Err((Class::RateLimited { retry_after: None }, why)),
+        400..500 => Err((Class::CallerFault, why)),
+        _ => Err((Class::HardFailure, why)),
+    }
+}

@@ -1,0 +1,427 @@
+//! The wiring: everything is built once, here, and handed on by argument. Read top to bottom, `start` is the list of
+//! what the process consists of.
+//!
+//! Invariant: nothing listens before everything behind it stands; what fails here fails with a sentence that says how
+//! to mend it, and leaves nothing running.
+
+use crate::{
+    Secrets, Settings, alerting,
+    running::{Parts as RunningParts, Running, Tokens},
+    secrets::{ADMIN_KEY, OwnKeyError, OwnKeys},
+    stall::Watchdog,
+};
+use portcullis_apps::chat::ChatApp;
+use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError};
+use portcullis_domain::{Action, Door};
+use portcullis_engine::{
+    Admission, App, Engine, Parts as EngineParts, Screening,
+    identity::{Identity, IdentityParts},
+    jwt::Jwt,
+    keys::{AdminKey, Keys, KeysError, KeysParts},
+};
+use portcullis_inspect::{Inspector, Mode};
+use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError};
+use portcullis_resilience::{
+    Registry,
+    connections::Connections,
+    http::Client,
+    limits::Limits,
+    shared::{Shared, SharedError, Surroundings},
+};
+use portcullis_store::{RevocationKind, Store, StoreError, StoreParts, files};
+use portcullis_telemetry::{
+    AlertCategory, Alerts, Audit, AuditError, AuditEvent, Health, LogGuard, Metrics, init_logs,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+/// Why it could not start. Every message says how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict what was found.
+    #[error("{0}")]
+    Settings(String),
+    /// Logs.
+    #[error(
+        "the log file cannot be opened: {0}. Mend: choose another `log.file`, or none for standard error"
+    )]
+    Logs(io::Error),
+    /// A key of our own.
+    #[error(transparent)]
+    OwnKey(#[from] OwnKeyError),
+    /// The audit trail.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// A folder.
+    #[error(transparent)]
+    Folder(#[from] files::FileError),
+    /// Redis.
+    #[error("{0}. Mend: correct the secret that `redis.url_secret` names")]
+    Redis(#[from] SharedError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A provider.
+    #[error("{0}. Mend: correct its section, or set `enabled = false`")]
+    Provider(#[from] ProvidersError),
+    /// A certificate.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// An address.
+    #[error(
+        "cannot listen on {address} (`{key}`): {error}. Mend: stop what listens there, or choose another address"
+    )]
+    Listen {
+        /// Which.
+        address: String,
+        /// The setting.
+        key: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Nobody would be asked for a key.
+    #[error(
+        "{address} (`{key}`) can be reached from other machines, but nobody would need a key. Mend: make a key first \
+         (start on loopback, `portcullis keys create --name ops`), or give the secret `admin_key`, or configure \
+         `[[auth.jwt.keys]]`, or listen on 127.0.0.1"
+    )]
+    Open {
+        /// Which.
+        address: SocketAddr,
+        /// The setting.
+        key: &'static str,
+    },
+}
+
+/// What the parts share.
+struct Base {
+    metrics: Metrics,
+    health: Health,
+    alerts: Alerts,
+    audit: Audit,
+    client: Client,
+    registry: Registry,
+    tokens: Tokens,
+    background: TaskTracker,
+    logs: LogGuard,
+}
+
+/// Builds everything and starts listening.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, StartError> {
+    // Redis and Postgres over TLS take the process's crypto provider; a second start finds it installed.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let base = base(&settings, &secrets)?;
+    // From here on an early return must end what already runs in the background.
+    let guard = base.tokens.background.clone().drop_guard();
+    let shared = shared(&settings, &secrets, &base)?;
+    let store = store(&settings, &secrets, &base).await?;
+    store.flush_usage(&base.background, base.tokens.background.clone());
+    let (identity, keys, admin_key) = identity(&settings, &secrets, &base, &store, shared.clone()).await?;
+    let engine = engine(&settings, &secrets, &base, shared, store.clone(), identity.clone())?;
+
+    let http = listen("http.listen", &settings.http.listen, &settings, &identity).await?;
+    let admin = listen("admin.listen", &settings.admin.listen, &settings, &identity).await?;
+    let serving = TaskTracker::new();
+    let connections = &settings.connections;
+    let doors = Doors::new(DoorParts {
+        engine,
+        keys: keys.clone(),
+        metrics: base.metrics.clone(),
+        health: base.health.clone(),
+        connections: Connections::new(connections.max_http, connections.max_http_per_address, &base.metrics),
+        tasks: serving.clone(),
+        cut: base.tokens.cut.clone(),
+        http: settings.http.clone(),
+        admin: settings.admin.clone(),
+        gateway: settings.gateway.clone(),
+        metrics_access: settings.metrics.clone(),
+        metrics_token: secrets.get(&settings.metrics.token_secret),
+    });
+    let addresses = (address(&http.1)?, address(&admin.1)?);
+    serving.spawn(doors.serve_main(http.1, base.tokens.stop.clone())?);
+    serving.spawn(doors.serve_admin(admin.1, base.tokens.stop.clone())?);
+    let watchdog = watchdog(&settings, &base);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), http = %addresses.0, admin = %addresses.1, store = store.kind(), "ready"
+    );
+    guard.disarm();
+    Ok(Running::new(RunningParts {
+        http: addresses.0,
+        admin: addresses.1,
+        first_key: match admin_key {
+            AdminKey::Made(key) => Some(key),
+            AdminKey::Declared | AdminKey::Present => None,
+        },
+        tokens: base.tokens,
+        serving,
+        background: base.background,
+        health: base.health,
+        metrics: base.metrics,
+        registry: base.registry,
+        audit: base.audit,
+        store,
+        drain: Duration::from_secs(settings.server.drain_secs),
+        flush: Duration::from_secs(settings.server.flush_secs),
+        watchdog,
+        logs: base.logs,
+    }))
+}
+
+/// Telemetry, alerts, the audit trail, the outbound client.
+fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
+    let metrics = Metrics::new();
+    let logs =
+        init_logs(&settings.log, portcullis_inspect::redact, metrics.clone()).map_err(StartError::Logs)?;
+    let health = Health::new();
+    let (tokens, background) = (Tokens::default(), TaskTracker::new());
+    let (alerts, queue) = Alerts::new(&settings.alerts, metrics.clone());
+    let (client, registry) = (Client::new(&settings.outbound), Registry::new());
+    files::private_dir(&settings.data_dir)?;
+    let audit_folder = settings.data_dir.join("audit");
+    files::private_dir(&audit_folder)?;
+    let id_key = OwnKeys::new(&settings.data_dir).get("audit_id_key", secrets)?;
+    let audit = Audit::start(
+        &settings.audit,
+        &audit_folder,
+        id_key.expose_secret().as_bytes(),
+        portcullis_inspect::redact,
+        metrics.clone(),
+        alerts.clone(),
+    )?;
+    for (name, source) in secrets.reads() {
+        audit.record(secret_read(name, source.as_str()));
+    }
+    let parts = alerting::Delivery {
+        config: &settings.alerts,
+        secrets,
+        client: &client,
+        registry: &registry,
+        metrics: &metrics,
+        alerts: &alerts,
+    };
+    alerting::deliver(&parts, queue, &background, tokens.background.clone())?;
+    Ok(Base { metrics, health, alerts, audit, client, registry, tokens, background, logs })
+}
+
+/// Proof that a secret was read: its name and where from, never its value.
+fn secret_read(name: &str, source: &str) -> AuditEvent {
+    AuditEvent {
+        kind: "secret_read",
+        door: Door::Admin,
+        action: None,
+        caller: None,
+        tier: None,
+        outcome: "ok",
+        request_id: None,
+        incident: None,
+        details: vec![("name", name.to_owned()), ("source", source.to_owned())],
+    }
+}
+
+/// The Redis connection, where one is configured.
+fn shared(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Option<Shared>, StartError> {
+    let Some(url) = wanted(settings.redis.url_secret.as_deref(), "redis.url_secret", secrets)? else {
+        return Ok(None);
+    };
+    let around = Surroundings {
+        metrics: base.metrics.clone(),
+        health: base.health.clone(),
+        alerts: base.alerts.clone(),
+        tasks: base.background.clone(),
+        stop: base.tokens.background.clone(),
+    };
+    Ok(Some(Shared::new(url.expose_secret(), &settings.redis, &around)?))
+}
+
+/// The secret a setting names; naming one that is not there is an error.
+fn wanted(name: Option<&str>, key: &str, secrets: &Secrets) -> Result<Option<SecretString>, StartError> {
+    let Some(name) = name else { return Ok(None) };
+    let missing = || {
+        StartError::Settings(format!(
+            "the secret `{name}` (`{key}`) is in none of the sources. Mend: give it, or take `{key}` out"
+        ))
+    };
+    secrets.get(name).map(Some).ok_or_else(missing)
+}
+
+async fn store(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Store, StartError> {
+    let url = wanted(settings.store.url_secret.as_deref(), "store.url_secret", secrets)?;
+    let parts = StoreParts {
+        config: &settings.store,
+        data_dir: &settings.data_dir,
+        url: url.as_ref(),
+        metrics: &base.metrics,
+        health: &base.health,
+        alerts: &base.alerts,
+    };
+    Ok(Store::open(parts).await?)
+}
+
+/// Keys, tokens, and who is asking.
+async fn identity(
+    settings: &Settings,
+    secrets: &Secrets,
+    base: &Base,
+    store: &Store,
+    shared: Option<Shared>,
+) -> Result<(Arc<Identity>, Keys, AdminKey), StartError> {
+    let keys = Keys::open(KeysParts {
+        config: settings.auth.keys.clone(),
+        store: store.clone(),
+        pepper: OwnKeys::new(&settings.data_dir).get("api_key_pepper", secrets)?,
+        admin_key: secrets.get(ADMIN_KEY),
+        tiers: settings.admission().tiers.into_keys().collect(),
+        shared,
+    })
+    .await?;
+    let admin_key = keys.ensure_admin_key(&settings.data_dir).await?;
+    keys.follow(&base.background, base.tokens.background.clone());
+    let identity = Identity::new(IdentityParts {
+        config: settings.auth.clone(),
+        anonymous: settings.http.anonymous,
+        keys: keys.clone(),
+        jwt: Arc::new(jwt(settings, secrets)?),
+        metrics: base.metrics.clone(),
+        audit: base.audit.clone(),
+    });
+    Ok((Arc::new(identity), keys, admin_key))
+}
+
+/// The token rules of these settings.
+///
+/// # Errors
+/// Every key that cannot be used, in one message.
+pub fn jwt(settings: &Settings, secrets: &Secrets) -> Result<Jwt, StartError> {
+    Jwt::new(&settings.auth.jwt, "auth.jwt", |name| secrets.get(name)).map_err(|problems| {
+        let lines = problems
+            .iter()
+            .map(|problem| format!("`{}`: {}. Mend: {}", problem.key, problem.message, problem.mend));
+        StartError::Settings(lines.collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// Refuses a token id, or every token of a subject, from now on: written to the store, where running servers find it.
+///
+/// # Errors
+/// [`StartError`]: a store or a secret that cannot be used.
+pub async fn revoke_token(
+    settings: &Settings,
+    secrets: &Secrets,
+    kind: RevocationKind,
+    value: &str,
+) -> Result<(), StartError> {
+    let url = wanted(settings.store.url_secret.as_deref(), "store.url_secret", secrets)?;
+    let (metrics, health) = (Metrics::new(), Health::new());
+    let parts = StoreParts {
+        config: &settings.store,
+        data_dir: &settings.data_dir,
+        url: url.as_ref(),
+        metrics: &metrics,
+        health: &health,
+        alerts: &Alerts::silent(),
+    };
+    let store = Store::open(parts).await?;
+    let life = jwt(settings, secrets)?.max_age_secs();
+    let until = jiff::Timestamp::now() + Duration::from_secs(life);
+    let written = store.revocations().add(kind, value, until).await;
+    store.close().await;
+    Ok(written?)
+}
+
+/// Providers, apps, and the path in.
+fn engine(
+    settings: &Settings,
+    secrets: &Secrets,
+    base: &Base,
+    shared: Option<Shared>,
+    store: Store,
+    identity: Arc<Identity>,
+) -> Result<Engine, StartError> {
+    let parts = ProviderParts {
+        providers: &settings.providers,
+        embed: &settings.embed,
+        extract: &settings.extract,
+        upstream: &settings.upstream,
+        client: base.client.clone(),
+        registry: &base.registry,
+        metrics: base.metrics.clone(),
+        alerts: base.alerts.clone(),
+    };
+    let providers = Providers::new(&parts, |name| secrets.get(name))?;
+    let chat: Arc<dyn App> = Arc::new(ChatApp::new(providers, &settings.routes, base.metrics.clone()));
+    let apps = [Action::Chat, Action::Embed, Action::Models].map(|action| (action, chat.clone()));
+    Ok(Engine::new(EngineParts {
+        identity,
+        limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
+        admission: Admission::new(&settings.admission()),
+        screening: Screening {
+            inspector: Arc::new(Inspector::new(&settings.inspect)),
+            max_chars: settings.inspect.max_chars,
+            offload_bytes: settings.inspect.offload_bytes,
+            shadow: settings.inspect.mode == Mode::Shadow,
+        },
+        store,
+        metrics: base.metrics.clone(),
+        audit: base.audit.clone(),
+        apps: apps.into(),
+        max_in_flight: settings.server.max_in_flight,
+    }))
+}
+
+/// Binds a listener, unless strangers could reach it without a key.
+async fn listen(
+    key: &'static str,
+    text: &str,
+    settings: &Settings,
+    identity: &Identity,
+) -> Result<((), TcpListener), StartError> {
+    let failed = |error| StartError::Listen { address: text.to_owned(), key, error };
+    let listener = TcpListener::bind(text).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let open = !identity.is_closed() && !settings.http.anonymous;
+    if open && !address.ip().to_canonical().is_loopback() {
+        return Err(StartError::Open { address, key });
+    }
+    Ok(((), listener))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen {
+        address: "the socket".to_owned(),
+        key: "listen",
+        error,
+    })
+}
+
+/// Watches the workers of this runtime from outside.
+fn watchdog(settings: &Settings, base: &Base) -> Option<Watchdog> {
+    let (metrics, alerts) = (base.metrics.clone(), base.alerts.clone());
+    let probe = Duration::from_millis(settings.server.stall_probe_ms);
+    let warn = Duration::from_millis(settings.server.stall_warn_ms);
+    let report = move |lasted: Duration| {
+        metrics.stalled(lasted);
+        let stalled_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(event = "stall", stalled_ms, "an async worker was blocked");
+        if lasted >= ALERT_STALL {
+            alerts.raise(
+                AlertCategory::Stalled,
+                "runtime",
+                format!("an async worker was blocked for {stalled_ms} ms"),
+            );
+        }
+    };
+    Watchdog::start(tokio::runtime::Handle::current(), probe, warn, report)
+        .inspect_err(|error| tracing::warn!(%error, "no stall watchdog: no thread could be started"))
+        .ok()
+}
+
+/// From here on a stall is worth waking somebody.
+const ALERT_STALL: Duration = Duration::from_secs(5);
