@@ -7,6 +7,8 @@
 mod config;
 mod list;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use config::{RouteConfig, RoutesConfig, TargetConfig, problems};
 

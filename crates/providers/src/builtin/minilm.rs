@@ -96,8 +96,10 @@ fn load() -> Result<Loaded, String> {
     let node = |name: &str| model.node_id(name).map_err(|error| error.to_string());
     let inputs = [node("input_ids")?, node("attention_mask")?, node("token_type_ids")?];
     let output = node("last_hidden_state")?;
-    // One thread a run: several runs go side by side under the gate, and small matrices gain nothing from more.
-    let options = RunOptions::default().with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(1))));
+    // A pool of our own, so that no environment variable of the library decides; several runs share it side by side.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let options =
+        RunOptions::default().with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(threads))));
     Ok(Loaded { model, inputs, output, options })
 }
 

@@ -1,0 +1,339 @@
+//! The gateway over real sockets: who answers to which name, who takes over, what the caller is told.
+
+use super::{ChatApp, RouteConfig, RoutesConfig, TargetConfig};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use portcullis_domain::{
+    Caller, ChatRequest, Deadline, Degraded, EmbedInput, EmbedRequest, Encoding, Failure, InputCode,
+    ModelsRequest, Needs, Payload, Reply, ReplyBody, RequestId, Role, Scope, Scopes, TextPart, Tier,
+};
+use portcullis_engine::{App as _, Inspected};
+use portcullis_providers::{
+    EmbedConfig, ExtractConfig, Parts, ProviderConfig, Providers, ProvidersConfig, UpstreamConfig,
+};
+use portcullis_resilience::{
+    Registry,
+    http::{Client, HttpConfig},
+};
+use portcullis_telemetry::{Alerts, Metrics};
+use portcullis_testkit::upstream::{Behaviour, OpenAi};
+use serde_json::Value;
+use std::{net::Ipv4Addr, time::Duration};
+
+/// An app over these doubles, each a provider of its own.
+fn app(doubles: &[(&str, &OpenAi)], routes: &[(&str, &[(&str, &str, u32)])]) -> (ChatApp, Metrics) {
+    let metrics = Metrics::new();
+    let provider = |double: &OpenAi| ProviderConfig {
+        base_url: Some(double.base_url()),
+        key_secret: Some("double".into()),
+        models: Some(serde_json::from_str(r#"["gpt-double", "embed-double"]"#).unwrap()),
+        breaker_failures: Some(3),
+        ..ProviderConfig::default()
+    };
+    let configs: ProvidersConfig =
+        doubles.iter().map(|(name, double)| ((*name).to_owned(), provider(double))).collect();
+    let parts = Parts {
+        providers: &configs,
+        embed: &EmbedConfig::default(),
+        extract: &ExtractConfig::default(),
+        upstream: &UpstreamConfig {
+            ttft_timeout_secs: 1,
+            attempt_timeout_secs: 1,
+            ..UpstreamConfig::default()
+        },
+        client: Client::new(&HttpConfig::default()),
+        registry: &Registry::new(),
+        metrics: metrics.clone(),
+        alerts: Alerts::silent(),
+    };
+    let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());
+    let providers = Providers::new(&parts, key).unwrap();
+    let target = |(provider, model, rank): &(&str, &str, u32)| TargetConfig {
+        provider: (*provider).into(),
+        model: (*model).into(),
+        rank: *rank,
+    };
+    let routes: RoutesConfig = routes
+        .iter()
+        .map(|(name, targets)| {
+            let targets = targets.iter().map(target).collect();
+            ((*name).to_owned(), RouteConfig { targets, ..RouteConfig::default() })
+        })
+        .collect();
+    (ChatApp::new(providers, &routes, metrics.clone()), metrics)
+}
+
+const TWO: &[(&str, &[(&str, &str, u32)])] = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
+
+fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
+    Inspected {
+        id: RequestId::from_parts(1_700_000_000_000, 7),
+        caller: Caller {
+            id: "key:test".into(),
+            tier: Tier::Authenticated,
+            scopes,
+            key_id: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+        },
+        weight: 2,
+        deadline: Deadline::after(Duration::from_secs(20)),
+        payload,
+        score: 0.0,
+        flagged: false,
+    }
+}
+
+const PLAIN: Scopes = Scopes::NONE.with(Scope::Chat);
+const PIN: Scopes = PLAIN.with(Scope::Pin);
+
+fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
+    let name = Value::from(model).to_string();
+    let flag = if stream { ",\"stream\":true" } else { "" };
+    let body =
+        format!("{{\"model\":{name}{flag},\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}");
+    let at = body.find("\"hello\"").unwrap() + 1;
+    Payload::Chat(ChatRequest {
+        model: model.into(),
+        model_span: 9..9 + name.len(),
+        stream,
+        include_usage: false,
+        stream_options_span: None,
+        max_tokens: None,
+        n: 1,
+        needs,
+        parts: vec![TextPart { role: Role::User, span: at..at + 5, escaped: false }],
+        body: body.into(),
+    })
+}
+
+fn embed(model: &str) -> Payload {
+    let body = format!("{{\"model\":\"{model}\",\"input\":\"hello\"}}");
+    let at = body.find("\"hello\"").unwrap() + 1;
+    Payload::Embed(EmbedRequest {
+        model: model.into(),
+        model_span: 9..11 + model.len(),
+        input: EmbedInput::Texts(vec![TextPart { role: Role::User, span: at..at + 5, escaped: false }]),
+        encoding: Encoding::Float,
+        dimensions: None,
+        body: body.into(),
+    })
+}
+
+async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Reply, Failure> {
+    app.run(inspected(scopes, chat(model, false, Needs::default()))).await
+}
+
+async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
+    match reply.body {
+        ReplyBody::Whole(bytes) => Ok(bytes),
+        ReplyBody::Stream(stream) => {
+            let items: Vec<_> = stream.collect().await;
+            let parts: Result<Vec<Bytes>, Failure> = items.into_iter().collect();
+            Ok(parts?.concat().into())
+        }
+    }
+}
+
+// req: S2-2.3
+#[tokio::test]
+async fn the_next_target_takes_over_before_the_first_byte_and_the_answer_says_so() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    for stream in [false, true] {
+        for behaviour in [
+            Behaviour::server_error(),
+            Behaviour::rate_limited(3),
+            Behaviour::Close,
+            Behaviour::Hang,
+            Behaviour::Garbage,
+            Behaviour::bad_key(),
+            Behaviour::quota_exhausted(),
+            Behaviour::model_gone(),
+            Behaviour::context_too_long(),
+        ] {
+            let (app, metrics) = app(&[("a", &a), ("b", &b)], TWO);
+            (a.forget(), b.forget());
+            a.next(behaviour.clone());
+            let reply = app.run(inspected(PLAIN, chat("pair", stream, Needs::default()))).await.unwrap();
+            assert_eq!(reply.degraded, Some(Degraded::Fallback), "{behaviour:?}");
+            assert_eq!(reply.target.as_deref(), Some("b/gpt-double"));
+            assert!(!bytes(reply).await.unwrap().is_empty());
+            assert_eq!((a.counts().requests, b.counts().requests), (1, 1), "{behaviour:?}");
+            assert!(metrics.render().contains("ai_fallbacks_total{reason="));
+        }
+    }
+}
+
+// req: S2-2.3
+#[tokio::test]
+async fn an_open_breaker_is_passed_by_and_its_provider_left_alone() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app(&[("a", &a), ("b", &b)], TWO);
+    a.always(Behaviour::server_error());
+    for _ in 0..6 {
+        assert_eq!(ask(&app, PLAIN, "pair").await.unwrap().degraded, Some(Degraded::Fallback));
+    }
+    assert_eq!((a.counts().requests, b.counts().requests), (3, 6));
+}
+
+#[tokio::test]
+async fn the_first_choice_answers_undegraded_and_ranks_come_before_order() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app(&[("a", &a), ("b", &b)], TWO);
+    let reply = ask(&app, PLAIN, "pair").await.unwrap();
+    assert_eq!((reply.degraded, reply.target.as_deref()), (None, Some("a/gpt-double")));
+    assert_eq!(b.counts().requests, 0);
+    assert_eq!(a.received()[0].json["model"], "gpt-double");
+}
+
+#[tokio::test]
+async fn nothing_is_tried_elsewhere_after_the_first_byte_or_when_the_request_is_wrong() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app(&[("a", &a), ("b", &b)], TWO);
+    a.next(Behaviour::CutAfter(2));
+    let reply = app.run(inspected(PLAIN, chat("pair", true, Needs::default()))).await.unwrap();
+    assert_eq!(bytes(reply).await, Err(Failure::UpstreamInterrupted));
+    a.next(Behaviour::error(400, "invalid_request_error", "invalid_value", "That is wrong."));
+    let failure = ask(&app, PLAIN, "pair").await.map(|_| ()).unwrap_err();
+    assert!(matches!(failure, Failure::InvalidInput { code: InputCode::InvalidValue, .. }), "{failure}");
+    a.next(Behaviour::content_filter());
+    let failure = ask(&app, PLAIN, "pair").await.map(|_| ()).unwrap_err();
+    assert!(matches!(failure, Failure::Blocked { .. }), "{failure}");
+    assert_eq!(b.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn when_nobody_answers_the_caller_hears_what_all_have_in_common() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let both = |first: Behaviour, second: Behaviour| {
+        let (app, _) = app(&[("a", &a), ("b", &b)], TWO);
+        a.next(first);
+        // The last target is tried again; the same happens each time.
+        b.next_times(3, &second);
+        async move {
+            let mut request = inspected(PLAIN, chat("pair", false, Needs::default()));
+            request.deadline = Deadline::after(Duration::from_secs(5));
+            app.run(request).await.map(|_| ()).unwrap_err()
+        }
+    };
+    let failure = both(Behaviour::rate_limited(9), Behaviour::rate_limited(7)).await;
+    assert_eq!(failure, Failure::Unavailable { retry_after: Duration::from_secs(7), rate_limited: true });
+    b.stop().await;
+    let failure = both(Behaviour::rate_limited(2), Behaviour::server_error()).await;
+    assert_eq!(failure, Failure::Unavailable { retry_after: Duration::from_secs(2), rate_limited: false });
+}
+
+#[tokio::test]
+async fn names_resolve_in_order_and_a_stranger_to_a_name_is_told_so_briefly() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (one, _) = app(&[("a", &a)], &[]);
+    for (scopes, name, target) in [
+        (PLAIN, "default", "a/gpt-double"),
+        (PLAIN, "fast", "a/gpt-double"),
+        (PLAIN, "gpt-double", "a/gpt-double"),
+        (PIN, "a/gpt-double", "a/gpt-double"),
+        (PIN, "a/gpt-double-mini", "a/gpt-double-mini"),
+        (PIN, "builtin/echo", "builtin/echo"),
+    ] {
+        let reply = ask(&one, scopes, name).await.unwrap();
+        assert_eq!((reply.target.as_deref(), reply.degraded), (Some(target), None), "{name}");
+    }
+    let (two, _) = app(&[("a", &a), ("b", &b)], &[]);
+    let long = "x\n".repeat(500);
+    for (app, scopes, name) in [
+        (&one, PLAIN, "a/gpt-double"),
+        (&one, PLAIN, "nonsense"),
+        (&one, PIN, "nobody/gpt-double"),
+        (&one, PIN, "a/"),
+        (&two, PLAIN, "gpt-double"),
+        (&one, PIN, long.as_str()),
+    ] {
+        let failure = ask(app, scopes, name).await.map(|_| ()).unwrap_err();
+        let Failure::NotFound(words) = failure else { panic!("{failure}") };
+        assert!(words.len() < 160 && !words.contains('\n'), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn work_of_the_wrong_kind_and_missing_capabilities_are_named() {
+    let (app, _) = app(&[], &[]);
+    for (payload, code, param) in [
+        (chat("embed", false, Needs::default()), InputCode::InvalidValue, "model"),
+        (embed("default"), InputCode::InvalidValue, "model"),
+        (
+            chat("default", false, Needs { tools: true, ..Needs::default() }),
+            InputCode::UnsupportedParameter,
+            "tools",
+        ),
+        (
+            chat("default", false, Needs { json: true, ..Needs::default() }),
+            InputCode::UnsupportedParameter,
+            "response_format",
+        ),
+    ] {
+        let failure = app.run(inspected(PLAIN, payload)).await.map(|_| ()).unwrap_err();
+        let Failure::InvalidInput { code: found, param: Some(named), .. } = failure else {
+            panic!("{failure}")
+        };
+        assert_eq!((found, named.as_ref()), (code, param));
+    }
+}
+
+#[tokio::test]
+async fn without_any_provider_everything_answers_and_says_that_it_is_degraded() {
+    let (app, _) = app(&[], &[("mine", &[("openai", "gpt-4o", 0)])]);
+    for name in ["default", "fast", "ask", "summarise", "review", "tools", "mine"] {
+        let reply = ask(&app, PLAIN, name).await.unwrap();
+        assert_eq!(reply.degraded, Some(Degraded::NoProvider), "{name}");
+        assert!(reply.meter.get().output > 0);
+    }
+    let reply = app.run(inspected(PLAIN, embed("embed"))).await.unwrap();
+    assert_eq!(reply.degraded, Some(Degraded::NoProvider));
+    let answer: Value = serde_json::from_slice(&bytes(reply).await.unwrap()).unwrap();
+    assert_eq!(answer["data"][0]["embedding"].as_array().unwrap().len(), 384);
+}
+
+#[tokio::test]
+async fn embeddings_never_fall_back_to_another_space() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let routes: &[(&str, &[(&str, &str, u32)])] = &[
+        ("mixed", &[("a", "embed-double", 0), ("builtin", "embed", 1)]),
+        ("same", &[("a", "embed-double", 0), ("b", "embed-double", 1)]),
+    ];
+    let (app, _) = app(&[("a", &a), ("b", &b)], routes);
+    a.next_times(3, &Behaviour::error(502, "", "", ""));
+    let failure = app.run(inspected(PLAIN, embed("mixed"))).await.map(|_| ()).unwrap_err();
+    assert!(matches!(failure, Failure::Unavailable { .. }), "{failure}");
+    let reply = app.run(inspected(PLAIN, embed("same"))).await.unwrap();
+    assert_eq!(reply.target.as_deref(), Some("b/embed-double"));
+}
+
+#[tokio::test]
+async fn the_model_list_shows_what_this_key_may_use() {
+    let a = OpenAi::start().await;
+    let (app, _) = app(&[("a", &a)], &[("pair", &[("a", "gpt-double", 0)])]);
+    let list = |scopes, id: Option<&str>| {
+        let payload = Payload::Models(ModelsRequest { id: id.map(str::to_owned) });
+        let running = app.run(inspected(scopes, payload));
+        async move {
+            let reply = running.await?;
+            Ok::<Value, Failure>(serde_json::from_slice(&bytes(reply).await?).unwrap())
+        }
+    };
+    let plain = list(PLAIN, None).await.unwrap();
+    insta::assert_snapshot!("models", serde_json::to_string_pretty(&plain).unwrap());
+    let ids = |list: &Value| -> Vec<String> {
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let pinned = list(PIN, None).await.unwrap();
+    assert!(!ids(&plain).iter().any(|id| id.contains('/')));
+    assert!(ids(&pinned).contains(&"a/gpt-double".to_owned()));
+    for id in ids(&pinned) {
+        assert_eq!(list(PIN, Some(&id)).await.unwrap()["id"], id.as_str());
+    }
+    assert!(matches!(list(PLAIN, Some("a/gpt-double")).await, Err(Failure::NotFound(_))));
+}
