@@ -20,8 +20,11 @@ use portcullis_testkit::upstream::{Behaviour, OpenAi};
 use serde_json::Value;
 use std::{net::Ipv4Addr, time::Duration};
 
+/// Routes: name, and targets as provider, model and rank.
+type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
+
 /// An app over these doubles, each a provider of its own.
-fn app(doubles: &[(&str, &OpenAi)], routes: &[(&str, &[(&str, &str, u32)])]) -> (ChatApp, Metrics) {
+fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
     let metrics = Metrics::new();
     let provider = |double: &OpenAi| ProviderConfig {
         base_url: Some(double.base_url()),
@@ -63,7 +66,7 @@ fn app(doubles: &[(&str, &OpenAi)], routes: &[(&str, &[(&str, &str, u32)])]) -> 
     (ChatApp::new(providers, &routes, metrics.clone()), metrics)
 }
 
-const TWO: &[(&str, &[(&str, &str, u32)])] = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
+const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
 
 fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     Inspected {
@@ -151,7 +154,8 @@ async fn the_next_target_takes_over_before_the_first_byte_and_the_answer_says_so
             Behaviour::context_too_long(),
         ] {
             let (app, metrics) = app(&[("a", &a), ("b", &b)], TWO);
-            (a.forget(), b.forget());
+            a.forget();
+            b.forget();
             a.next(behaviour.clone());
             let reply = app.run(inspected(PLAIN, chat("pair", stream, Needs::default()))).await.unwrap();
             assert_eq!(reply.degraded, Some(Degraded::Fallback), "{behaviour:?}");
@@ -295,7 +299,7 @@ async fn without_any_provider_everything_answers_and_says_that_it_is_degraded() 
 #[tokio::test]
 async fn embeddings_never_fall_back_to_another_space() {
     let (a, b) = (OpenAi::start().await, OpenAi::start().await);
-    let routes: &[(&str, &[(&str, &str, u32)])] = &[
+    let routes: Routed = &[
         ("mixed", &[("a", "embed-double", 0), ("builtin", "embed", 1)]),
         ("same", &[("a", "embed-double", 0), ("b", "embed-double", 1)]),
     ];
