@@ -316,6 +316,7 @@ mod tests {
         assert_eq!(shown(Tier::Premium, Action::Chat), [global, premium_ip, user(200, 20.0), window(1000)]);
     }
 
+    // req: S0-06
     #[test]
     fn embeddings_have_a_window_of_their_own_per_caller() {
         let charges = shown(Tier::Authenticated, Action::Embed);

@@ -106,7 +106,7 @@ mod tests {
         Look { turns, busy: Duration::from_millis(busy_ms) }
     }
 
-    // req: S3-BUG-7
+    // req: S3-BUG-7, S4-ASYNC
     #[test]
     fn a_worker_that_is_awake_and_does_not_move_is_stalled_until_it_moves() {
         let start = Instant::now();

@@ -81,6 +81,7 @@ fn product_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 mod tests {
     use super::*;
 
+    // req: S1-01, S1-02
     #[test]
     fn a_file_written_outside_the_store_is_found() {
         let code = "//! x\nfn keep() {\n    std::fs::write(path, text)\n}\n";
