@@ -34,8 +34,8 @@ pub struct Call {
     pub weight: u32,
     /// Until when the answer is worth anything.
     pub deadline: Deadline,
-    /// Whether another target is left: then a failure is passed on instead of tried again here.
-    pub others: bool,
+    /// Most attempts here; 1 where another target is left, which is better than trying the same again.
+    pub attempts: u32,
 }
 
 /// Tokens expected of an answer whose length the caller does not bound: for pacing only.
@@ -266,8 +266,7 @@ impl Provider {
     where
         F: Future<Output = Result<T, Failed>>,
     {
-        let attempts = if call.others { 1 } else { u32::MAX };
-        dependency.call_up_to(attempts, ctx, attempt).await.map_err(|error| self.refusal(call, error))
+        dependency.call_up_to(call.attempts, ctx, attempt).await.map_err(|error| self.refusal(call, error))
     }
 
     /// What stood before the call, or its last failure.

@@ -38,9 +38,11 @@ impl Report {
         self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
     }
 
-    /// A stream has ended; failed ones have said so already.
-    pub(crate) fn streamed(&self, complete: bool, usage: Usage) {
-        self.metrics.ai_request(&self.provider, if complete { "ok" } else { "cancelled" });
+    /// A stream has ended: `ok`, `cancelled`, or `error`, which [`Report::failed`] has counted already.
+    pub(crate) fn streamed(&self, outcome: &'static str, usage: Usage) {
+        if outcome != "error" {
+            self.metrics.ai_request(&self.provider, outcome);
+        }
         self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
     }
 }

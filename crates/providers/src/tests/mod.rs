@@ -92,7 +92,7 @@ pub(super) fn call() -> Call {
         caller: "key:test".into(),
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(30)),
-        others: true,
+        attempts: 1,
     }
 }
 

@@ -65,7 +65,13 @@ async fn an_answer_that_breaks_off_is_never_presented_as_finished() {
         );
         assert!(meter.get().estimated, "{behaviour:?}");
         assert_eq!(world.double.counts().requests, 1, "nothing is tried again after the first byte");
-        assert!(world.metrics.render().contains("ai_failures{provider=\"double\""), "{behaviour:?}");
+        let metrics = world.metrics.render();
+        assert!(metrics.contains("ai_failures{provider=\"double\""), "{behaviour:?}");
+        assert!(
+            metrics.contains("ai_requests_total{provider=\"double\",outcome=\"error\"} 1"),
+            "{behaviour:?}"
+        );
+        assert!(!metrics.contains("provider=\"double\",outcome=\"ok\""), "counted once");
         assert_eq!(world.in_use("double"), 0, "{behaviour:?}");
     }
 }

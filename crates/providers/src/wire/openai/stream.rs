@@ -65,12 +65,20 @@ pub(crate) struct Passing<B> {
     timer: Pin<Box<Sleep>>,
     waiting: bool,
     state: State,
+    outcome: &'static str,
 }
 
 impl<B> Passing<B> {
     pub(crate) fn new(source: Source<B>, permit: CallPermit) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(source.clocks.ends));
-        let mut stream = Self { source, permit: Some(permit), timer, waiting: false, state: State::Open };
+        let mut stream = Self {
+            source,
+            permit: Some(permit),
+            timer,
+            waiting: false,
+            state: State::Open,
+            outcome: "cancelled",
+        };
         stream.measure();
         if let Some(fault) = stream.source.fault.take() {
             stream.broken_by(&fault);
@@ -92,7 +100,7 @@ impl<B> Passing<B> {
 
     /// The answer is whole: the place is free, the provider did well.
     fn complete(&mut self) {
-        self.end(Class::Ok);
+        self.end(Class::Ok, "ok");
         self.state = State::Draining(AFTER_DONE.1);
         self.timer.as_mut().reset(Instant::now() + AFTER_DONE.0);
         self.waiting = true;
@@ -105,13 +113,16 @@ impl<B> Passing<B> {
             return;
         }
         self.source.report.failed(code, detail);
-        self.end(Class::HardFailure);
+        self.end(Class::HardFailure, "error");
         self.state = State::Broken;
     }
 
-    fn end(&mut self, class: Class) {
+    fn end(&mut self, class: Class, outcome: &'static str) {
         self.measure();
+        self.outcome = outcome;
         if let Some(permit) = self.permit.take() {
+            let usage = self.source.meter.get();
+            permit.settle(u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
             permit.finish(class);
         }
     }
@@ -169,7 +180,7 @@ where
                 }
                 match self.source.scanner.finish(&mut self.source.ready) {
                     Ok(()) => {
-                        self.end(Class::Ok);
+                        self.end(Class::Ok, "ok");
                         self.state = State::Ended;
                     }
                     Err(broken) => self.broken_by(&broken),
@@ -215,8 +226,6 @@ where
 
 impl<B> Drop for Passing<B> {
     fn drop(&mut self) {
-        let complete = self.permit.is_none();
-        let usage = self.source.meter.get();
-        self.source.report.streamed(complete, usage);
+        self.source.report.streamed(self.outcome, self.source.meter.get());
     }
 }
