@@ -204,12 +204,20 @@ fn doc_of(node: &Value) -> String {
 fn toml_value(value: &Value) -> String {
     match value {
         Value::Null => "\"\"".to_owned(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+        Value::Number(number) => plain_number(number),
+        Value::Bool(_) | Value::String(_) => value.to_string(),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", "))
         }
         Value::Object(members) => inline_table(members),
     }
+}
+
+/// A setting of single precision as it was written: JSON widens 0.9 to 0.8999999761581421.
+fn plain_number(number: &serde_json::Number) -> String {
+    let wide = number.as_f64().filter(|_| number.is_f64());
+    let narrow = wide.map(|wide| wide as f32).filter(|narrow| Some(f64::from(*narrow)) == wide);
+    narrow.map_or_else(|| number.to_string(), |narrow| format!("{narrow:?}"))
 }
 
 fn inline_table(members: &Map<String, Value>) -> String {
@@ -224,4 +232,19 @@ fn inline_table(members: &Map<String, Value>) -> String {
 fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if bare { name.to_owned() } else { Value::from(name).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_shown_as_it_was_written() {
+        let shown = |value: Value| toml_value(&value);
+        assert_eq!(shown(Value::from(0.9_f32)), "0.9");
+        assert_eq!(
+            [shown(Value::from(0.1)), shown(Value::from(2.0)), shown(Value::from(7))],
+            ["0.1", "2.0", "7"]
+        );
+    }
 }
