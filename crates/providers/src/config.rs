@@ -39,6 +39,8 @@ pub struct ProviderConfig {
     pub models: Option<Vec<ModelEntry>>,
     /// Longest time for a whole answer of one attempt, in seconds. Default 60.
     pub attempt_timeout_secs: Option<u64>,
+    /// Most attempts at one call, the first included; repeats wait and draw on a retry budget. Default 3.
+    pub attempts: Option<u32>,
 }
 
 /// A model: its name, or a table that says more.
@@ -193,6 +195,7 @@ impl ProviderConfig {
             ("concurrency", self.concurrency, 10_000),
             ("queue", self.queue, 100_000),
             ("breaker_failures", self.breaker_failures, 1000),
+            ("attempts", self.attempts, 10),
         ] {
             if let Some(value) = value {
                 range(out, prefix, key, u64::from(value), 1..=most);

@@ -51,7 +51,7 @@ pub struct Parts<'a> {
 #[derive(Clone)]
 pub struct Providers(Arc<Vec<Arc<Provider>>>);
 
-/// Most attempts at one call, over all its targets.
+/// Most attempts at one call, where the configuration says nothing.
 const ATTEMPTS: u32 = 3;
 /// Longest wait for pacing before a target is given up.
 const PACE_WAIT: Duration = Duration::from_secs(5);
@@ -243,7 +243,7 @@ impl Parts<'_> {
                 per_min: limit(config.rpm.unwrap_or(row.rpm)),
                 tokens_per_min: limit(config.tpm.unwrap_or(row.tpm)),
             },
-            attempts: ATTEMPTS,
+            attempts: config.attempts.unwrap_or(ATTEMPTS),
             attempt_timeout: Duration::from_secs(longest) + AFTER_OURS,
             pace_wait: PACE_WAIT,
             hold: Duration::from_secs(bounds.hold_secs),

@@ -13,7 +13,9 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// Short times, and no second attempt, so that each request is one call.
 fn config(extra: &str) -> String {
-    format!("breaker_reset_secs = 2\nbreaker_failures = 5\nattempts = 1\nattempt_timeout_secs = 2\n{extra}\n{WIDE}")
+    format!(
+        "breaker_reset_secs = 2\nbreaker_failures = 5\nattempts = 1\nattempt_timeout_secs = 2\n{extra}\n{WIDE}"
+    )
 }
 
 // req: S4-BRK
@@ -50,7 +52,9 @@ async fn no_number_of_429_opens_the_breaker_and_one_error_is_no_outage() {
     let double = OpenAi::start().await;
     let server = serve(&double, &double.base_url(), &config("")).await;
     let ask = async || post(server.address(), CHAT, "", &chat(false)).await;
-    for behaviour in [Behaviour::server_error(), Behaviour::rate_limited(1), Behaviour::Close, Behaviour::bad_key()] {
+    for behaviour in
+        [Behaviour::server_error(), Behaviour::rate_limited(1), Behaviour::Close, Behaviour::bad_key()]
+    {
         double.next(behaviour.clone());
         let first = ask().await;
         assert_ne!(first.status, 200, "{behaviour:?}");
@@ -112,7 +116,12 @@ async fn a_cut_stream_ends_with_an_error_event_and_never_with_done() {
 #[tokio::test]
 async fn hostile_answers_hurt_nobody_and_show_nothing() {
     let double = OpenAi::start().await;
-    let server = serve(&double, &double.base_url(), &config("breaker_failures = 1000").replacen("breaker_failures = 5\n", "", 1)).await;
+    let server = serve(
+        &double,
+        &double.base_url(),
+        &config("breaker_failures = 1000").replacen("breaker_failures = 5\n", "", 1),
+    )
+    .await;
     let ask = async || post(server.address(), CHAT, "", &chat(false)).await;
     for behaviour in [
         Behaviour::Garbage,

@@ -43,7 +43,8 @@ async fn sigterm_lets_200_streams_finish_refuses_new_ones_and_exits_0() {
     })
     .await;
     let ends = join_all(streams.into_iter().map(|(_, stream)| stream.rest())).await;
-    let whole = ends.iter().filter(|(text, clean)| *clean && text.trim_end().ends_with("data: [DONE]")).count();
+    let whole =
+        ends.iter().filter(|(text, clean)| *clean && text.trim_end().ends_with("data: [DONE]")).count();
     assert_eq!(whole, 200, "none is cut");
     assert_eq!(server.wait(40).await, Some(0));
 }
@@ -85,7 +86,11 @@ async fn keys_survive_kill_9_and_are_never_shown_again() {
     server.kill();
     let server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     assert_eq!(post(server.address(), CHAT, &key, &chat(false)).await.status, 200, "intact");
-    assert_eq!(post(server.address(), CHAT, "", &chat(false)).await.status, 401, "with a key, a key is needed");
+    assert_eq!(
+        post(server.address(), CHAT, "", &chat(false)).await.status,
+        401,
+        "with a key, a key is needed"
+    );
     let list = get(server.admin().unwrap(), "/admin/v1/keys", &admin_key).await;
     assert!(list.text().contains(&id) && !list.text().contains(&key), "{}", list.text());
     assert!(server.key().is_none(), "the first key is printed once");
@@ -116,7 +121,8 @@ async fn a_key_revoked_on_one_replica_is_refused_by_the_other_within_a_second() 
         .env("STORE_URL", rows.url())
         .env("ADMIN_KEY", admin_key)
         .env("API_KEY_PEPPER", pepper);
-    let start = async || Server::start(BINARY, options.clone()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let start =
+        async || Server::start(BINARY, options.clone()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let (one, two) = (start().await, start().await);
     let (id, key) = new_key(&one, admin_key).await;
     until("the other replica knows the key", async || {
@@ -139,7 +145,8 @@ async fn a_key_revoked_on_one_replica_is_refused_by_the_other_within_a_second() 
 
 #[tokio::test]
 async fn a_newcomer_gets_an_answer_with_no_key_no_file_and_no_network() {
-    let server = Server::start(BINARY, Options::default()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let server =
+        Server::start(BINARY, Options::default()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let printed = server.stdout();
     for line in ["curl ", "OpenAI(", "portcullis chat"] {
         assert!(printed.contains(line), "{printed}");
@@ -148,7 +155,8 @@ async fn a_newcomer_gets_an_answer_with_no_key_no_file_and_no_network() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("x-portcullis-degraded"), "no-provider");
     assert!(answer.json()["choices"][0]["message"]["content"].as_str().is_some_and(|text| text.len() > 20));
-    let vectors = post(server.address(), "/v1/embeddings", "", &json!({"model": "embed", "input": ["a", "b"]})).await;
+    let vectors =
+        post(server.address(), "/v1/embeddings", "", &json!({"model": "embed", "input": ["a", "b"]})).await;
     assert_eq!(vectors.json()["data"][1]["embedding"].as_array().map(Vec::len), Some(384), "{vectors:?}");
     let models = get(server.address(), "/v1/models", "").await;
     assert!(models.json()["data"].as_array().unwrap().iter().any(|model| model["id"] == "default"));
@@ -166,13 +174,14 @@ async fn a_newcomer_gets_an_answer_with_no_key_no_file_and_no_network() {
 #[tokio::test]
 async fn the_data_folder_is_private_and_a_looser_one_is_refused_with_words() {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut server = Server::start(BINARY, Options::default()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let mut server =
+        Server::start(BINARY, Options::default()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let data = server.folder().join("data");
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
     server.terminate();
     assert_eq!(server.wait(40).await, Some(0));
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let refused = server.restart(|_| {}).await.err().expect("refused");
+    let refused = server.restart(|_| {}).await.expect_err("refused");
     assert!(refused.stderr.contains("0700") || refused.stderr.contains("chmod 700"), "{refused:?}");
 }

@@ -86,12 +86,13 @@ async fn pair(double: &OpenAi, config: &str, redis_url: &str) -> Server {
 async fn when_redis_dies_under_load_requests_go_on_and_shared_limits_resume_when_it_is_back() {
     let Some(mut store) = redis::start().await else { return };
     let double = OpenAi::start().await;
-    let config = format!("[redis]\nurl_secret = \"redis_url\"\n{}", crate::support::WIDE);
+    let config = format!("concurrency = 200\n[redis]\nurl_secret = \"redis_url\"\n{}", crate::support::WIDE);
     let server = pair(&double, &config, &store.url()).await;
     let body = chat(false);
     let ask = async || post(server.address(), "/v1/chat/completions", "", &body).await.status.as_u16();
     assert_eq!(ask().await, 200);
-    until("limits are shared", async || metric(server.address(), "limits_fallback_active").await == 0.0).await;
+    until("limits are shared", async || metric(server.address(), "limits_fallback_active").await == 0.0)
+        .await;
     store.kill();
     let statuses = join_all((0..100).map(|_| ask())).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");

@@ -1,5 +1,18 @@
 //! The whole product, from outside: the real binary as a process, and the real runtime in process on port 0. One
 //! binary with a module for each subject, because linking is the slow part. Invariant: every test has its own
 //! folder and its own ports, so all run at once.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test helpers too end the test with a sentence; clippy only knows the test functions themselves"
+)]
 
+mod bad_input;
 mod cli;
+mod faults;
+mod in_process;
+mod lifecycle;
+mod limits;
+mod secrecy;
+mod support;

@@ -15,13 +15,13 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpStream, task::JoinHandle};
 
 /// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
 /// Longest wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Limits high enough never to matter.
-pub const WIDE: &str = "
+pub(crate) const WIDE: &str = "
 [limits.global]
 capacity = 1000000
 refill_per_sec = 1000000
@@ -36,7 +36,7 @@ per_min = 1000000
 ";
 
 /// A server whose provider `openai` is that double, reached at `base_url`.
-pub async fn serve(double: &OpenAi, base_url: &str, config: &str) -> Server {
+pub(crate) async fn serve(double: &OpenAi, base_url: &str, config: &str) -> Server {
     let text = format!(
         "[providers.openai]\nbase_url = \"{base_url}\"\nmodels = [\"gpt-double\", \"embed-double\"]\n{config}\n\
          [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n"
@@ -47,47 +47,47 @@ pub async fn serve(double: &OpenAi, base_url: &str, config: &str) -> Server {
 
 /// An answer read whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// A response whose body is still coming; dropping it closes the connection.
-pub struct Open {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
+pub(crate) struct Open {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     body: Incoming,
     connection: JoinHandle<()>,
 }
 
 impl Open {
     /// The next piece; none at the clean end, an error where the connection broke.
-    pub async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
         let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("a piece in time")?;
         Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
     /// All that still comes, as text, and whether it ended cleanly.
-    pub async fn rest(mut self) -> (String, bool) {
+    pub(crate) async fn rest(mut self) -> (String, bool) {
         let mut bytes = Vec::new();
         let clean = loop {
             match self.next().await {
@@ -107,10 +107,11 @@ impl Drop for Open {
 }
 
 /// Sends a request on a connection of its own.
-pub async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> std::io::Result<Open> {
+pub(crate) async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> std::io::Result<Open> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(std::io::Error::other)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(socket)).await.map_err(std::io::Error::other)?;
     #[expect(clippy::disallowed_methods, reason = "a test's task ends with the test")]
     let connection = tokio::spawn(async move { drop(connection.await) });
     let answer = tokio::time::timeout(PATIENCE, sender.send_request(request));
@@ -120,7 +121,7 @@ pub async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> std::io
 }
 
 /// Sends a request and reads the whole answer.
-pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+pub(crate) async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
     let open = open(address, request).await.expect("an answer");
     let (status, headers) = (open.status, open.headers.clone());
     let (text, clean) = open.rest().await;
@@ -129,7 +130,7 @@ pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer 
 }
 
 /// A request with a JSON body.
-pub fn request(method: Method, path: &str, key: &str, body: &Value) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: Method, path: &str, key: &str, body: &Value) -> Request<Full<Bytes>> {
     let mut builder = Request::builder().method(method).uri(path).header("host", "test");
     if !key.is_empty() {
         builder = builder.header("authorization", format!("Bearer {key}"));
@@ -139,22 +140,22 @@ pub fn request(method: Method, path: &str, key: &str, body: &Value) -> Request<F
 }
 
 /// `POST` with JSON.
-pub async fn post(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
+pub(crate) async fn post(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
     call(address, request(Method::POST, path, key, body)).await
 }
 
 /// `GET`.
-pub async fn get(address: SocketAddr, path: &str, key: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, path: &str, key: &str) -> Answer {
     call(address, request(Method::GET, path, key, &Value::Null)).await
 }
 
 /// A small chat request.
-pub fn chat(stream: bool) -> Value {
+pub(crate) fn chat(stream: bool) -> Value {
     json!({"model": "default", "stream": stream, "messages": [{"role": "user", "content": "Who keeps the gate?"}]})
 }
 
 /// One number of `/metrics`: the value of the first line that begins so.
-pub async fn metric(address: SocketAddr, line: &str) -> f64 {
+pub(crate) async fn metric(address: SocketAddr, line: &str) -> f64 {
     let text = get(address, "/metrics", "").await.text();
     text.lines()
         .find(|row| row.starts_with(line))
@@ -163,7 +164,7 @@ pub async fn metric(address: SocketAddr, line: &str) -> f64 {
 }
 
 /// Waits until `check` holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     let wait = async {
         while !check().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
