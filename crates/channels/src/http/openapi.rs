@@ -61,6 +61,13 @@ enum MessageRole {
     Tool,
 }
 
+/// One server-sent event of a streamed answer: `data` is a chunk as JSON text, at the end `[DONE]`; when the answer
+/// breaks off, the last `data` holds a member `error` and no `[DONE]` follows.
+#[derive(Serialize, Deserialize, ToSchema)]
+struct ChatEvent {
+    data: Value,
+}
+
 /// What a stream carries beside the text.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct StreamOptions {
@@ -242,7 +249,7 @@ enum RestErrors {
 /// Answer a conversation, whole or as server-sent events.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "gateway", request_body = ChatCompletionRequest,
     responses((status = 200, description = "The answer",
-        content((ChatCompletion = "application/json"), (String = "text/event-stream"))), GatewayErrors))]
+        content((ChatCompletion = "application/json"), (ChatEvent = "text/event-stream"))), GatewayErrors))]
 const fn chat() {}
 
 /// Turn texts into vectors.
@@ -306,6 +313,7 @@ impl Modify for Schemes {
 #[openapi(
     info(title = "Portcullis", description = "One guarded door to every AI provider. Rate headers (`RateLimit`, \
 `RateLimit-Policy`, `X-RateLimit-*`) and `x-request-id` come with every answer of a limited path."),
+    components(schemas(OpenAiError, OpenAiErrorBody, RestError)),
     paths(chat, embeddings, models, model, live, ready, health, metrics),
     modifiers(&Schemes),
     security(("bearer" = []), ("x_api_key" = []))
