@@ -109,19 +109,25 @@ async fn schemathesis_finds_no_500_and_no_undocumented_answer() {
 async fn a_real_model_answers_through_the_gateway_whole_and_streamed() {
     let Some(model) = llm::start().await else { return };
     let config = format!(
-        "[providers.ollama]\nbase_url = \"{}\"\nmodels = [\"smollm2\"]\n{WIDE}\n[routes.default]\n\
-         targets = [{{ provider = \"ollama\", model = \"smollm2\" }}]\n",
-        model.base_url()
+        "[providers.small]\nbase_url = \"{}\"\nkey_secret = \"small_key\"\nmodels = [\"{name}\"]\n{WIDE}\n\
+         [routes.default]\ntargets = [{{ provider = \"small\", model = \"{name}\" }}]\n",
+        model.base_url(),
+        name = llm::NAME,
     );
-    let server = Server::start(BINARY, Options::config(config)).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let options = Options::config(config).env("SMALL_KEY", llm::KEY);
+    let server = Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let mut ask = chat(false);
     ask["max_tokens"] = 24.into();
     let whole = post(server.address(), "/v1/chat/completions", "", &ask).await;
-    assert_eq!(whole.status, 200, "{whole:?}");
+    assert_eq!(whole.status, 200, "{whole:?}\n{}", server.stderr());
     assert!(whole.json()["choices"][0]["message"]["content"].as_str().is_some_and(|text| !text.is_empty()));
     ask["stream"] = true.into();
-    let stream = open(server.address(), request(Method::POST, "/v1/chat/completions", "", &ask)).await.unwrap();
+    let stream =
+        open(server.address(), request(Method::POST, "/v1/chat/completions", "", &ask)).await.unwrap();
     assert_eq!(stream.status, 200);
     let (text, clean) = stream.rest().await;
-    assert!(clean && text.matches("data: {").count() > 3 && text.trim_end().ends_with("data: [DONE]"), "{text}");
+    assert!(
+        clean && text.matches("data: {").count() > 3 && text.trim_end().ends_with("data: [DONE]"),
+        "{text}"
+    );
 }

@@ -12,6 +12,7 @@ mod bad_input;
 mod cli;
 mod faults;
 mod in_process;
+mod judges;
 mod lifecycle;
 mod limits;
 mod secrecy;
