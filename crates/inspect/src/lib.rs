@@ -8,9 +8,10 @@ mod inspector;
 mod redact;
 mod rules;
 mod sanitise;
+mod scored;
 
 pub use config::{InspectConfig, Mode};
 pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
 pub use redact::{looks_like_secret, redact};
-pub use rules::{Family, RULES, Rule};
-pub use sanitise::{Removed, SanitiseProblem, Sanitised, sanitise, scored_copy};
+pub use rules::{Family, Rule, rules};
+pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};
