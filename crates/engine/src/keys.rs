@@ -232,4 +232,4 @@ fn declare(hasher: &Hasher, key: &SecretString) -> Result<(Digest, Arc<KnownKey>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,9 +8,9 @@
 
 use crate::{
     StoreConfig,
-    breaker::Breaker,
     config::{Kind, engine_of},
     error::{Result, StoreError},
+    guard::Guard,
     migrations,
 };
 use portcullis_telemetry::{Component, Health, HealthState, Metrics};
@@ -20,7 +20,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{path::PathBuf, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 pub(crate) enum Pools {
     Sqlite { read: SqlitePool, write: SqlitePool },
@@ -46,7 +46,7 @@ pub(crate) use on;
 
 pub(crate) struct Db {
     pub(crate) pools: Pools,
-    breaker: Option<Breaker>,
+    guard: Option<Guard>,
     component: Component,
     call_timeout: Duration,
     reset: Duration,
@@ -62,18 +62,18 @@ impl Db {
         let component = health.component("store");
         let statement = Duration::from_millis(config.statement_timeout_ms);
         let connect = Duration::from_millis(config.connect_timeout_ms);
-        let (pools, breaker) = match engine_of(url).ok_or(StoreError::Url)? {
+        let (pools, guard) = match engine_of(url).ok_or(StoreError::Url)? {
             Kind::Sqlite => (sqlite(config, url, statement, connect).await?, None),
             Kind::Postgres => {
                 let reset = Duration::from_secs(config.breaker_reset_secs);
-                let breaker = Breaker::new(config.breaker_failures, reset, metrics);
-                (postgres(config, url, statement, connect).await?, Some(breaker))
+                let guard = Guard::new(config.breaker_failures, reset, metrics);
+                (postgres(config, url, statement, connect).await?, Some(guard))
             }
         };
         component.set(HealthState::Healthy, "");
         Ok(Self {
             pools,
-            breaker,
+            guard,
             component,
             call_timeout: connect + statement * 2,
             reset: Duration::from_secs(1),
@@ -89,8 +89,8 @@ impl Db {
 
     /// One bounded use of the database.
     pub(crate) async fn call<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
-        let pass = match &self.breaker {
-            Some(breaker) => Some(breaker.enter(Instant::now()).map_err(|retry_after| StoreError::Away {
+        let leave = match &self.guard {
+            Some(guard) => Some(guard.enter().map_err(|retry_after| StoreError::Away {
                 retry_after,
                 reason: "it failed several times running and is left alone for a while".into(),
             })?),
@@ -103,8 +103,8 @@ impl Db {
             }
         };
         let away = result.as_ref().is_err_and(StoreError::is_away);
-        if let Some(pass) = pass {
-            pass.finish(!away, Instant::now());
+        if let Some(leave) = leave {
+            leave.finish(!away);
         }
         self.tell(away);
         result

@@ -4,11 +4,11 @@
 //! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
 //! that is its owner's alone; usage is added exactly once, however often a batch is sent.
 
-mod breaker;
 mod config;
 mod db;
 mod error;
 pub mod files;
+mod guard;
 mod keys;
 mod migrations;
 mod revocations;

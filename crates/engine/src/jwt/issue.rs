@@ -26,6 +26,7 @@ pub struct NewToken {
 }
 
 /// A token, shown once.
+#[derive(Debug)]
 pub struct IssuedToken {
     /// The token.
     pub token: SecretString,

@@ -158,6 +158,11 @@ impl Known {
         self.tokens.read().len() + self.subjects.read().len()
     }
 
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.keys.read().len(), self.nobody.lock().len())
+    }
+
     pub(super) fn forget_revocations(&self, now_ms: i64) {
         self.tokens.write().retain(|_, until| now_ms < *until);
         self.subjects.write().retain(|_, until| now_ms < *until);
