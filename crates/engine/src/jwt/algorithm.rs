@@ -11,7 +11,7 @@ const MIN_SECRET_BYTES: usize = 32;
 /// A key, fit for use.
 pub(super) enum Verifier {
     Hs256(hmac::Key),
-    Rs256(Box<[u8]>),
+    Rs256(signature::RsaPublicKeyComponents<Box<[u8]>>),
     Es256(Box<[u8]>),
     EdDsa(Box<[u8]>),
 }
@@ -46,7 +46,7 @@ impl Verifier {
     pub(super) fn verify(&self, message: &[u8], given: &[u8]) -> bool {
         match self {
             Self::Hs256(key) => hmac::verify(key, message, given).is_ok(),
-            Self::Rs256(key) => check(&signature::RSA_PKCS1_2048_8192_SHA256, key, message, given),
+            Self::Rs256(key) => key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, given).is_ok(),
             Self::Es256(key) => check(&signature::ECDSA_P256_SHA256_FIXED, key, message, given),
             Self::EdDsa(key) => check(&signature::ED25519, key, message, given),
         }
@@ -70,19 +70,25 @@ const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const NOT_PEM: &str = "is no PEM public key; make one with `openssl pkey -in KEY -pubout`";
 const PRIVATE: &str = "is a private key, which does not belong here; give `openssl pkey -in KEY -pubout`";
 
-fn rsa(text: &str) -> Result<Box<[u8]>, &'static str> {
+fn rsa(text: &str) -> Result<signature::RsaPublicKeyComponents<Box<[u8]>>, &'static str> {
     const OTHER: &str = "is no RSA public key, which RS256 needs";
     let key = match pem(text, "RSA PUBLIC KEY") {
         Some(key) => key,
         None => spki(text, OTHER, |algorithm| oid(algorithm).is_some_and(|(name, _)| name == RSA))?,
     };
     // SEQUENCE { INTEGER modulus, INTEGER exponent }
-    let modulus = der(&key, 0x30).and_then(|(inside, _)| der(inside, 0x02)).map(|(modulus, _)| modulus);
-    let bytes = modulus.ok_or(OTHER)?.iter().skip_while(|byte| **byte == 0).count();
-    if !(256..=1024).contains(&bytes) {
+    let inside = der(&key, 0x30).and_then(|(inside, _)| der(inside, 0x02));
+    let (modulus, rest) = inside.ok_or(OTHER)?;
+    let (exponent, _) = der(rest, 0x02).ok_or(OTHER)?;
+    let unsigned = |number: &[u8]| -> Box<[u8]> {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        number[zeros..].into()
+    };
+    let (n, e) = (unsigned(modulus), unsigned(exponent));
+    if !(256..=1024).contains(&n.len()) {
         return Err("is an RSA key of fewer than 2048 or more than 8192 bits");
     }
-    Ok(key.into())
+    Ok(signature::RsaPublicKeyComponents { n, e })
 }
 
 fn p256(text: &str) -> Result<Box<[u8]>, &'static str> {
