@@ -3,7 +3,7 @@
 //! what to do.
 
 use anstyle::{AnsiColor, Style};
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{borrow::Cow, fmt, io::Write as _, process::ExitCode};
 
 /// Bold, for what the eye should find first.
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -82,8 +82,15 @@ pub(crate) fn line(text: impl fmt::Display) {
     let _gone = writeln!(anstream::stdout(), "{text}");
 }
 
-/// Prints a piece of the result at once.
+/// Prints a piece of the result at once, in one write: who reads along sees all of it or nothing.
 pub(crate) fn piece(text: &str) {
-    let mut out = anstream::stdout();
-    let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let stdout = std::io::stdout();
+    let plain = match anstream::AutoStream::choice(&stdout) {
+        anstream::ColorChoice::Never => Cow::Owned(anstream::adapter::strip_str(text).to_string()),
+        anstream::ColorChoice::Auto | anstream::ColorChoice::AlwaysAnsi | anstream::ColorChoice::Always => {
+            Cow::Borrowed(text)
+        }
+    };
+    let mut out = stdout.lock();
+    let _gone = out.write_all(plain.as_bytes()).and_then(|()| out.flush());
 }
