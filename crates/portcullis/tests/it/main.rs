@@ -12,10 +12,7 @@ mod bad_input;
 mod cli;
 mod faults;
 mod in_process;
-<<<<<<< HEAD
 mod judges;
-=======
->>>>>>> 9fa3411 (Test the product in process and from outside: starts, refusals, secrecy at every level, drains, limits, bad input)
 mod lifecycle;
 mod limits;
 mod secrecy;
