@@ -1,6 +1,7 @@
 //! Rules for English: setting instructions aside, getting at them, becoming somebody without rules.
 //! The patterns see the scored copy: lower case, single blanks. `\b` is an ASCII word border, `\w` any character of a
 //! token (see `super::compile`). Source: attacks published with the data sets named in the manual; written by hand.
+//! Size: one table of rows, read from top to bottom.
 
 use super::{Family, Rule};
 
