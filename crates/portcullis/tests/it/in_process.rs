@@ -8,6 +8,7 @@ use portcullis_runtime::{
     settings::{Sources, load},
     start,
 };
+use portcullis_testkit::upstream::{Behaviour, OpenAi};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tempfile::TempDir;
@@ -148,4 +149,51 @@ async fn the_admin_listener_offers_nothing_without_a_key() {
     let request = Request::builder().method(Method::DELETE).uri("/admin/v1/keys/x").header("host", "x");
     let refused = call(running.admin(), request.body(Full::default()).unwrap()).await;
     assert!(matches!(refused.status.as_u16(), 401 | 403), "{refused:?}");
+}
+
+/// A receiver of webhooks that keeps the bodies.
+async fn receiver() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>, tokio_util::task::TaskTracker) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook/made-up-token", listener.local_addr().unwrap());
+    let (told, bodies) = tokio::sync::mpsc::unbounded_channel();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") && socket.read_buf(&mut seen).await.is_ok_and(|count| count > 0) {}
+            let _answered =
+                socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _kept = told.send(String::from_utf8_lossy(&seen).into_owned());
+        }
+    });
+    (url, bodies, tasks)
+}
+
+// req: S2-3.7
+#[tokio::test]
+async fn a_refused_provider_key_is_told_once_to_a_webhook_in_alertmanagers_words() {
+    let (url, mut bodies, _tasks) = receiver().await;
+    let double = OpenAi::start().await;
+    double.always(Behaviour::bad_key());
+    let settings = format!(
+        "[alerts]\nreceivers = [{{ kind = \"log\" }}, {{ kind = \"webhook\", url_secret = \"hook_url\" }}]\n\
+         [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\n\
+         [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
+        double.base_url()
+    );
+    let secrets = Secrets::fixed([("hook_url", url.as_str()), ("openai_api_key", &double.key())]);
+    let (_folder, running) = try_start(&settings, secrets).await;
+    let running = running.expect("it starts");
+    for _ in 0..4 {
+        let refused = post(running.http(), CHAT, "", &chat(false)).await;
+        assert_eq!(refused.status, 503, "the caller never sees 401: {refused:?}");
+    }
+    let told = tokio::time::timeout(crate::support::PATIENCE, bodies.recv()).await.unwrap().unwrap();
+    let body: serde_json::Value = serde_json::from_str(told.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["alerts"][0]["labels"]["alertname"], "key_invalid", "{body}");
+    assert_eq!(body["status"], "firing");
+    assert!(!body.to_string().contains(&double.key()), "{body}");
+    Box::pin(running.drain()).await;
+    assert!(bodies.try_recv().is_err(), "the same trouble is told once");
 }

@@ -185,3 +185,19 @@ async fn the_data_folder_is_private_and_a_looser_one_is_refused_with_words() {
     let refused = server.restart(|_| {}).await.expect_err("refused");
     assert!(refused.stderr.contains("0700") || refused.stderr.contains("chmod 700"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_with_1() {
+    let double = OpenAi::start().await;
+    double.change(|options| {
+        options.pace.chunks = Some(10_000);
+        options.pace.between_chunks = Duration::from_millis(50);
+    });
+    let mut server = serve(&double, &double.base_url(), WIDE).await;
+    let mut stream = open(server.address(), request(Method::POST, CHAT, "", &chat(true))).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    server.terminate();
+    until("it drains", async || server.stderr().contains("draining")).await;
+    server.terminate();
+    assert_eq!(server.wait(10).await, Some(1), "{}", server.stderr());
+}

@@ -3,6 +3,7 @@
 
 use super::Secrets;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+pub use portcullis_engine::keys::LOCAL_KEY;
 use portcullis_store::files::{self, FileError};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
@@ -19,9 +20,6 @@ pub const OWN_KEYS: [(&str, &str); 2] = [
 
 /// Name of the secret that declares an admin key instead of having one made.
 pub const ADMIN_KEY: &str = "admin_key";
-
-/// File name below `data/keys/` of the key that the local command line uses.
-pub const LOCAL_KEY: &str = "local.key";
 
 /// A key of our own is at least this long, in bytes.
 const MIN_BYTES: usize = 32;
@@ -84,15 +82,6 @@ impl OwnKeys {
     /// When the file is there and cannot be read.
     pub fn local(&self) -> Result<Option<SecretString>, OwnKeyError> {
         self.read(LOCAL_KEY)
-    }
-
-    /// Keeps the key for the local command line.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep_local(&self, key: &SecretString) -> Result<(), OwnKeyError> {
-        files::private_dir(&self.folder)?;
-        Ok(files::write_private(&self.folder.join(LOCAL_KEY), key.expose_secret().as_bytes())?)
     }
 
     fn read_or_make(&self, name: &'static str) -> Result<SecretString, OwnKeyError> {
