@@ -57,7 +57,6 @@ const HINTS: &[&str] = &[
     "pcl_",
     "sk-",
     "AIza",
-    "gh",
     "glpat-",
     "xox",
     "AKIA",
@@ -73,7 +72,6 @@ const HINTS: &[&str] = &[
     "eyJ",
     "://",
     "bearer",
-    "key",
     "secret",
     "passw",
     "token",
@@ -90,6 +88,15 @@ const HINTS: &[&str] = &[
     "/srv/",
     "/mnt/",
     "/work/",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "apikey",
+    "api_key",
+    "api-key",
 ];
 
 struct Engine {
