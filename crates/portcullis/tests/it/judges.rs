@@ -109,7 +109,8 @@ async fn schemathesis_finds_no_500_and_no_undocumented_answer() {
 async fn a_real_model_answers_through_the_gateway_whole_and_streamed() {
     let Some(model) = llm::start().await else { return };
     let config = format!(
-        "[providers.small]\nbase_url = \"{}\"\nkey_secret = \"small_key\"\nmodels = [\"{name}\"]\n{WIDE}\n\
+        "[providers.small]\nbase_url = \"{}\"\nkey_secret = \"small_key\"\nmodels = [\"{name}\"]\n[upstream]\nttft_timeout_secs = 300\n\
+         attempt_timeout_secs = 300\n[gateway]\ntimeout_secs = 600\n{WIDE}\n\
          [routes.default]\ntargets = [{{ provider = \"small\", model = \"{name}\" }}]\n",
         model.base_url(),
         name = llm::NAME,
@@ -117,7 +118,7 @@ async fn a_real_model_answers_through_the_gateway_whole_and_streamed() {
     let options = Options::config(config).env("SMALL_KEY", llm::KEY);
     let server = Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let mut ask = chat(false);
-    ask["max_tokens"] = 24.into();
+    ask["max_tokens"] = 8.into();
     let whole = post(server.address(), "/v1/chat/completions", "", &ask).await;
     assert_eq!(whole.status, 200, "{whole:?}\n{}", server.stderr());
     assert!(whole.json()["choices"][0]["message"]["content"].as_str().is_some_and(|text| !text.is_empty()));

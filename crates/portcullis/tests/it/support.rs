@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
 /// Longest wait for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Limits high enough never to matter.
 pub(crate) const WIDE: &str = "
