@@ -2,6 +2,7 @@
 
 use crate::presets::{self, ModelKind, Preset, Wire};
 use portcullis_domain::Problem;
+use portcullis_resilience::GuardConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -145,6 +146,8 @@ pub struct UpstreamConfig {
     pub max_error_bytes: usize,
     /// Seconds without use of an account whose credit is gone or whose key is refused. Default 900.
     pub hold_secs: u64,
+    /// How calls are retried, paced and broken off.
+    pub guard: GuardConfig,
 }
 
 impl Default for UpstreamConfig {
@@ -158,6 +161,7 @@ impl Default for UpstreamConfig {
             max_event_bytes: 1_048_576,
             max_error_bytes: 65_536,
             hold_secs: 900,
+            guard: GuardConfig::default(),
         }
     }
 }
@@ -174,6 +178,7 @@ impl UpstreamConfig {
         ] {
             range(out, prefix, key, value, 1..=86_400);
         }
+        self.guard.problems(&format!("{prefix}.guard"), out);
         range(out, prefix, "max_answer_bytes", self.max_answer_bytes as u64, 65_536..=1_073_741_824);
         range(out, prefix, "max_event_bytes", self.max_event_bytes as u64, 4096..=67_108_864);
         range(out, prefix, "max_error_bytes", self.max_error_bytes as u64, 1024..=1_048_576);

@@ -34,8 +34,10 @@ pub struct Call {
     pub weight: u32,
     /// Until when the answer is worth anything.
     pub deadline: Deadline,
-    /// Most attempts here; 1 where another target is left, which is better than trying the same again.
-    pub attempts: u32,
+    /// Attempts already made at other targets.
+    pub tried: u32,
+    /// Whether another target is left, which is better than trying the same again.
+    pub others: bool,
 }
 
 /// Tokens expected of an answer whose length the caller does not bound: for pacing only.
@@ -123,7 +125,7 @@ impl Provider {
                     report.answered(answer.1);
                     Ok(answer)
                 };
-                let Guarded { value: (bytes, usage), permit } =
+                let Guarded { value: (bytes, usage), mut permit } =
                     self.guarded(&self.chat, &ctx, call, attempt).await?;
                 permit.settle(u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
                 permit.finish(Class::Ok);
@@ -266,7 +268,7 @@ impl Provider {
     where
         F: Future<Output = Result<T, Failed>>,
     {
-        dependency.call_up_to(call.attempts, ctx, attempt).await.map_err(|error| self.refusal(call, error))
+        dependency.call(ctx, attempt).await.map_err(|error| self.refusal(call, error))
     }
 
     /// What stood before the call, or its last failure.
@@ -313,6 +315,8 @@ fn context(call: &Call, action: Action, tokens: u64) -> CallCtx {
         weight: call.weight,
         action,
         tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+        tried: call.tried,
+        others: call.others,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
     wire::openai::OpenAi,
 };
 use portcullis_resilience::{
-    Dependency, DependencyPolicy, Registry, breaker::BreakerPolicy, bulkhead::BulkheadPolicy, http::Client,
-    pacing::PacePolicy,
+    Dependency, DependencyPolicy, GuardConfig, Registry, breaker::BreakerPolicy, bulkhead::BulkheadPolicy,
+    http::Client, pacing::PacePolicy,
 };
 use portcullis_telemetry::{Alerts, Metrics};
 use secrecy::SecretString;
@@ -51,10 +51,6 @@ pub struct Parts<'a> {
 #[derive(Clone)]
 pub struct Providers(Arc<Vec<Arc<Provider>>>);
 
-/// Most attempts at one call, where the configuration says nothing.
-const ATTEMPTS: u32 = 3;
-/// Longest wait for pacing before a target is given up.
-const PACE_WAIT: Duration = Duration::from_secs(5);
 /// Our own time-outs inside an attempt come first and know better what happened.
 const AFTER_OURS: Duration = Duration::from_secs(1);
 /// The gate in front of embeddings is bounded by deadlines only.
@@ -163,8 +159,8 @@ impl Parts<'_> {
         let plain = ProviderConfig::default();
         let config = self.providers.get(BUILTIN).unwrap_or(&plain);
         let policy = DependencyPolicy {
-            attempts: 1,
             attempt_timeout: UNBOUNDED,
+            guard: self.once(),
             ..self.policy(BUILTIN, row, config, self.upstream)
         };
         let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
@@ -206,11 +202,15 @@ impl Parts<'_> {
                 queue: self.embed.queue as usize,
             },
             pace: PacePolicy::default(),
-            attempts: 1,
             attempt_timeout: UNBOUNDED,
-            pace_wait: PACE_WAIT,
             hold: Duration::ZERO,
+            guard: self.once(),
         })
+    }
+
+    /// Work inside the process is not repeated: it would fail the same way.
+    fn once(&self) -> GuardConfig {
+        GuardConfig { attempts: 1, ..self.upstream.guard.clone() }
     }
 
     fn dependency(&self, policy: DependencyPolicy) -> Dependency {
@@ -243,10 +243,12 @@ impl Parts<'_> {
                 per_min: limit(config.rpm.unwrap_or(row.rpm)),
                 tokens_per_min: limit(config.tpm.unwrap_or(row.tpm)),
             },
-            attempts: config.attempts.unwrap_or(ATTEMPTS),
             attempt_timeout: Duration::from_secs(longest) + AFTER_OURS,
-            pace_wait: PACE_WAIT,
             hold: Duration::from_secs(bounds.hold_secs),
+            guard: GuardConfig {
+                attempts: config.attempts.unwrap_or(bounds.guard.attempts),
+                ..bounds.guard.clone()
+            },
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Circuit breaker: stops calling what keeps failing. Pure, with `now` passed in; `Dependency` holds it in a lock.
 //!
-//! Trips on N consecutive hard failures, or on a failure rate of at least half over the last 30 s once there were 20
-//! calls. Open means that calls fail. When the reset time is over the breaker is half-open: exactly one call, the
-//! probe, is let through; its success closes the breaker, its failure opens it again, and its cancellation gives
-//! the probe back. A rate limit (429) is not a failure of the consecutive kind: it lowers the rate and fails a probe.
+//! Why two ways to trip: a dependency that is down shows in a few hard failures in a row; one that fails every second
+//! call never does, and shows in the rate. The rate needs enough calls, so that one error is never an outage.
+//! Open means that calls fail. When the reset time is over the breaker is half-open: exactly one call, the probe, is
+//! let through. Its success closes the breaker, its failure opens it again, its cancellation gives the probe back.
+//! A 429 lowers the rate and fails a probe, but never opens a closed breaker by itself: the rate is judged only when
+//! a hard failure comes.
 //!
-//! Source: S4-BRK; M. Nygard, Release It!, "Circuit Breaker"; gateway.md section 6.
+//! Invariant: what a call says counts only for the state it was let through in (`Pass::epoch`). Ten calls that hung
+//! since before the breaker opened say nothing about the dependency that answered the probe meanwhile.
+//!
+//! Source: S4-BRK; M. Nygard, Release It!, "Circuit Breaker"; linkerd2-proxy's breaker (probation); gateway.md 6.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,13 +24,26 @@ pub struct BreakerPolicy {
     pub reset: Duration,
 }
 
-/// Length of the window of the rate.
-const WINDOW_SECS: usize = 30;
-/// Calls in the window below which the rate says nothing.
-const MIN_CALLS: u32 = 20;
+/// The second way to trip: how many of the recent calls failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatePolicy {
+    /// How far back calls count.
+    pub window: Duration,
+    /// Calls in the window below which the rate says nothing.
+    pub min_calls: u32,
+    /// Share of failed calls that trips, above 0, at most 1.
+    pub share: f64,
+}
+
+impl Default for RatePolicy {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(30), min_calls: 20, share: 0.5 }
+    }
+}
 
 /// What a breaker does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Calls pass.
     Closed,
@@ -70,7 +88,7 @@ pub enum Count {
     Nothing,
 }
 
-/// A change that others should hear of.
+/// A change that others should hear of: from, to.
 pub type Transition = Option<(BreakerState, BreakerState)>;
 
 #[derive(Clone, Copy, Debug)]
@@ -80,34 +98,41 @@ enum State {
     HalfOpen { probing: bool },
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Second {
-    at: u64,
-    calls: u32,
-    failures: u32,
+/// Leave to make one call. It must come back through `record`, or a probe is never given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Whether this call is the probe.
+    pub probe: bool,
+    /// The state it was let through in.
+    epoch: u64,
 }
 
 /// The state machine.
 #[derive(Debug)]
 pub struct Breaker {
     policy: BreakerPolicy,
+    rate: RatePolicy,
     state: State,
-    origin: Instant,
-    window: [Second; WINDOW_SECS],
+    /// Counts the changes of state.
+    epoch: u64,
+    window: Window,
 }
 
-/// Leave to make one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// Whether this call is the probe.
-    pub probe: bool,
-}
+/// Told to calls that come while a probe is under way.
+const PROBE_RETRY: Duration = Duration::from_secs(1);
 
 impl Breaker {
-    /// Closed.
+    /// Closed, with the usual rate.
     #[must_use]
     pub fn new(policy: BreakerPolicy, now: Instant) -> Self {
-        Self { policy, state: State::Closed { consecutive: 0 }, origin: now, window: Default::default() }
+        Self::with_rate(policy, RatePolicy::default(), now)
+    }
+
+    /// Closed, with a rate of its own.
+    #[must_use]
+    pub fn with_rate(policy: BreakerPolicy, rate: RatePolicy, now: Instant) -> Self {
+        let state = State::Closed { consecutive: 0 };
+        Self { policy, rate, state, epoch: 0, window: Window::new(rate.window, now) }
     }
 
     /// What it does now.
@@ -120,37 +145,67 @@ impl Breaker {
         }
     }
 
+    /// How long calls will fail at least.
+    #[must_use]
+    pub fn wait(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Open { until } => until.saturating_duration_since(now),
+            State::Closed { .. } | State::HalfOpen { .. } => Duration::ZERO,
+        }
+    }
+
     /// Asks for leave to call.
     ///
     /// # Errors
     /// How long calls will fail at least.
     pub fn enter(&mut self, now: Instant) -> Result<(Pass, Transition), Duration> {
         match self.state {
-            State::Closed { .. } => Ok((Pass { probe: false }, None)),
+            State::Closed { .. } => Ok((Pass { probe: false, epoch: self.epoch }, None)),
             State::Open { until } if until > now => Err(until - now),
             State::Open { .. } => {
-                self.state = State::HalfOpen { probing: true };
-                Ok((Pass { probe: true }, Some((BreakerState::Open, BreakerState::HalfOpen))))
+                self.change(State::HalfOpen { probing: true });
+                let transition = Some((BreakerState::Open, BreakerState::HalfOpen));
+                Ok((Pass { probe: true, epoch: self.epoch }, transition))
             }
             State::HalfOpen { probing: false } => {
                 self.state = State::HalfOpen { probing: true };
-                Ok((Pass { probe: true }, None))
+                Ok((Pass { probe: true, epoch: self.epoch }, None))
             }
             State::HalfOpen { probing: true } => Err(PROBE_RETRY),
         }
     }
 
-    /// Records how a call that was let through went.
-    pub fn record(&mut self, pass: Pass, count: Count, now: Instant) -> Transition {
-        if self.policy.failures == 0 {
+    /// Leave that was given some time ago, before the call waited for its place: good still while nothing changed,
+    /// else asked for anew. Without this, calls that queued while it was closed would be sent while it is open.
+    ///
+    /// # Errors
+    /// As `enter`.
+    pub fn renew(&mut self, pass: Pass, now: Instant) -> Result<(Pass, Transition), Duration> {
+        if pass.epoch == self.epoch { Ok((pass, None)) } else { self.enter(now) }
+    }
+
+    /// A value came, of which more is still to come. For a probe that is proof enough: the breaker closes, because a
+    /// stream may last minutes and everybody else would wait for its end. The pass stays on probation: its late
+    /// failure opens at once.
+    pub fn begun(&mut self, pass: &mut Pass, now: Instant) -> Transition {
+        if !pass.probe {
             return None;
         }
-        self.tally(count, now);
+        let transition = self.record(*pass, Count::Success, now);
+        if transition.is_some() {
+            pass.epoch = self.epoch;
+        }
+        transition
+    }
+
+    /// Records how a call that was let through went.
+    pub fn record(&mut self, pass: Pass, count: Count, now: Instant) -> Transition {
+        if self.policy.failures == 0 || pass.epoch != self.epoch {
+            return None;
+        }
         match (self.state, count) {
-            (State::HalfOpen { .. }, _) if !pass.probe => None,
             (State::HalfOpen { .. }, Count::Success) => {
-                self.state = State::Closed { consecutive: 0 };
-                self.window = Default::default();
+                self.change(State::Closed { consecutive: 0 });
                 Some((BreakerState::HalfOpen, BreakerState::Closed))
             }
             (State::HalfOpen { .. }, Count::Hard | Count::Soft) => {
@@ -161,177 +216,115 @@ impl Breaker {
                 None
             }
             (State::Closed { consecutive }, Count::Hard) => {
+                self.window.add(true, now);
                 let consecutive = consecutive + 1;
                 self.state = State::Closed { consecutive };
-                (consecutive >= self.policy.failures || self.rate_is_bad(now))
-                    .then(|| self.trip(BreakerState::Closed, now))
+                let trips = pass.probe || consecutive >= self.policy.failures || self.rate_is_bad(now);
+                trips.then(|| self.trip(BreakerState::Closed, now))
             }
             (State::Closed { .. }, Count::Success) => {
+                self.window.add(false, now);
                 self.state = State::Closed { consecutive: 0 };
                 None
             }
-            // A 429 alone never opens: the rate is judged only when a hard failure comes.
-            (State::Closed { .. }, Count::Soft | Count::Nothing) | (State::Open { .. }, _) => None,
+            (State::Closed { .. }, Count::Soft) => {
+                self.window.add(true, now);
+                None
+            }
+            // No pass is of an open state.
+            (State::Closed { .. }, Count::Nothing) | (State::Open { .. }, _) => None,
         }
     }
 
-    /// Opens because another replica did.
-    pub fn open_until(&mut self, until: Instant, now: Instant) -> Transition {
+    /// Opens because another replica did, for at most the reset time. A half-open breaker has its own probe.
+    pub fn hear_open(&mut self, until: Instant, now: Instant) -> Transition {
         match self.state {
-            State::Closed { .. } if until > now => {
-                self.state = State::Open { until };
+            State::Closed { .. } if until > now && self.policy.failures > 0 => {
+                self.change(State::Open { until: until.min(now + self.policy.reset) });
                 Some((BreakerState::Closed, BreakerState::Open))
             }
             State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => None,
         }
     }
 
+    /// Another replica's probe worked: the wait is over, and the next call here is a probe of its own. Not closed at
+    /// once, because what that replica reaches this one may not.
+    pub fn hear_closed(&mut self, now: Instant) {
+        if let State::Open { until } = &mut self.state {
+            *until = (*until).min(now);
+        }
+    }
+
     fn trip(&mut self, from: BreakerState, now: Instant) -> (BreakerState, BreakerState) {
-        self.state = State::Open { until: now + self.policy.reset };
+        self.change(State::Open { until: now + self.policy.reset });
         (from, BreakerState::Open)
     }
 
-    fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.origin).as_secs()
-    }
-
-    fn tally(&mut self, count: Count, now: Instant) {
-        if count == Count::Nothing {
-            return;
-        }
-        let at = self.second(now);
-        let slot = &mut self.window[usize::try_from(at).unwrap_or(0) % WINDOW_SECS];
-        if slot.at != at {
-            *slot = Second { at, ..Second::default() };
-        }
-        slot.calls += 1;
-        slot.failures += u32::from(count != Count::Success);
+    fn change(&mut self, to: State) {
+        self.state = to;
+        self.epoch += 1;
+        self.window.clear();
     }
 
     fn rate_is_bad(&self, now: Instant) -> bool {
-        let at = self.second(now);
-        let recent = self.window.iter().filter(|second| second.at + WINDOW_SECS as u64 > at);
-        let (calls, failures) = recent
-            .fold((0, 0), |(calls, failures), second| (calls + second.calls, failures + second.failures));
-        calls >= MIN_CALLS && failures * 2 >= calls
+        let (calls, failures) = self.window.sum(now);
+        calls >= self.rate.min_calls && f64::from(failures) >= f64::from(calls) * self.rate.share
     }
 }
 
-/// Told to calls that come while a probe is under way.
-const PROBE_RETRY: Duration = Duration::from_secs(1);
+/// Parts of the window: what is older than the window is forgotten part by part.
+const PARTS: usize = 30;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    at: u64,
+    calls: u32,
+    failures: u32,
+}
+
+/// Calls and failures of the recent past, in fixed memory.
+#[derive(Debug)]
+struct Window {
+    origin: Instant,
+    part_micros: u64,
+    parts: [Part; PARTS],
+}
+
+impl Window {
+    fn new(length: Duration, now: Instant) -> Self {
+        let part = length.as_micros() / PARTS as u128;
+        let part_micros = u64::try_from(part).unwrap_or(u64::MAX).max(1);
+        Self { origin: now, part_micros, parts: [Part::default(); PARTS] }
+    }
+
+    /// Numbered from 1, so that an empty part is of no time.
+    fn part(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX - 1) / self.part_micros + 1
+    }
+
+    fn add(&mut self, failed: bool, now: Instant) {
+        let at = self.part(now);
+        let part = &mut self.parts[usize::try_from(at % PARTS as u64).unwrap_or(0)];
+        if part.at != at {
+            *part = Part { at, ..Part::default() };
+        }
+        part.calls = part.calls.saturating_add(1);
+        part.failures = part.failures.saturating_add(u32::from(failed));
+    }
+
+    fn sum(&self, now: Instant) -> (u32, u32) {
+        let at = self.part(now);
+        let recent = self.parts.iter().filter(|part| part.at > 0 && part.at + PARTS as u64 > at);
+        recent.fold((0, 0), |(calls, failures), part| {
+            (calls.saturating_add(part.calls), failures.saturating_add(part.failures))
+        })
+    }
+
+    fn clear(&mut self) {
+        self.parts = [Part::default(); PARTS];
+    }
+}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const POLICY: BreakerPolicy = BreakerPolicy { failures: 4, reset: Duration::from_secs(120) };
-
-    fn call(breaker: &mut Breaker, count: Count, now: Instant) -> Option<Transition> {
-        let (pass, _) = breaker.enter(now).ok()?;
-        Some(breaker.record(pass, count, now))
-    }
-
-    // req: S4-BRK
-    #[tokio::test(start_paused = true)]
-    async fn it_opens_at_its_number_probes_once_and_closes_again() {
-        let now = Instant::now();
-        let mut breaker = Breaker::new(POLICY, now);
-        for _ in 0..3 {
-            assert_eq!(call(&mut breaker, Count::Hard, now), Some(None));
-        }
-        let opened = Some((BreakerState::Closed, BreakerState::Open));
-        assert_eq!(call(&mut breaker, Count::Hard, now), Some(opened));
-        assert_eq!(breaker.enter(now).err(), Some(POLICY.reset));
-        let later = now + POLICY.reset;
-        let (probe, _) = breaker.enter(later).unwrap();
-        assert!(probe.probe);
-        assert!(breaker.enter(later).is_err(), "exactly one probe");
-        assert_eq!(breaker.record(probe, Count::Nothing, later), None);
-        let (probe, _) = breaker.enter(later).expect("a cancelled probe is given back");
-        breaker.record(probe, Count::Soft, later);
-        assert!(breaker.enter(later + Duration::from_secs(119)).is_err(), "a 429 fails the probe");
-        let again = later + POLICY.reset;
-        let (probe, _) = breaker.enter(again).unwrap();
-        assert_eq!(
-            breaker.record(probe, Count::Success, again),
-            Some((BreakerState::HalfOpen, BreakerState::Closed))
-        );
-        assert_eq!(breaker.state(again), BreakerState::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn rate_limits_alone_never_open_and_a_success_resets_the_row() {
-        let now = Instant::now();
-        let mut breaker = Breaker::new(POLICY, now);
-        for _ in 0..1_000 {
-            assert_eq!(call(&mut breaker, Count::Soft, now), Some(None));
-        }
-        let mut breaker = Breaker::new(POLICY, now);
-        for _ in 0..6 {
-            for _ in 0..3 {
-                call(&mut breaker, Count::Hard, now);
-            }
-            for _ in 0..9 {
-                call(&mut breaker, Count::Success, now);
-            }
-        }
-        assert_eq!(breaker.state(now), BreakerState::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn half_of_twenty_failing_within_thirty_seconds_opens_but_old_failures_are_forgotten() {
-        let start = Instant::now();
-        let mut breaker = Breaker::new(BreakerPolicy { failures: 100, ..POLICY }, start);
-        for index in 0..19 {
-            let count = if index % 2 == 0 { Count::Hard } else { Count::Success };
-            assert_eq!(call(&mut breaker, count, start), Some(None));
-        }
-        let late = start + Duration::from_secs(31);
-        assert_eq!(call(&mut breaker, Count::Hard, late), Some(None), "the old ones no longer count");
-        let mut breaker = Breaker::new(BreakerPolicy { failures: 100, ..POLICY }, start);
-        for index in 0..20 {
-            let count = if index % 2 == 1 { Count::Hard } else { Count::Success };
-            call(&mut breaker, count, start);
-        }
-        assert_eq!(breaker.state(start), BreakerState::Open);
-    }
-
-    proptest! {
-        #[test]
-        fn open_lets_nothing_through_and_half_open_one_at_a_time(
-            steps in proptest::collection::vec((0_u64..60, 0_u8..4), 1..300),
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            let start = runtime.block_on(async { Instant::now() });
-            let mut breaker = Breaker::new(BreakerPolicy { failures: 3, reset: Duration::from_secs(50) }, start);
-            let (mut now, mut row, mut open_until) = (start, 0_u32, None::<Instant>);
-            for (wait, kind) in steps {
-                now += Duration::from_secs(wait);
-                let count = [Count::Success, Count::Hard, Count::Soft, Count::Nothing][usize::from(kind)];
-                let expected_refusal = open_until.is_some_and(|until| until > now);
-                let Ok((pass, _)) = breaker.enter(now) else {
-                    prop_assert!(expected_refusal);
-                    continue;
-                };
-                prop_assert!(!expected_refusal);
-                prop_assert_eq!(pass.probe, open_until.is_some());
-                let tripped = breaker.record(pass, count, now).is_some_and(|(_, to)| to == BreakerState::Open);
-                match (pass.probe, count) {
-                    (true, Count::Success) => (row, open_until) = (0, None),
-                    (true, Count::Hard | Count::Soft) => open_until = Some(now + Duration::from_secs(50)),
-                    (true, Count::Nothing) | (false, Count::Soft | Count::Nothing) => {}
-                    (false, Count::Success) => row = 0,
-                    (false, Count::Hard) => row += 1,
-                }
-                if tripped {
-                    // Either enough in a row, or the rate over the window.
-                    prop_assert!(pass.probe || row >= 3 || count == Count::Hard);
-                    (row, open_until) = (0, Some(now + Duration::from_secs(50)));
-                } else {
-                    prop_assert!(pass.probe || row < 3);
-                }
-            }
-        }
-    }
-}
+pub(crate) mod tests;

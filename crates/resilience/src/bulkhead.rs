@@ -1,14 +1,17 @@
-//! Bulkhead: at most so many calls at once to one dependency, and a bounded, fair queue behind it. Fair: round robin
-//! over callers by weight, first in first out within one, so that a caller with 500 waiting calls delays another's
-//! one by at most a round. Invariants: in use plus free is always the capacity; a waiter that goes away leaves no
-//! trace; one that cannot be served before its deadline is refused at once.
+//! Bulkhead: at most so many calls at once to one dependency, and a bounded, fair queue behind it (`lines`), so that a
+//! caller with 500 waiting calls delays another's one by at most a turn, and cannot fill the queue against it.
 //!
-//! Source: deficit round robin (Shreedhar and Varghese, 1995) with unit costs; gateway.md section 6, S0-02.
+//! Invariants: in use plus free is always the capacity; nobody passes those who wait; a waiter that goes away leaves
+//! no trace; one that cannot be served before its deadline is refused at once, by an estimate from how long places
+//! are held. Source: gateway.md section 6, S0-02.
 
+mod lines;
+
+use lines::Lines;
 use parking_lot::Mutex;
 use portcullis_domain::Deadline;
-use portcullis_telemetry::Gauge;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use portcullis_telemetry::{Gauge, Histogram, Metrics};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 /// How many at once, and how many may wait.
@@ -29,45 +32,29 @@ pub enum Full {
     TooLate,
 }
 
-struct Waiter {
-    ticket: u64,
-    since: Instant,
-    place: oneshot::Sender<Place>,
-}
-
-struct Line {
-    caller: Arc<str>,
-    weight: u32,
-    credit: u32,
-    waiters: VecDeque<Waiter>,
-}
+type Waiter = oneshot::Sender<Result<Place, Full>>;
 
 struct State {
     in_use: usize,
-    waiting: usize,
-    next: u64,
-    /// Callers with waiting calls, in round-robin order; the front one is being served.
-    lines: VecDeque<Line>,
+    waiting: Lines<Waiter>,
     /// Moving average of how long a place is held, in seconds.
     hold: f64,
+    /// Said to be half full, and not yet much emptier.
+    warned: bool,
 }
 
-/// Gauges of one bulkhead.
-#[derive(Clone)]
-pub struct BulkheadGauges {
-    /// Calls waiting.
-    pub depth: Gauge,
-    /// Seconds the oldest has waited.
-    pub oldest: Gauge,
-    /// Calls that hold a place.
-    pub in_use: Gauge,
+struct Meters {
+    depth: Gauge,
+    oldest: Gauge,
+    in_use: Gauge,
+    wait: Histogram,
 }
 
 struct Inner {
     name: String,
     policy: BulkheadPolicy,
     state: Mutex<State>,
-    gauges: BulkheadGauges,
+    meters: Meters,
 }
 
 /// The gate. Cheap to clone.
@@ -82,121 +69,153 @@ pub struct Place {
 
 /// Weight of the newest hold time in the moving average.
 const SMOOTHING: f64 = 0.2;
+/// Shortest wait that is told to somebody who is refused.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 impl Bulkhead {
-    /// An empty gate.
+    /// An empty gate, metered under its name.
     #[must_use]
-    pub fn new(name: &str, policy: BulkheadPolicy, gauges: BulkheadGauges) -> Self {
-        let state = State { in_use: 0, waiting: 0, next: 0, lines: VecDeque::new(), hold: 0.0 };
-        Self(Arc::new(Inner { name: name.into(), policy, state: Mutex::new(state), gauges }))
+    pub fn new(name: &str, policy: BulkheadPolicy, metrics: &Metrics) -> Self {
+        let meters = Meters {
+            depth: metrics.queue_depth(name),
+            oldest: metrics.queue_oldest_seconds(name),
+            in_use: metrics.gate_in_use(name),
+            wait: metrics.gate_wait(name),
+        };
+        let policy = BulkheadPolicy { concurrency: policy.concurrency.max(1), ..policy };
+        let state = Mutex::new(State { in_use: 0, waiting: Lines::new(), hold: 0.0, warned: false });
+        Self(Arc::new(Inner { name: name.into(), policy, state, meters }))
     }
 
     /// In use, waiting, capacity.
     #[must_use]
     pub fn usage(&self) -> (usize, usize, usize) {
         let state = self.0.state.lock();
-        (state.in_use, state.waiting, self.0.policy.concurrency)
+        (state.in_use, state.waiting.len(), self.0.policy.concurrency)
+    }
+
+    /// Whether nobody is inside and nobody waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.0.state.lock();
+        state.in_use == 0 && state.waiting.len() == 0
+    }
+
+    /// A place, if one is free and nobody waits.
+    #[must_use]
+    pub fn try_enter(&self) -> Option<Place> {
+        let mut state = self.0.state.lock();
+        (state.in_use < self.0.policy.concurrency && state.waiting.len() == 0).then(|| self.take(&mut state))
     }
 
     /// Waits for a place. `weight` is how many places this caller gets for each one of weight 1.
     ///
     /// # Errors
-    /// `Refused` at once, or `TooLate`.
+    /// `Refused`: at once, or later when a caller with fewer waiting calls takes the place in the queue. `TooLate`.
     pub async fn enter(&self, caller: &Arc<str>, weight: u32, deadline: Deadline) -> Result<Place, Full> {
-        let (ticket, place) = {
-            let mut state = self.0.state.lock();
-            if state.in_use < self.0.policy.concurrency && state.waiting == 0 {
-                return Ok(self.take(&mut state));
-            }
-            let wait = self.estimate(&state);
-            if state.waiting >= self.0.policy.queue || wait > deadline.remaining() {
-                return Err(Full::Refused(wait));
-            }
-            self.queue(&mut state, caller, weight)
-        };
-        let mut guard = Leaving { gate: self, caller, ticket, armed: true };
-        let answer = tokio::time::timeout_at(deadline.instant(), place).await;
-        match answer {
-            Ok(Ok(place)) => {
-                guard.armed = false;
-                Ok(place)
-            }
-            Ok(Err(_)) | Err(_) => Err(Full::TooLate),
+        if let Some(place) = self.try_enter() {
+            return Ok(place);
         }
+        let asked = Instant::now();
+        let (ticket, place) = self.queue(caller, weight, deadline)?;
+        let leaving = Leaving { gate: self, caller, ticket };
+        let answer = tokio::time::timeout_at(deadline.instant(), place).await;
+        // Whoever was answered is no longer in line: taking it out again finds nothing.
+        drop(leaving);
+        let place = answer.map_err(|_| Full::TooLate)?.map_err(|_| Full::TooLate)??;
+        self.0.meters.wait.observe(asked.elapsed());
+        Ok(place)
+    }
+
+    /// Sets the gauges that change by time alone.
+    pub fn refresh(&self) {
+        self.tell(&self.0.state.lock());
+    }
+
+    fn queue(
+        &self,
+        caller: &Arc<str>,
+        weight: u32,
+        deadline: Deadline,
+    ) -> Result<(u64, oneshot::Receiver<Result<Place, Full>>), Full> {
+        let mut state = self.0.state.lock();
+        let (send, receive) = oneshot::channel();
+        // Between trying and locking again a place may have come free.
+        if state.in_use < self.0.policy.concurrency && state.waiting.len() == 0 {
+            let place = self.take(&mut state);
+            if let Err(Ok(unwanted)) = send.send(Ok(place)) {
+                self.untake(&mut state, unwanted);
+            }
+            return Ok((u64::MAX, receive));
+        }
+        let wait = self.estimate(&state, state.waiting.ahead(caller, weight));
+        if wait > deadline.remaining() || self.0.policy.queue == 0 {
+            return Err(Full::Refused(wait.max(LEAST_WAIT)));
+        }
+        if state.waiting.len() >= self.0.policy.queue {
+            let Some(victim) = state.waiting.evict(caller, weight) else {
+                return Err(Full::Refused(wait.max(LEAST_WAIT)));
+            };
+            let _gone =
+                victim.send(Err(Full::Refused(self.estimate(&state, state.waiting.len()).max(LEAST_WAIT))));
+        }
+        let ticket = state.waiting.push(caller, weight, Instant::now(), send);
+        self.warn(&mut state);
+        self.tell(&state);
+        Ok((ticket, receive))
     }
 
     fn take(&self, state: &mut State) -> Place {
         state.in_use += 1;
-        self.0.gauges.in_use.set(i64::try_from(state.in_use).unwrap_or(i64::MAX));
+        self.0.meters.in_use.set(number(state.in_use));
         Place { gate: Some(self.clone()), since: Instant::now() }
     }
 
-    fn queue(&self, state: &mut State, caller: &Arc<str>, weight: u32) -> (u64, oneshot::Receiver<Place>) {
-        let (place, receiver) = oneshot::channel();
-        let ticket = state.next;
-        state.next += 1;
-        let waiter = Waiter { ticket, since: Instant::now(), place };
-        match state.lines.iter_mut().find(|line| line.caller == *caller) {
-            Some(line) => line.waiters.push_back(waiter),
-            None => state.lines.push_back(Line {
-                caller: caller.clone(),
-                weight: weight.max(1),
-                credit: weight.max(1),
-                waiters: VecDeque::from([waiter]),
-            }),
-        }
-        state.waiting += 1;
-        if state.waiting == self.0.policy.queue.div_ceil(2) && self.0.policy.queue > 1 {
-            tracing::warn!(queue = self.0.name, waiting = state.waiting, "the queue is half full");
-        }
-        self.tell(state);
-        (ticket, receiver)
+    /// Takes back a place that nobody wanted. Dropping it would lock again.
+    fn untake(&self, state: &mut State, mut unwanted: Place) {
+        unwanted.gate = None;
+        state.in_use -= 1;
+        self.0.meters.in_use.set(number(state.in_use));
     }
 
-    /// How long a newcomer would wait.
-    fn estimate(&self, state: &State) -> Duration {
+    /// How long somebody waits behind so many others.
+    fn estimate(&self, state: &State, ahead: usize) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let rounds = (state.waiting + 1) as f64 / self.0.policy.concurrency as f64;
-        Duration::from_secs_f64((rounds * state.hold).clamp(0.0, 3_600.0))
+        let turns = (ahead + 1) as f64 / self.0.policy.concurrency as f64;
+        Duration::from_secs_f64((turns * state.hold).clamp(0.0, 3_600.0))
+    }
+
+    /// Once when half full, and again only after it was nearly empty.
+    fn warn(&self, state: &mut State) {
+        let (waiting, queue) = (state.waiting.len(), self.0.policy.queue);
+        if state.warned || queue < 2 || waiting * 2 < queue {
+            return;
+        }
+        state.warned = true;
+        tracing::warn!(queue = self.0.name, waiting, most = queue, "the queue is half full");
     }
 
     fn tell(&self, state: &State) {
-        self.0.gauges.depth.set(i64::try_from(state.waiting).unwrap_or(i64::MAX));
-        let oldest = state
-            .lines
-            .iter()
-            .filter_map(|line| line.waiters.front())
-            .map(|waiter| waiter.since.elapsed())
-            .max();
-        self.0.gauges.oldest.set(oldest.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
+        self.0.meters.depth.set(number(state.waiting.len()));
+        let oldest = state.waiting.oldest().map_or(0, |since| since.elapsed().as_secs());
+        self.0.meters.oldest.set(i64::try_from(oldest).unwrap_or(i64::MAX));
     }
 
     /// Hands free places to those who wait, fairly.
     fn serve(&self, state: &mut State) {
-        while state.in_use < self.0.policy.concurrency {
-            let Some(line) = state.lines.front_mut() else { break };
-            let Some(waiter) = line.waiters.pop_front() else {
-                state.lines.pop_front();
-                continue;
-            };
-            line.credit -= 1;
-            let (spent, empty) = (line.credit == 0, line.waiters.is_empty());
-            state.waiting -= 1;
-            if empty {
-                state.lines.pop_front();
-            } else if spent {
-                line.credit = line.weight;
-                state.lines.rotate_left(1);
-            }
+        while state.in_use < self.0.policy.concurrency
+            && let Some(waiter) = state.waiting.pop()
+        {
             let place = self.take(state);
-            if let Err(mut unwanted) = waiter.place.send(place) {
-                // It left between being found and being served: dropping would lock again.
-                unwanted.gate = None;
-                state.in_use -= 1;
+            // It may leave between being found and being served.
+            if let Err(Ok(unwanted)) = waiter.send(Ok(place)) {
+                self.untake(state, unwanted);
             }
         }
+        if state.warned && state.waiting.len() * 4 < self.0.policy.queue {
+            state.warned = false;
+        }
         self.tell(state);
-        self.0.gauges.in_use.set(i64::try_from(state.in_use).unwrap_or(i64::MAX));
     }
 }
 
@@ -208,7 +227,10 @@ impl Drop for Place {
         state.hold =
             if state.hold == 0.0 { held } else { state.hold.mul_add(1.0 - SMOOTHING, held * SMOOTHING) };
         state.in_use -= 1;
-        gate.serve(&mut state);
+        if state.waiting.len() > 0 {
+            gate.serve(&mut state);
+        }
+        gate.0.meters.in_use.set(number(state.in_use));
     }
 }
 
@@ -217,113 +239,21 @@ struct Leaving<'a> {
     gate: &'a Bulkhead,
     caller: &'a Arc<str>,
     ticket: u64,
-    armed: bool,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        if !self.armed {
-            return;
-        }
         let mut state = self.gate.0.state.lock();
-        let Some(index) = state.lines.iter().position(|line| line.caller == *self.caller) else { return };
-        let line = &mut state.lines[index];
-        let before = line.waiters.len();
-        line.waiters.retain(|waiter| waiter.ticket != self.ticket);
-        let gone = before - line.waiters.len();
-        if line.waiters.is_empty() {
-            state.lines.remove(index);
+        let gone = state.waiting.remove(self.caller, self.ticket);
+        if gone.is_some() {
+            self.gate.tell(&state);
         }
-        state.waiting -= gone;
-        self.gate.tell(&state);
     }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use portcullis_telemetry::Metrics;
-
-    fn gate(concurrency: usize, queue: usize) -> Bulkhead {
-        let metrics = Metrics::new();
-        let gauges = BulkheadGauges {
-            depth: metrics.queue_depth("t"),
-            oldest: metrics.queue_oldest_seconds("t"),
-            in_use: metrics.gate_in_use("t"),
-        };
-        Bulkhead::new("t", BulkheadPolicy { concurrency, queue }, gauges)
-    }
-
-    fn soon() -> Deadline {
-        Deadline::after(Duration::from_secs(600))
-    }
-
-    // req: S0-02
-    #[tokio::test(start_paused = true)]
-    async fn of_81_slow_calls_16_run_64_wait_and_one_is_refused() {
-        let gate = gate(16, 64);
-        let caller: Arc<str> = "a".into();
-        let mut held = Vec::new();
-        for _ in 0..16 {
-            held.push(gate.enter(&caller, 1, soon()).await.ok().unwrap());
-        }
-        let waiting: Vec<_> = (0..64).map(|_| Box::pin(gate.enter(&caller, 1, soon()))).collect();
-        let mut waiting = futures_util::future::join_all(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(gate.usage(), (16, 64, 16));
-        assert!(matches!(gate.enter(&caller, 1, soon()).await, Err(Full::Refused(_))));
-        drop(waiting);
-        drop(held);
-        assert_eq!(gate.usage(), (0, 0, 16), "whoever leaves leaves no trace");
-    }
-
-    /// Lets a line of calls through a gate of one, and gives the order in which callers were served.
-    async fn order(calls: &[(&str, u32, usize)]) -> Vec<String> {
-        let gate = gate(1, 10_000);
-        let first = gate.enter(&"first".into(), 1, soon()).await.ok().unwrap();
-        let served = Mutex::new(Vec::new());
-        let mut all = futures_util::stream::FuturesUnordered::new();
-        for (caller, weight, count) in calls {
-            for _ in 0..*count {
-                let (gate, served, caller) = (&gate, &served, Arc::<str>::from(*caller));
-                let mut call = Box::pin(async move {
-                    let _place = gate.enter(&caller, *weight, soon()).await.ok().unwrap();
-                    served.lock().push(caller.to_string());
-                });
-                assert!(futures_util::poll!(&mut call).is_pending());
-                all.push(call);
-            }
-        }
-        drop(first);
-        while futures_util::StreamExt::next(&mut all).await.is_some() {}
-        drop(all);
-        served.into_inner()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn behind_500_calls_of_one_caller_anothers_waits_for_at_most_one() {
-        let served = order(&[("flood", 1, 500), ("quiet", 1, 1)]).await;
-        assert!(served.iter().position(|caller| caller == "quiet").unwrap() <= 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn premium_gets_four_places_to_anonymous_one() {
-        let served = order(&[("anonymous", 1, 100), ("premium", 4, 100)]).await;
-        let first = served.iter().take(50).filter(|caller| *caller == "premium").count();
-        assert_eq!(first, 40);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_cannot_be_served_before_the_deadline_is_refused_at_once() {
-        let gate = gate(1, 10);
-        let caller: Arc<str> = "a".into();
-        let place = gate.enter(&caller, 1, soon()).await.ok().unwrap();
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        drop(place);
-        let _place = gate.enter(&caller, 1, soon()).await.ok().unwrap();
-        let asked = Instant::now();
-        let refused = gate.enter(&caller, 1, Deadline::after(Duration::from_secs(5))).await;
-        assert!(matches!(refused, Err(Full::Refused(wait)) if wait >= Duration::from_secs(5)));
-        assert_eq!(asked.elapsed(), Duration::ZERO);
-    }
-}
+mod tests;

@@ -2,23 +2,42 @@
 //! pacing, bulkhead, attempt time-out, send, classify, record. Plain async code, read from top to bottom.
 //!
 //! Invariants: retry is outermost, so each attempt counts and an open breaker ends it; the breaker is asked before
-//! the bulkhead, so a refused call takes no place; nothing is retried once a value was handed out; a cancelled call
-//! gives back its place and its probe by `Drop`. Source: architecture.md, "The way out"; gateway.md section 6.
+//! the bulkhead, so a refused call takes no place, and once more after it, so nothing that queued is sent while it is
+//! open; nothing is sent after the deadline; nothing is retried once a value was handed out; a cancelled call gives
+//! back its place, its room and its probe by `Drop`.
+//!
+//! The hot path takes one lock to enter and one to record and allocates nothing. Source: architecture.md, "The way
+//! out"; gateway.md section 6.
+
+mod account;
+mod class;
+mod permit;
+
+pub use class::Class;
+pub use permit::{CallPermit, Guarded};
 
 use crate::{
-    breaker::{Breaker, BreakerPolicy, BreakerState, Count, Pass, Transition},
-    bulkhead::{Bulkhead, BulkheadGauges, BulkheadPolicy, Full, Place},
-    pacing::{PacePolicy, Pacer, Ticket},
-    retry::{RetryBudget, backoff},
+    breaker::{Breaker, BreakerPolicy, BreakerState, Transition},
+    bulkhead::{Bulkhead, BulkheadPolicy, Full},
+    config::GuardConfig,
+    pacing::{PacePolicy, Pacer, Reserved},
+    registry::News,
+    retry::{RetryBudget, RetryPolicy},
 };
+use account::Account;
 use parking_lot::Mutex;
 use portcullis_domain::{Action, Deadline};
 use portcullis_telemetry::{AlertCategory, Alerts, Gauge, Metrics};
-use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use serde::Serialize;
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
 
 /// How a dependency is guarded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DependencyPolicy {
     /// Stable name: label of metrics, key of configuration.
     pub name: String,
@@ -28,14 +47,12 @@ pub struct DependencyPolicy {
     pub bulkhead: BulkheadPolicy,
     /// How many calls and tokens a minute.
     pub pace: PacePolicy,
-    /// Most attempts of one call, the first included.
-    pub attempts: u32,
     /// Longest time of one attempt, up to its value (the head of a streamed answer).
     pub attempt_timeout: Duration,
-    /// Longest wait for pacing.
-    pub pace_wait: Duration,
     /// How long a dependency whose account is exhausted or whose key is refused is left alone.
     pub hold: Duration,
+    /// What all dependencies share.
+    pub guard: GuardConfig,
 }
 
 /// Who calls, and until when.
@@ -51,6 +68,10 @@ pub struct CallCtx {
     pub action: Action,
     /// About how many tokens it will take.
     pub tokens: u32,
+    /// Attempts already made elsewhere; one more is always allowed.
+    pub tried: u32,
+    /// Whether others are ready to take over. Then there is one attempt only, and an account that is held is not tried.
+    pub others: bool,
 }
 
 /// Which attempt it is, and until when.
@@ -60,80 +81,6 @@ pub struct Attempt {
     pub number: u32,
     /// The earlier of the attempt's time-out and the caller's deadline.
     pub deadline: Deadline,
-}
-
-/// What a failed attempt means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// It worked.
-    Ok,
-    /// The dependency is at fault: no connection, time-out, 5xx, nonsense.
-    HardFailure,
-    /// 429, too fast: wait and come back.
-    RateLimited {
-        /// When, if it said.
-        retry_after: Option<Duration>,
-    },
-    /// It has no room just now; another target first.
-    Overloaded {
-        /// When, if it said.
-        retry_after: Option<Duration>,
-    },
-    /// Our account has no credit left: waiting does not help.
-    Exhausted {
-        /// When it will have, if it said.
-        until: Option<Duration>,
-    },
-    /// It refuses our key.
-    BadKey,
-    /// This model does not exist there, or the prompt does not fit it.
-    TargetUnfit,
-    /// The request is wrong.
-    CallerFault,
-    /// Its filter refused the content.
-    Blocked,
-    /// We went away ourselves.
-    Cancelled,
-}
-
-impl Class {
-    const fn count(self) -> Count {
-        match self {
-            Self::Ok | Self::CallerFault | Self::Blocked => Count::Success,
-            Self::HardFailure => Count::Hard,
-            Self::RateLimited { .. } | Self::Overloaded { .. } => Count::Soft,
-            Self::Exhausted { .. } | Self::BadKey | Self::TargetUnfit | Self::Cancelled => Count::Nothing,
-        }
-    }
-
-    /// Whether the same call may help later, and the wait the dependency asked for.
-    const fn again(self) -> Option<Option<Duration>> {
-        match self {
-            Self::HardFailure => Some(None),
-            Self::RateLimited { retry_after } | Self::Overloaded { retry_after } => Some(retry_after),
-            Self::Ok
-            | Self::Exhausted { .. }
-            | Self::BadKey
-            | Self::TargetUnfit
-            | Self::CallerFault
-            | Self::Blocked
-            | Self::Cancelled => None,
-        }
-    }
-
-    /// Whether another target may do better.
-    #[must_use]
-    pub const fn passes_on(self) -> bool {
-        match self {
-            Self::HardFailure
-            | Self::RateLimited { .. }
-            | Self::Overloaded { .. }
-            | Self::Exhausted { .. }
-            | Self::BadKey
-            | Self::TargetUnfit => true,
-            Self::Ok | Self::CallerFault | Self::Blocked | Self::Cancelled => false,
-        }
-    }
 }
 
 /// Why a call has no value.
@@ -165,49 +112,56 @@ pub enum CallError<E> {
     },
 }
 
-/// A value with the place it still holds.
-#[derive(Debug)]
-pub struct Guarded<T> {
-    /// What came.
-    pub value: T,
-    /// Held to the end of a streamed value.
-    pub permit: CallPermit,
+/// Why an attempt was not made.
+enum Denied {
+    Open(Duration),
+    Full(Duration),
+    Paced(Duration),
+    Late,
 }
 
-struct Account {
-    held_until: Option<Instant>,
-    probed: Option<Instant>,
-    bad_key: Option<Instant>,
+impl<E> From<Denied> for CallError<E> {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Open(retry_after) => Self::Open { retry_after },
+            Denied::Full(retry_after) => Self::Full { retry_after },
+            Denied::Paced(retry_after) => Self::Paced { retry_after },
+            Denied::Late => Self::DeadlineExceeded,
+        }
+    }
+}
+
+/// Everything that changes with each call, behind one lock. No code that holds it logs, waits or drops a permit.
+struct Guards {
+    account: Account,
+    breaker: Breaker,
+    pacer: Pacer,
+    budget: RetryBudget,
 }
 
 struct Inner {
     policy: DependencyPolicy,
-    breaker: Mutex<Breaker>,
-    pacer: Mutex<Pacer>,
-    budget: Mutex<RetryBudget>,
-    account: Mutex<Account>,
+    retry: RetryPolicy,
+    guards: Mutex<Guards>,
     bulkhead: Bulkhead,
+    /// Where calls wait for pacing, one at a time and fairly: a gate with one place.
+    pace_gate: Bulkhead,
     state: Gauge,
     held: Gauge,
     metrics: Metrics,
     alerts: Alerts,
+    news: OnceLock<mpsc::Sender<News>>,
 }
 
 /// One guarded outside thing. Cheap to clone.
 #[derive(Clone)]
 pub struct Dependency(Arc<Inner>);
 
-/// A held account is probed by one real call this often, so that one error is never an outage.
-const HELD_PROBE: Duration = Duration::from_secs(30);
-/// Two refused keys within this time hold the account.
-const BAD_KEY_WINDOW: Duration = Duration::from_secs(60);
-/// Pause after a 429 that names none.
-const DEFAULT_PAUSE: Duration = Duration::from_millis(500);
 /// Shortest wait between attempts that a dependency can ask for.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 
 /// State of a dependency, for health and the admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DependencyStatus {
     /// Its name.
     pub name: String,
@@ -215,6 +169,10 @@ pub struct DependencyStatus {
     pub breaker: BreakerState,
     /// Whether its account is held.
     pub held: bool,
+    /// Whether it told us to wait.
+    pub paused: bool,
+    /// Whole seconds, rounded up, until calls are made again; 0 when they are.
+    pub resumes_in_secs: u64,
     /// Calls that hold a place.
     pub in_use: usize,
     /// Calls waiting.
@@ -227,22 +185,24 @@ impl Dependency {
     /// Guards as the policy says.
     #[must_use]
     pub fn new(policy: DependencyPolicy, metrics: &Metrics, alerts: &Alerts) -> Self {
-        let name = policy.name.as_str();
-        let gauges = BulkheadGauges {
-            depth: metrics.queue_depth(name),
-            oldest: metrics.queue_oldest_seconds(name),
-            in_use: metrics.gate_in_use(name),
+        let (name, now) = (policy.name.as_str(), Instant::now());
+        let guards = Guards {
+            account: Account::default(),
+            breaker: Breaker::with_rate(policy.breaker, policy.guard.rate(), now),
+            pacer: Pacer::new(policy.pace),
+            budget: RetryBudget::new(now),
         };
+        let one = BulkheadPolicy { concurrency: 1, queue: policy.bulkhead.queue };
         Self(Arc::new(Inner {
-            breaker: Mutex::new(Breaker::new(policy.breaker, Instant::now())),
-            pacer: Mutex::new(Pacer::new(policy.pace)),
-            budget: Mutex::default(),
-            account: Mutex::new(Account { held_until: None, probed: None, bad_key: None }),
-            bulkhead: Bulkhead::new(name, policy.bulkhead, gauges),
+            retry: policy.guard.retry(),
+            guards: Mutex::new(guards),
+            bulkhead: Bulkhead::new(name, policy.bulkhead, metrics),
+            pace_gate: Bulkhead::new(&format!("{name}-pace"), one, metrics),
             state: metrics.breaker_state(name),
             held: metrics.provider_held(name, "account"),
             metrics: metrics.clone(),
             alerts: alerts.clone(),
+            news: OnceLock::new(),
             policy,
         }))
     }
@@ -253,17 +213,30 @@ impl Dependency {
         &self.0.policy.name
     }
 
-    /// Its state now.
+    /// Its state now. Sets the gauges that change by time alone.
     #[must_use]
     pub fn status(&self) -> DependencyStatus {
         let now = Instant::now();
+        let (breaker, open, held, paused) = {
+            let guards = self.0.guards.lock();
+            let (account, pacer) = (guards.account.held(now), guards.pacer.paused(now));
+            (guards.breaker.state(now), guards.breaker.wait(now), account, pacer)
+        };
+        self.0.state.set(breaker.number());
+        self.0.held.set(i64::from(held.is_some()));
+        self.0.bulkhead.refresh();
+        self.0.pace_gate.refresh();
         let (in_use, waiting, capacity) = self.0.bulkhead.usage();
+        let (_, for_pace, _) = self.0.pace_gate.usage();
+        let resumes = open.max(held.unwrap_or_default()).max(paused.unwrap_or_default());
         DependencyStatus {
             name: self.name().to_owned(),
-            breaker: self.0.breaker.lock().state(now),
-            held: self.0.account.lock().held_until.is_some_and(|until| until > now),
+            breaker,
+            held: held.is_some(),
+            paused: paused.is_some(),
+            resumes_in_secs: resumes.as_secs() + u64::from(resumes.subsec_nanos() > 0),
             in_use,
-            waiting,
+            waiting: waiting + for_pace,
             capacity,
         }
     }
@@ -272,48 +245,35 @@ impl Dependency {
     ///
     /// # Errors
     /// See `CallError`.
-    pub async fn call<T, E, F, S>(&self, ctx: &CallCtx, send: S) -> Result<Guarded<T>, CallError<E>>
+    pub async fn call<T, E, F, S>(&self, ctx: &CallCtx, mut send: S) -> Result<Guarded<T>, CallError<E>>
     where
         S: FnMut(Attempt) -> F,
         F: Future<Output = Result<T, (Class, E)>>,
     {
-        self.call_up_to(u32::MAX, ctx, send).await
-    }
-
-    /// The same with at most so many attempts: one, where another target is ready to take over.
-    ///
-    /// # Errors
-    /// See `CallError`.
-    pub async fn call_up_to<T, E, F, S>(
-        &self,
-        attempts: u32,
-        ctx: &CallCtx,
-        mut send: S,
-    ) -> Result<Guarded<T>, CallError<E>>
-    where
-        S: FnMut(Attempt) -> F,
-        F: Future<Output = Result<T, (Class, E)>>,
-    {
-        let policy = &self.0.policy;
-        self.0.budget.lock().earn(Instant::now());
         let mut number = 1;
         loop {
-            let mut permit = self.admit(ctx).await?;
-            let deadline = ctx.deadline.within(policy.attempt_timeout);
+            let mut permit = self.enter(ctx, number)?;
+            if !permit.is_sent() {
+                // Only here the call waits; boxed, so that calls that need not stay small.
+                Box::pin(self.wait_turn(ctx, &mut permit)).await?;
+            }
+            let begun = Instant::now();
+            let deadline = ctx.deadline.within(self.0.policy.attempt_timeout);
             let answer =
                 tokio::time::timeout_at(deadline.instant(), send(Attempt { number, deadline })).await;
             let (class, error) = match answer {
-                Ok(Ok(value)) => return Ok(Guarded { value, permit }),
-                Ok(Err((class, error))) => (class, Some(error)),
-                Err(_) => (Class::HardFailure, None),
+                Ok(Ok(value)) => {
+                    permit.begun();
+                    return Ok(Guarded { value, permit });
+                }
+                Ok(Err((class, error))) => (self.judged(class, ctx, begun), Some(error)),
+                Err(_) => (self.judged(Class::Cancelled, ctx, begun), None),
             };
-            permit.conclude(class);
-            drop(permit);
-            if ctx.deadline.passed() && error.is_none() {
+            permit.finish(class);
+            if error.is_none() && ctx.deadline.passed() {
                 return Err(CallError::DeadlineExceeded);
             }
-            let last = number >= attempts.min(policy.attempts);
-            let Some(wait) = (if last { None } else { self.wait(class, number, ctx) }) else {
+            let Some(wait) = self.wait_before_retry(class, number, ctx) else {
                 return Err(CallError::Failed { class, error });
             };
             tokio::time::sleep(wait).await;
@@ -321,177 +281,191 @@ impl Dependency {
         }
     }
 
+    /// An attempt that was cut by its time-out is the dependency's fault. One that was cut by its caller's deadline is
+    /// not, or a caller with little patience could open the breaker for everybody; unless it had had at least half of
+    /// an attempt's time.
+    fn judged(&self, class: Class, ctx: &CallCtx, begun: Instant) -> Class {
+        let timeout = self.0.policy.attempt_timeout;
+        let cut = class == Class::Cancelled && (ctx.deadline.passed() || begun.elapsed() >= timeout);
+        if cut && begun.elapsed() >= timeout / 2 { Class::HardFailure } else { class }
+    }
+
     /// The wait before another attempt, if there may be one.
-    fn wait(&self, class: Class, number: u32, ctx: &CallCtx) -> Option<Duration> {
+    fn wait_before_retry(&self, class: Class, number: u32, ctx: &CallCtx) -> Option<Duration> {
         let asked = class.again()?;
-        let wait = asked.map_or_else(|| backoff(number, rand::random()), |asked| asked.max(LEAST_WAIT));
-        if wait >= ctx.deadline.remaining()
-            || self.0.breaker.lock().state(Instant::now()) != BreakerState::Closed
-        {
+        if ctx.others || number.saturating_add(ctx.tried) >= self.0.retry.attempts {
             return None;
         }
-        if !self.0.budget.lock().spend(Instant::now()) {
+        let wait =
+            asked.map_or_else(|| self.0.retry.backoff(number, rand::random()), |asked| asked.max(LEAST_WAIT));
+        if wait >= ctx.deadline.remaining() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut guards = self.0.guards.lock();
+        if guards.breaker.state(now) != BreakerState::Closed {
+            return None;
+        }
+        let allowed = guards.budget.spend(&self.0.retry, now);
+        drop(guards);
+        if !allowed {
             self.0.metrics.retry_budget_exhausted(self.name());
             return None;
         }
         Some(wait)
     }
 
-    /// Account, breaker, pacing, bulkhead: what stands before an attempt.
-    async fn admit<E>(&self, ctx: &CallCtx) -> Result<CallPermit, CallError<E>> {
-        self.account_allows().map_err(|retry_after| CallError::Open { retry_after })?;
-        let pass = self.pass().map_err(|retry_after| CallError::Open { retry_after })?;
-        let mut permit = CallPermit { dependency: self.clone(), pass: Some(pass), place: None, ticket: None };
-        let most = self.0.policy.pace_wait.min(ctx.deadline.remaining());
-        let until = Instant::now() + most;
-        permit.ticket = Some(loop {
-            let taken = self.0.pacer.lock().take(ctx.tokens, Instant::now());
-            match taken {
-                Ok(ticket) => break ticket,
-                Err(wait) if Instant::now() + wait <= until => tokio::time::sleep(wait).await,
-                Err(retry_after) => return Err(CallError::Paced { retry_after }),
+    /// Account and breaker; then, if neither has to be waited for, pacing and bulkhead.
+    fn enter(&self, ctx: &CallCtx, number: u32) -> Result<CallPermit, Denied> {
+        let now = Instant::now();
+        if ctx.deadline.instant() <= now {
+            return Err(Denied::Late);
+        }
+        let mut guards = self.0.guards.lock();
+        if number == 1 {
+            guards.budget.earn(now);
+        }
+        let trial =
+            guards.account.check(ctx.others, self.0.policy.guard.probe_every(), now).map_err(Denied::Open)?;
+        let (pass, transition) = guards.breaker.enter(now).map_err(Denied::Open)?;
+        let (mut reserved, mut place, mut ticket) = (None, None, None);
+        if self.0.pace_gate.is_idle()
+            && let Ok(room) = guards.pacer.reserve(ctx.tokens, now)
+        {
+            place = self.0.bulkhead.try_enter();
+            if place.is_some() {
+                ticket = Some(guards.pacer.send(room, now));
+                if trial {
+                    guards.account.tried(now);
+                }
+            } else {
+                reserved = Some(room);
             }
-        });
+        }
+        drop(guards);
+        self.tell(transition, true);
+        Ok(CallPermit { dependency: self.clone(), pass: Some(pass), reserved, place, ticket, trial })
+    }
+
+    /// Pacing, bulkhead, and then once more what may have changed meanwhile.
+    async fn wait_turn(&self, ctx: &CallCtx, permit: &mut CallPermit) -> Result<(), Denied> {
+        if permit.reserved.is_none() {
+            permit.reserved = Some(self.pace(ctx).await?);
+        }
         let place = self.0.bulkhead.enter(&ctx.caller, ctx.weight, ctx.deadline).await;
         permit.place = Some(place.map_err(|full| match full {
-            Full::Refused(retry_after) => CallError::Full { retry_after },
-            Full::TooLate => CallError::DeadlineExceeded,
+            Full::Refused(wait) => Denied::Full(wait),
+            Full::TooLate => Denied::Late,
         })?);
-        Ok(permit)
-    }
-
-    fn account_allows(&self) -> Result<(), Duration> {
-        let mut account = self.0.account.lock();
-        let Some(until) = account.held_until else { return Ok(()) };
-        let now = Instant::now();
-        if until <= now {
-            (account.held_until, account.probed) = (None, None);
-            self.0.held.set(0);
-            return Ok(());
-        }
-        match account.probed {
-            Some(last) if now < last + HELD_PROBE => Err((last + HELD_PROBE - now).min(until - now)),
-            Some(_) | None => {
-                account.probed = Some(now);
-                Ok(())
+        let until = self.pace_until(ctx);
+        while let Some(wait) = self.confirm(ctx, permit)? {
+            if Instant::now() + wait > until.instant() {
+                return Err(Denied::Paced(wait));
             }
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for room under the limits a minute. One caller at a time waits for the window, the others for their
+    /// turn, so that a flood does not take every opening.
+    async fn pace(&self, ctx: &CallCtx) -> Result<Reserved, Denied> {
+        let until = self.pace_until(ctx);
+        let turn = self.0.pace_gate.enter(&ctx.caller, ctx.weight, until).await;
+        let _turn = turn.map_err(|full| match full {
+            Full::Refused(wait) => Denied::Paced(wait),
+            Full::TooLate if ctx.deadline.passed() => Denied::Late,
+            Full::TooLate => Denied::Paced(self.0.policy.guard.pace_wait()),
+        })?;
+        loop {
+            let now = Instant::now();
+            let wait = {
+                let mut guards = self.0.guards.lock();
+                match guards.pacer.reserve(ctx.tokens, now) {
+                    Ok(reserved) => return Ok(reserved),
+                    Err(wait) if now + wait <= until.instant() => wait,
+                    Err(wait) => {
+                        let every = self.0.policy.guard.probe_every();
+                        let probe =
+                            if ctx.others { None } else { guards.pacer.probe(ctx.tokens, every, now) };
+                        return probe.ok_or(Denied::Paced(wait));
+                    }
+                }
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 
-    fn pass(&self) -> Result<Pass, Duration> {
-        let (pass, transition) = self.0.breaker.lock().enter(Instant::now())?;
-        self.tell(transition);
-        Ok(pass)
+    fn pace_until(&self, ctx: &CallCtx) -> Deadline {
+        ctx.deadline.within(self.0.policy.guard.pace_wait())
     }
 
-    fn tell(&self, transition: Transition) {
+    /// The last look before sending: the breaker may have opened, the account may be held, the dependency may have
+    /// asked for a pause while the call waited. Some wait, or the call counts as sent from now on.
+    fn confirm(&self, ctx: &CallCtx, permit: &mut CallPermit) -> Result<Option<Duration>, Denied> {
+        let now = Instant::now();
+        let mut guards = self.0.guards.lock();
+        let trial =
+            guards.account.check(ctx.others, self.0.policy.guard.probe_every(), now).map_err(Denied::Open)?;
+        let probing = permit.reserved.as_ref().is_some_and(Reserved::is_probe);
+        if !probing && let Some(wait) = guards.pacer.paused(now) {
+            return Ok(Some(wait));
+        }
+        let Some(pass) = permit.pass.take() else { return Err(Denied::Late) };
+        let (pass, transition) = guards.breaker.renew(pass, now).map_err(Denied::Open)?;
+        permit.pass = Some(pass);
+        permit.trial = trial;
+        if trial {
+            guards.account.tried(now);
+        }
+        permit.ticket = permit.reserved.take().map(|reserved| guards.pacer.send(reserved, now));
+        drop(guards);
+        self.tell(transition, true);
+        Ok(None)
+    }
+
+    /// Says what changed; to other replicas too when it is `our_own` finding.
+    fn tell(&self, transition: Transition, our_own: bool) {
         let Some((from, to)) = transition else { return };
         let name = self.name();
         tracing::warn!("breaker {name}: {} -> {}", from.as_str(), to.as_str());
         self.0.state.set(to.number());
         self.0.metrics.breaker_transition(name, to.as_str());
         if to == BreakerState::Open {
-            self.0.alerts.raise(
-                AlertCategory::BreakerOpen,
-                name,
-                format!("calls to {name} fail; they are not made for now"),
-            );
+            let message = format!("calls to {name} fail; they are not made for now");
+            self.0.alerts.raise(AlertCategory::BreakerOpen, name, message);
+        }
+        let open_for = match (from, to) {
+            (BreakerState::Closed, BreakerState::Open) => Some(self.0.policy.breaker.reset),
+            (BreakerState::HalfOpen, BreakerState::Closed) => None,
+            // A probe that failed is not told: a replica with a fault of its own would keep all others open.
+            (BreakerState::Closed | BreakerState::Open | BreakerState::HalfOpen, _) => return,
+        };
+        if our_own && let Some(news) = self.0.news.get() {
+            // Losing news changes nothing here; the others find out by themselves.
+            drop(news.try_send(News { name: name.to_owned(), open_for }));
         }
     }
 
-    fn record(&self, pass: Pass, class: Class) {
+    /// From now on other replicas hear of changes.
+    pub(crate) fn tell_news(&self, news: mpsc::Sender<News>) {
+        drop(self.0.news.set(news));
+    }
+
+    /// What another replica found: open for so long, or closed.
+    pub(crate) fn hear(&self, open_for: Option<Duration>) {
         let now = Instant::now();
-        let transition = self.0.breaker.lock().record(pass, class.count(), now);
-        self.tell(transition);
-        match class {
-            Class::RateLimited { retry_after } => {
-                self.0.pacer.lock().slow_down(retry_after.unwrap_or(DEFAULT_PAUSE), now);
-            }
-            Class::Exhausted { until } => {
-                self.0.alerts.raise(
-                    AlertCategory::QuotaExhausted,
-                    self.name(),
-                    "the account has no credit or quota left",
-                );
-                self.hold(until.unwrap_or(self.0.policy.hold), now);
-            }
-            Class::BadKey => {
-                self.0.alerts.raise(AlertCategory::KeyInvalid, self.name(), "our key is refused");
-                let again = self.0.account.lock().bad_key.replace(now);
-                if again.is_some_and(|last| now < last + BAD_KEY_WINDOW) {
-                    self.hold(self.0.policy.hold, now);
+        let transition = {
+            let mut guards = self.0.guards.lock();
+            match open_for {
+                Some(time) => guards.breaker.hear_open(now + time, now),
+                None => {
+                    guards.breaker.hear_closed(now);
+                    None
                 }
             }
-            Class::Ok => self.release(),
-            Class::HardFailure
-            | Class::Overloaded { .. }
-            | Class::TargetUnfit
-            | Class::CallerFault
-            | Class::Blocked
-            | Class::Cancelled => {}
-        }
-    }
-
-    fn hold(&self, time: Duration, now: Instant) {
-        let mut account = self.0.account.lock();
-        account.held_until = Some(now + time);
-        account.probed = Some(now);
-        self.0.held.set(1);
-        tracing::warn!(
-            dependency = self.name(),
-            secs = time.as_secs(),
-            "account held; one call in 30 s still tries it"
-        );
-    }
-
-    fn release(&self) {
-        let mut account = self.0.account.lock();
-        if account.held_until.take().is_some() {
-            (account.probed, account.bad_key) = (None, None);
-            self.0.held.set(0);
-            tracing::info!(dependency = self.name(), "account released: a call worked");
-        }
-    }
-}
-
-/// The place of a call under way. `finish` says how it went; dropping it unfinished counts as cancelled.
-pub struct CallPermit {
-    dependency: Dependency,
-    pass: Option<Pass>,
-    place: Option<Place>,
-    ticket: Option<Ticket>,
-}
-
-impl CallPermit {
-    /// Ends the call.
-    pub fn finish(mut self, class: Class) {
-        self.conclude(class);
-    }
-
-    /// Replaces the estimate of tokens by what it really took.
-    pub fn settle(&self, tokens: u32) {
-        if let Some(ticket) = self.ticket {
-            self.dependency.0.pacer.lock().settle(ticket, tokens);
-        }
-    }
-
-    fn conclude(&mut self, class: Class) {
-        if let Some(pass) = self.pass.take() {
-            self.dependency.record(pass, class);
-        }
-        self.place = None;
-    }
-}
-
-impl Drop for CallPermit {
-    fn drop(&mut self) {
-        self.conclude(Class::Cancelled);
-    }
-}
-
-impl std::fmt::Debug for CallPermit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CallPermit").field("dependency", &self.dependency.name()).finish_non_exhaustive()
+        };
+        self.tell(transition, false);
     }
 }
 

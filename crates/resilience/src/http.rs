@@ -4,27 +4,22 @@
 //! Invariants: a guarded client never connects to an address that is not public, however the name was written or
 //! resolved, because the check sits where the socket is opened; every body is read with a bound in bytes and time.
 
+mod address;
+mod connect;
+
+pub use address::is_public;
+
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, Uri};
+use connect::{Connector, NotPublic, Timed};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_domain::{Deadline, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{
-    future::Future,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::net::TcpStream;
+use std::{error::Error, io, time::Duration};
 
 /// `[outbound]`: the shared client.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -36,11 +31,13 @@ pub struct HttpConfig {
     pub idle_secs: u64,
     /// Unused connections kept for one host. Default 64.
     pub max_idle_per_host: usize,
+    /// Most bytes of an answer's head; a longer one counts as broken. Default 65536.
+    pub max_header_bytes: usize,
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { connect_timeout_secs: 5, idle_secs: 60, max_idle_per_host: 64 }
+        Self { connect_timeout_secs: 5, idle_secs: 60, max_idle_per_host: 64, max_header_bytes: 65_536 }
     }
 }
 
@@ -54,6 +51,12 @@ impl HttpConfig {
                 let message = format!("{value} is out of range");
                 out.push(Problem::new(format!("{prefix}.{key}"), message, "choose 1 to 600"));
             }
+        }
+        // Below 8 KiB hyper refuses to work.
+        if !(8_192..=1_048_576).contains(&self.max_header_bytes) {
+            let message = format!("{} is out of range", self.max_header_bytes);
+            let key = format!("{prefix}.max_header_bytes");
+            out.push(Problem::new(key, message, "choose 8192 to 1048576"));
         }
     }
 }
@@ -79,7 +82,7 @@ pub enum HttpError {
 }
 
 #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
-type Pool = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
+type Pool = hyper_util::client::legacy::Client<Timed, Full<Bytes>>;
 
 /// The client. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
@@ -105,18 +108,19 @@ impl Client {
         reason = "a constant provider: it fails always or never, and a test builds one"
     )]
     fn with(config: &HttpConfig, guarded: bool) -> Self {
-        let timeout = Duration::from_secs(config.connect_timeout_secs);
-        let connector = HttpsConnectorBuilder::new()
+        let inner = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
             .expect("ring speaks TLS 1.2 and 1.3")
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Connector { timeout, guarded });
+            .wrap_connector(Connector { guarded });
+        let connector = Timed { inner, timeout: Duration::from_secs(config.connect_timeout_secs) };
         #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
         let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(config.idle_secs))
             .pool_max_idle_per_host(config.max_idle_per_host)
+            .http1_max_buf_size(config.max_header_bytes.max(8_192))
             .build(connector);
         Self { pool }
     }
@@ -169,15 +173,21 @@ where
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// The cause in words, without the URL that hyper's own text may hold.
+/// The cause in words, without the URL that hyper's own text may hold and the name that a certificate may.
 fn explain(error: &hyper_util::client::legacy::Error) -> HttpError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let mut deepest = String::new();
     while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && io.get_ref().is_some_and(|inner| inner.is::<NotPublic>())
-        {
-            return HttpError::NotPublic;
+        // An `io::Error` shows its inside as its own text, not as its source; and it may be wrapped more than once.
+        let mut inside = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        while let Some(wrapped) = inside {
+            if wrapped.is::<NotPublic>() {
+                return HttpError::NotPublic;
+            }
+            if let Some(tls) = wrapped.downcast_ref::<rustls::Error>() {
+                return HttpError::Connect(tls_words(tls).to_owned());
+            }
+            inside = wrapped.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         }
         deepest = inner.to_string();
         cause = inner.source();
@@ -185,139 +195,27 @@ fn explain(error: &hyper_util::client::legacy::Error) -> HttpError {
     if error.is_connect() { HttpError::Connect(deepest) } else { HttpError::Broken(deepest) }
 }
 
-/// Marks a refusal by the guard on its way through hyper.
-#[derive(Debug, thiserror::Error)]
-#[error("not a public address")]
-struct NotPublic;
-
-/// Opens sockets. The guard sits here and not in a resolver, because hyper-util skips resolvers for IP literals.
-#[derive(Clone, Copy, Debug)]
-struct Connector {
-    timeout: Duration,
-    guarded: bool,
-}
-
-impl tower::Service<Uri> for Connector {
-    type Response = Socket;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { timeout, guarded } = *self;
-        Box::pin(async move {
-            let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-            let stream = tokio::time::timeout(timeout, open(&uri, guarded)).await.map_err(late)??;
-            stream.set_nodelay(true)?;
-            Ok(Socket(TokioIo::new(stream)))
-        })
-    }
-}
-
-/// Tries the addresses of a host in turn. Of a guarded host every address must be public: one private address among
-/// public ones is how a rebinding attack looks.
-async fn open(uri: &Uri, guarded: bool) -> io::Result<TcpStream> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    if guarded && !addresses.iter().all(|address| is_public(address.ip())) {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic));
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+/// What is wrong with TLS, without names.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add kinds; all others are told in general words"
+)]
+fn tls_words(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "the server's certificate has expired"
         }
-    }
-    Err(last)
-}
-
-/// Whether an address belongs to the public internet (IANA special-purpose registries; `is_global` is not stable).
-#[must_use]
-pub fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, c, _] = v4.octets();
-    !(v4.is_private()
-        || v4.is_loopback()
-        || v4.is_link_local()
-        || v4.is_multicast()
-        || v4.is_documentation()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 198 && (b == 18 || b == 19))
-        || (a, b, c) == (192, 0, 0)
-        || (a, b, c) == (192, 88, 99))
-}
-
-fn is_public_v6(v6: Ipv6Addr) -> bool {
-    let [a, b, ..] = v6.segments();
-    // Only 2000::/3 is handed out; parts of it lead back to IPv4 or are for documents.
-    let embedded = match (a, b) {
-        (0x2002, _) => Some(Ipv4Addr::from(u32::from(b) << 16 | u32::from(v6.segments()[2]))),
-        _ => None,
-    };
-    let special = (a == 0x2001 && b < 0x0200) || (a, b) == (0x2001, 0x0db8) || a & 0xfff0 == 0x3ff0;
-    a & 0xe000 == 0x2000 && !special && embedded.is_none_or(is_public_v4)
-}
-
-/// A plain socket as hyper's pool wants it.
-#[derive(Debug)]
-struct Socket(TokioIo<TcpStream>);
-
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl hyper::rt::Read for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl hyper::rt::Write for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "the server's certificate is of an unknown issuer"
+        }
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => "the server's certificate is for another name",
+        Tls::InvalidCertificate(_) => "the server's certificate is not valid",
+        Tls::AlertReceived(_) => "the server refused TLS",
+        Tls::InvalidMessage(_) => "the server does not speak TLS",
+        _ => "TLS failed",
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod breaker;
 pub mod bulkhead;
+mod config;
 pub mod connections;
 pub mod dependency;
 pub mod http;
@@ -12,6 +13,7 @@ mod registry;
 pub mod retry;
 pub mod shared;
 
+pub use config::GuardConfig;
 pub use dependency::{
     Attempt, CallCtx, CallError, CallPermit, Class, Dependency, DependencyPolicy, DependencyStatus, Guarded,
 };

@@ -8,7 +8,7 @@ use http::{Request, header};
 use http_body_util::Full;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
-    CallCtx, CallError, Class, Dependency, DependencyPolicy, Registry, breaker::BreakerPolicy,
+    CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Registry, breaker::BreakerPolicy,
     bulkhead::BulkheadPolicy, http::Client, pacing::PacePolicy,
 };
 use portcullis_telemetry::{
@@ -95,10 +95,13 @@ fn policy(config: &AlertsConfig, index: usize) -> DependencyPolicy {
         breaker: BreakerPolicy { failures: 5, reset: Duration::from_secs(30) },
         bulkhead: BulkheadPolicy { concurrency: 1, queue: 8 },
         pace: PacePolicy { per_min: Some(60), tokens_per_min: None },
-        attempts: 1,
         attempt_timeout: timeout,
-        pace_wait: timeout,
         hold: Duration::from_secs(60),
+        guard: GuardConfig {
+            attempts: 1,
+            pace_wait_ms: config.timeout_secs.saturating_mul(1_000),
+            ..GuardConfig::default()
+        },
     }
 }
 
@@ -113,6 +116,8 @@ fn post(dependency: Dependency, client: Client, url: SecretString) -> Post {
                 weight: 1,
                 action: Action::Admin,
                 tokens: 0,
+                tried: 0,
+                others: false,
             };
             let sent = dependency.call(&context, |_| send(&client, &url, body.clone())).await;
             match sent {

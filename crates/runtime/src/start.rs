@@ -356,6 +356,7 @@ fn engine(
         alerts: base.alerts.clone(),
     };
     let providers = Providers::new(&parts, |name| secrets.get(name))?;
+    base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
     let chat: Arc<dyn App> = Arc::new(ChatApp::new(providers, &settings.routes, base.metrics.clone()));
     let apps = [Action::Chat, Action::Embed, Action::Models].map(|action| (action, chat.clone()));
     Ok(Engine::new(EngineParts {

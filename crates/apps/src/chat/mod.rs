@@ -21,9 +21,6 @@ use portcullis_telemetry::Metrics;
 use routes::{Route, Routes, Target};
 use std::{future::Future, time::Duration};
 
-/// Most attempts at one request, over all its targets.
-const ATTEMPTS: usize = 3;
-
 /// The app.
 pub struct ChatApp {
     providers: Providers,
@@ -74,9 +71,8 @@ impl ChatApp {
         let mut refusals: Vec<Refusal> = Vec::new();
         for (hop, target) in targets.iter().enumerate() {
             // Another target is better than the same again; the last one gets the attempts that are left.
-            let others = hop + 1 < targets.len();
-            let attempts = if others { 1 } else { ATTEMPTS.saturating_sub(refusals.len()).max(1) };
-            let call = Call { attempts: u32::try_from(attempts).unwrap_or(1), ..call.clone() };
+            let tried = u32::try_from(refusals.len()).unwrap_or(u32::MAX);
+            let call = Call { tried, others: hop + 1 < targets.len(), ..call.clone() };
             match Box::pin(answer(call, target)).await {
                 Ok(reply) => {
                     let degraded = match refusals.last() {
@@ -113,7 +109,8 @@ impl App for ChatApp {
                 caller: request.caller.id.clone(),
                 weight: request.weight,
                 deadline: request.deadline,
-                attempts: 1,
+                tried: 0,
+                others: false,
             };
             match &request.payload {
                 Payload::Chat(chat) => self.chat(call, &request, chat).await,

@@ -92,7 +92,8 @@ pub(super) fn call() -> Call {
         caller: "key:test".into(),
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(30)),
-        attempts: 1,
+        tried: 0,
+        others: true,
     }
 }
 

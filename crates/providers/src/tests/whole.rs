@@ -126,7 +126,7 @@ async fn usage_that_the_provider_does_not_tell_is_estimated_and_said_so() {
 async fn without_another_target_a_failure_is_tried_again() {
     let world = World::start().await;
     world.double.next(Behaviour::server_error());
-    let alone = crate::Call { attempts: 3, ..call() };
+    let alone = crate::Call { others: false, ..call() };
     world.provider().chat(&alone, &hello(false), &model("gpt-double")).await.unwrap();
     assert_eq!(world.double.counts().requests, 2);
 }

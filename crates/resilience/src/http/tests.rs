@@ -93,6 +93,62 @@ async fn a_guarded_client_reaches_no_private_address_however_it_is_written() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_never_finishes_tls_is_given_up_in_time_and_one_that_speaks_none_is_told() {
+    let config = HttpConfig { connect_timeout_secs: 1, ..HttpConfig::default() };
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let told = Client::new(&config).send(get(&url)).await;
+    assert!(matches!(&told, Err(HttpError::Connect(why)) if why == "timed out"), "{told:?}");
+    let (url, _tasks) = server(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+    let told = Client::new(&config).send(get(&url.replace("http:", "https:"))).await;
+    assert!(
+        matches!(&told, Err(HttpError::Connect(why)) if why == "the server does not speak TLS"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_without_names() {
+    use rustls::{CertificateError, Error, pki_types::ServerName};
+    let expected = ServerName::try_from("secret.example").unwrap();
+    let presented = vec!["other.example".to_owned()];
+    let named = CertificateError::NotValidForNameContext { expected, presented };
+    for (kind, words) in [
+        (named, "the server's certificate is for another name"),
+        (CertificateError::Expired, "the server's certificate has expired"),
+        (CertificateError::UnknownIssuer, "the server's certificate is of an unknown issuer"),
+        (CertificateError::Revoked, "the server's certificate is not valid"),
+    ] {
+        assert_eq!(tls_words(&Error::InvalidCertificate(kind)), words);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_broken_and_not_kept_in_memory() {
+    let head: &'static str =
+        Box::leak(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(200_000)).into_boxed_str());
+    let (url, _tasks) = server(head.as_bytes()).await;
+    let told = Client::new(&HttpConfig::default()).send(get(&url)).await;
+    assert!(matches!(told, Err(HttpError::Broken(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let double = portcullis_testkit::upstream::OpenAi::start().await;
+    let client = Client::new(&HttpConfig::default());
+    let models = format!("{}/models", double.base_url());
+    let ask = || {
+        let key = format!("Bearer {}", double.key());
+        Request::get(&models).header("authorization", key).body(Full::default()).unwrap()
+    };
+    for _ in 0..3 {
+        let response = client.send(ask()).await.unwrap();
+        collect(response.into_body(), 100_000, soon()).await.unwrap();
+    }
+    assert_eq!(double.counts().connections, 1);
+}
+
 #[test]
 fn public_addresses_are_told_from_all_others() {
     for public in ["1.1.1.1", "93.184.216.34", "100.128.0.1", "2606:4700::1111", "2002:0101:0101::1"] {
@@ -136,4 +192,6 @@ fn the_default_settings_have_no_problem_and_absurd_ones_do() {
     assert_eq!(out, []);
     HttpConfig { connect_timeout_secs: 0, ..HttpConfig::default() }.problems("outbound", &mut out);
     assert_eq!(out[0].key, "outbound.connect_timeout_secs");
+    HttpConfig { max_header_bytes: 100, ..HttpConfig::default() }.problems("outbound", &mut out);
+    assert_eq!(out[1].key, "outbound.max_header_bytes");
 }

@@ -120,7 +120,7 @@ impl<B> Passing<B> {
     fn end(&mut self, class: Class, outcome: &'static str) {
         self.measure();
         self.outcome = outcome;
-        if let Some(permit) = self.permit.take() {
+        if let Some(mut permit) = self.permit.take() {
             let usage = self.source.meter.get();
             permit.settle(u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
             permit.finish(class);

@@ -1,0 +1,166 @@
+//! What a call under way holds: its place, its room under the limits a minute, and its say in the breaker. Invariant:
+//! whatever way it ends (finished, dropped, panicked over), all of it is given back exactly once.
+
+use super::{Class, Dependency};
+use crate::{
+    breaker::Pass,
+    bulkhead::Place,
+    pacing::{Reserved, Ticket},
+};
+use portcullis_telemetry::AlertCategory;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A value with the place it still holds.
+#[derive(Debug)]
+pub struct Guarded<T> {
+    /// What came.
+    pub value: T,
+    /// Held to the end of a streamed value.
+    pub permit: CallPermit,
+}
+
+/// The place of a call under way. `finish` says how it went; dropping it unfinished counts as cancelled.
+pub struct CallPermit {
+    pub(super) dependency: Dependency,
+    pub(super) pass: Option<Pass>,
+    /// Until it is sent.
+    pub(super) reserved: Option<Reserved>,
+    pub(super) place: Option<Place>,
+    /// Once it is sent.
+    pub(super) ticket: Option<Ticket>,
+    /// Whether it tries a held account.
+    pub(super) trial: bool,
+}
+
+impl CallPermit {
+    /// Ends the call.
+    pub fn finish(mut self, class: Class) {
+        self.conclude(class);
+    }
+
+    /// Replaces the estimate of tokens by what it really took.
+    pub fn settle(&mut self, tokens: u32) {
+        if let Some(ticket) = &mut self.ticket {
+            self.dependency.0.guards.lock().pacer.settle(ticket, tokens);
+        }
+    }
+
+    pub(super) const fn is_sent(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// A value came. A probe has thereby done its work, even if its stream goes on for minutes.
+    pub(super) fn begun(&mut self) {
+        if let Some(pass) = &mut self.pass
+            && pass.probe
+        {
+            let transition = self.dependency.0.guards.lock().breaker.begun(pass, Instant::now());
+            self.dependency.tell(transition, true);
+        }
+    }
+
+    fn conclude(&mut self, class: Class) {
+        let (pass, reserved) = (self.pass.take(), self.reserved.take());
+        if pass.is_some() || reserved.is_some() {
+            self.dependency.record(pass, reserved, self.ticket.as_ref(), self.trial, class);
+        }
+        // Last, so that whoever is served next finds the breaker as this call left it.
+        self.place = None;
+    }
+}
+
+impl Drop for CallPermit {
+    fn drop(&mut self) {
+        self.conclude(Class::Cancelled);
+    }
+}
+
+impl std::fmt::Debug for CallPermit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallPermit").field("dependency", &self.dependency.name()).finish_non_exhaustive()
+    }
+}
+
+/// An alert's category and words.
+type Told = (AlertCategory, &'static str);
+
+const NO_CREDIT: Told = (AlertCategory::QuotaExhausted, "the account has no credit or quota left");
+const KEY_REFUSED: Told = (AlertCategory::KeyInvalid, "our key is refused");
+
+/// What follows from an outcome for the account; told after the lock is released.
+enum Consequence {
+    None,
+    Alert(Told),
+    Held { told: Told, time: Duration, fresh: bool },
+    Released,
+}
+
+impl Dependency {
+    fn record(
+        &self,
+        pass: Option<Pass>,
+        reserved: Option<Reserved>,
+        ticket: Option<&Ticket>,
+        trial: bool,
+        class: Class,
+    ) {
+        let now = Instant::now();
+        let mut guards = self.0.guards.lock();
+        if let Some(reserved) = reserved {
+            guards.pacer.give_back(reserved);
+        }
+        let transition = pass.and_then(|pass| guards.breaker.record(pass, class.count(), now));
+        let consequence = match class {
+            Class::Ok => {
+                if let Some(ticket) = ticket {
+                    guards.pacer.worked(ticket);
+                }
+                if guards.account.worked(trial) { Consequence::Released } else { Consequence::None }
+            }
+            Class::RateLimited { retry_after } => {
+                guards.pacer.slow_down(retry_after, now);
+                Consequence::None
+            }
+            Class::Exhausted { until } => {
+                let time = until.unwrap_or(self.0.policy.hold);
+                let fresh = guards.account.hold(time, now);
+                Consequence::Held { told: NO_CREDIT, time, fresh }
+            }
+            Class::BadKey if guards.account.key_refused(now) => {
+                let time = self.0.policy.hold;
+                let fresh = guards.account.hold(time, now);
+                Consequence::Held { told: KEY_REFUSED, time, fresh }
+            }
+            Class::BadKey => Consequence::Alert(KEY_REFUSED),
+            Class::HardFailure
+            | Class::Overloaded { .. }
+            | Class::TargetUnfit
+            | Class::CallerFault
+            | Class::Blocked
+            | Class::Cancelled => Consequence::None,
+        };
+        drop(guards);
+        self.tell(transition, true);
+        self.follow(consequence);
+    }
+
+    fn follow(&self, consequence: Consequence) {
+        let name = self.name();
+        match consequence {
+            Consequence::None => {}
+            Consequence::Alert((category, message)) => self.0.alerts.raise(category, name, message),
+            Consequence::Held { told: (category, message), time, fresh } => {
+                self.0.alerts.raise(category, name, message);
+                self.0.held.set(1);
+                if fresh {
+                    tracing::warn!(dependency = name, secs = time.as_secs(), "account held: {message}");
+                }
+            }
+            Consequence::Released => {
+                self.0.held.set(0);
+                tracing::info!(dependency = name, "account released: a call worked");
+            }
+        }
+    }
+}

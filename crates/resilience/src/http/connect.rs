@@ -1,0 +1,144 @@
+//! How the shared client connects: sockets behind the address guard, TLS on top, one time-out around both.
+
+use super::address::is_public;
+use http::Uri;
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// Bounds the whole of connecting: name, socket and TLS.
+#[derive(Clone)]
+pub(super) struct Timed {
+    pub(super) inner: HttpsConnector<Connector>,
+    pub(super) timeout: Duration,
+}
+
+impl tower::Service<Uri> for Timed {
+    type Response = <HttpsConnector<Connector> as tower::Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.timeout, self.inner.call(uri));
+        Box::pin(async move { connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? })
+    }
+}
+
+/// Marks a refusal by the guard on its way through hyper.
+#[derive(Debug, thiserror::Error)]
+#[error("not a public address")]
+pub(super) struct NotPublic;
+
+/// Opens sockets. The guard sits here and not in a resolver, because hyper-util skips resolvers for IP literals.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connector {
+    pub(super) guarded: bool,
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = Socket;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let guarded = self.guarded;
+        Box::pin(async move {
+            let stream = open(&uri, guarded).await?;
+            // Resolved and connected are the same address above; this holds even if somebody changes that.
+            if guarded && !is_public(stream.peer_addr()?.ip()) {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic));
+            }
+            stream.set_nodelay(true)?;
+            Ok(Socket(TokioIo::new(stream)))
+        })
+    }
+}
+
+/// Tries the addresses of a host in turn. Of a guarded host every address must be public: one private address among
+/// public ones is how a rebinding attack looks.
+async fn open(uri: &Uri, guarded: bool) -> io::Result<TcpStream> {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    if guarded && !addresses.iter().all(|address| is_public(address.ip())) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic));
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A plain socket as hyper's pool wants it.
+#[derive(Debug)]
+pub(super) struct Socket(TokioIo<TcpStream>);
+
+impl Connection for Socket {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl hyper::rt::Write for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+}
