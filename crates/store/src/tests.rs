@@ -78,3 +78,9 @@ async fn sums(store: &Store) -> Vec<(String, String, String, [i64; 3])> {
     let sums = store.usage().report("0000-00-00", "9999-99-99", 1000).await.unwrap();
     sums.into_iter().map(|s| (s.day, s.caller, s.model, [s.requests, s.input, s.output])).collect()
 }
+
+/// Batches in that spool.
+fn batches(spool: &Path) -> usize {
+    let files = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension() == Some("json".as_ref())).count()
+}

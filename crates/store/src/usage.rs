@@ -352,17 +352,17 @@ impl Usage<'_> {
     /// The last flush: what the store does not take is put on disk whole.
     pub(crate) async fn close(&self) {
         let meter = &self.0.usage;
-        if self.flush().await.is_ok() {
-            return;
-        }
-        let held = meter.held.lock().await.take();
-        for batch in held.into_iter().chain(meter.take()) {
-            if !meter.spool(&batch).await {
-                let requests: i64 = batch.flat().iter().map(|(_, _, _, counts)| counts[0]).sum();
-                meter.counting.lock().lost += requests.unsigned_abs();
+        if self.flush().await.is_err() {
+            let held = meter.held.lock().await.take();
+            for batch in held.into_iter().chain(meter.take()) {
+                if !meter.spool(&batch).await {
+                    let requests: i64 = batch.flat().iter().map(|(_, _, _, counts)| counts[0]).sum();
+                    meter.counting.lock().lost += requests.unsigned_abs();
+                }
             }
+            meter.tell_lost();
         }
-        meter.tell_lost();
+        meter.spool.release();
     }
 }
 
