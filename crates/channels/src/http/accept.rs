@@ -3,16 +3,20 @@
 //! exactly as long as its task; when `stop` fires no connection is accepted any more and every running one is told
 //! to end after its current answer.
 
-use super::{Peer, stall::WriteTimeout};
+use super::{
+    Peer,
+    linger::{LingerLimits, Lingering},
+    stall::WriteTimeout,
+};
 use axum::{Router, body::Body};
-use http::Request;
-use hyper::body::Incoming;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use portcullis_resilience::connections::{ConnectionPermit, Connections};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -28,6 +32,7 @@ pub(super) struct AcceptLimits {
     pub(super) write_timeout: Duration,
     pub(super) header_bytes: usize,
     pub(super) headers: usize,
+    pub(super) linger: LingerLimits,
 }
 
 /// One listener with all it needs.
@@ -105,14 +110,24 @@ impl Acceptor {
         let (router, builder, write_timeout) =
             (self.router.clone(), builder.clone(), self.limits.write_timeout);
         let (tls, watcher) = (self.tls.clone(), graceful.watcher());
+        let (linger, tasks) = (self.limits.linger, self.tasks.clone());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut router = router.clone();
+            let mut request = match Lingering::wanted(&request) {
+                true => request.map(|body| Body::new(Lingering::new(body, linger, tasks.clone()))),
+                false => request.map(Body::new),
+            };
+            request.extensions_mut().insert(Peer(peer.ip()));
+            async move { router.call(request).await }
+        });
         self.tasks.spawn(async move {
             let _permit = permit;
             match tls {
-                None => serve(builder, watcher, router, peer, WriteTimeout::new(socket, write_timeout)).await,
+                None => serve(builder, watcher, service, WriteTimeout::new(socket, write_timeout)).await,
                 Some(acceptor) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor().accept(socket));
                     let Ok(Ok(secure)) = handshake.await else { return };
-                    serve(builder, watcher, router, peer, WriteTimeout::new(secure, write_timeout)).await;
+                    serve(builder, watcher, service, WriteTimeout::new(secure, write_timeout)).await;
                 }
             }
         });
@@ -124,21 +139,17 @@ const MIN_BUFFER_BYTES: usize = 8192;
 /// HTTP/2 streams of one connection.
 const H2_STREAMS: u32 = 128;
 
-async fn serve<S>(
+async fn serve<S, T>(
     builder: Arc<auto::Builder<TokioExecutor>>,
     watcher: hyper_util::server::graceful::Watcher,
-    router: Router,
-    peer: SocketAddr,
+    service: T,
     socket: S,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Send
+        + 'static,
 {
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut router = router.clone();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer.ip()));
-        async move { router.call(request).await }
-    });
     let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         // Resets, time-outs and bad requests of strangers: theirs, not ours.

@@ -25,6 +25,11 @@ pub struct HttpConfig {
     pub body_timeout_secs: u64,
     /// Longest time a client may take nothing of its answer, in seconds, before it is cut. Default 30.
     pub write_timeout_secs: u64,
+    /// Most bytes that are read and thrown away after a request was refused before its body had come, so that a client
+    /// that is still sending hears why. Default 67108864.
+    pub linger_bytes: usize,
+    /// Longest time that is done, in seconds. Default 5.
+    pub linger_secs: u64,
     /// Most bytes of the request line and headers together. Default 32768.
     pub max_header_bytes: usize,
     /// Most header lines of a request. Default 100.
@@ -41,6 +46,8 @@ impl Default for HttpConfig {
             header_timeout_secs: 10,
             body_timeout_secs: 30,
             write_timeout_secs: 30,
+            linger_bytes: 67_108_864,
+            linger_secs: 5,
             max_header_bytes: 32_768,
             max_headers: 100,
         }
@@ -160,6 +167,7 @@ impl HttpConfig {
             ("header_timeout_secs", self.header_timeout_secs),
             ("body_timeout_secs", self.body_timeout_secs),
             ("write_timeout_secs", self.write_timeout_secs),
+            ("linger_secs", self.linger_secs),
             ("max_headers", self.max_headers as u64),
         ];
         at_least_one(prefix, &rows, out);

@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod config;
 mod governed;
+mod linger;
 mod openai;
 mod openapi;
 mod operations;
@@ -26,6 +27,7 @@ pub use tls::TlsError;
 
 use accept::{AcceptLimits, Acceptor};
 use http::HeaderValue;
+use linger::LingerLimits;
 use portcullis_engine::{Engine, keys::Keys};
 use portcullis_resilience::connections::Connections;
 use portcullis_telemetry::{Health, Metrics};
@@ -169,6 +171,10 @@ impl Doors {
                 write_timeout: Duration::from_secs(self.http.write_timeout_secs),
                 header_bytes: self.http.max_header_bytes,
                 headers: self.http.max_headers,
+                linger: LingerLimits {
+                    bytes: self.http.linger_bytes,
+                    time: Duration::from_secs(self.http.linger_secs),
+                },
             },
             tasks: self.tasks.clone(),
         };
