@@ -107,7 +107,9 @@ pub(crate) fn leaks(plan: &Plan) -> Result<End> {
     let files = std::fs::read_dir(&plan.logs).into_iter().flatten().count();
     out::line(&format!("{files} entries in the log folder of this run"));
     let mut command = sys::command(program);
-    command.args(["dir", "--no-banner", "--log-level", "warn", "--redact=80", "--verbose"]).arg(&plan.logs);
+    // Not the allowances of the history: those are for made-up credentials in sources.
+    command.args(["dir", "--config", ".config/gitleaks-logs.toml", "--no-banner", "--log-level", "warn"]);
+    command.args(["--redact=80", "--verbose"]).arg(&plan.logs);
     shown(&mut command)
 }
 
