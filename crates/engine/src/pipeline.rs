@@ -85,6 +85,11 @@ pub struct Answer {
 /// When a full house may have room again; a guess, since answers take seconds.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// When the audit trail may be written again: somebody has to make room on a disk.
+const UNPROVED_RETRY: Duration = Duration::from_secs(10);
+/// How long a change waits for its proof to be on disk. It is made either way: the record is queued by then.
+const PROOF_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Builds the path.
     #[must_use]
@@ -126,6 +131,10 @@ impl Engine {
             Err(failure) => return Err(record.refuse(failure, Views::new())),
         };
         record.known(&caller);
+        if !self.0.audit.accepts() {
+            let failure = Failure::Unavailable { retry_after: UNPROVED_RETRY, rate_limited: false };
+            return Err(record.refuse(failure, Views::new()));
+        }
         let subjects = self.0.admission.subjects(&caller, action);
         let decision = self.0.limits.decide(&self.0.admission.charges(&caller, action, &subjects)).await;
         let views = decision.views;
@@ -192,9 +201,9 @@ impl Admitted {
         Answer { result: Err(failure), views }
     }
 
-    /// Proves a change that the door itself makes for this caller (the admin API).
-    pub fn audit(&self, kind: &'static str, details: Vec<(&'static str, String)>) {
-        self.record.engine().audit.record(AuditEvent {
+    /// Proves a change that the door itself makes for this caller (the admin API): back when the proof is on disk.
+    pub async fn audit(&self, kind: &'static str, details: Vec<(&'static str, String)>) {
+        let event = AuditEvent {
             kind,
             door: self.record.door(),
             action: Some(self.record.action()),
@@ -204,7 +213,10 @@ impl Admitted {
             request_id: Some(self.record.id()),
             incident: None,
             details,
-        });
+        };
+        if !self.record.engine().audit.record_synced(event, PROOF_PATIENCE).await {
+            tracing::error!(kind, request_id = %self.record.id(), "a change was made before its proof was on disk");
+        }
     }
 
     /// Ends a message that the door itself has answered (the admin API).

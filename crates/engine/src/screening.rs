@@ -6,7 +6,7 @@
 
 use crate::{ids, pipeline::Inner};
 use portcullis_domain::{Caller, Door, Failure, Payload, RequestId, Role};
-use portcullis_inspect::{Channel, Inspector, VerdictKind};
+use portcullis_inspect::{Channel, Inspector, Removed, VerdictKind};
 use portcullis_telemetry::AuditEvent;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub(crate) struct Screened {
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) part: usize,
     pub(crate) bytes: usize,
+    /// What hid in all texts together.
+    pub(crate) removed: Removed,
 }
 
 /// Looks at every text of the payload.
@@ -96,6 +98,7 @@ fn look(
     }
     let verdict = screening.inspector.inspect(text, channel);
     worst.score = worst.score.max(verdict.score);
+    worst.removed.add(verdict.removed);
     let blocked = match verdict.verdict {
         VerdictKind::Allow => return Ok(()),
         VerdictKind::Flag => false,
@@ -119,6 +122,11 @@ pub(crate) fn conclude(
     id: RequestId,
     door: Door,
 ) -> Result<(), Failure> {
+    for (kind, count) in found.removed.rows() {
+        if count > 0 {
+            engine.metrics.sanitised(kind, count.into());
+        }
+    }
     if !found.flagged {
         return Ok(());
     }

@@ -9,8 +9,8 @@ use crate::{
     rules::{Family, Rule, compile, rules},
     sanitise::Removed,
     scored::scored,
+    words::Words,
 };
-use aho_corasick::{Anchored, automaton::Automaton as _, dfa::DFA};
 use regex::Regex;
 use std::sync::OnceLock;
 
@@ -92,12 +92,7 @@ impl Row {
 #[derive(Debug)]
 pub struct Inspector {
     rows: Vec<Row>,
-    /// All needed words of all rules.
-    words: Option<DFA>,
-    /// For each word, the rules that need it and the rules that also need it, as bits.
-    wanted_by: Vec<[u64; 2]>,
-    /// Rules that need no second word.
-    single: u64,
+    words: Words,
     damping: OnceLock<Option<Regex>>,
     flag: f32,
     block: f32,
@@ -114,25 +109,9 @@ impl Inspector {
     #[must_use]
     pub fn new(config: &InspectConfig) -> Self {
         let rows: Vec<Row> = rules().map(|rule| Row { rule, pattern: OnceLock::new() }).collect();
-        let mut words: Vec<&'static str> = Vec::new();
-        let mut wanted_by: Vec<[u64; 2]> = Vec::new();
-        let mut single = 0;
-        for (index, row) in rows.iter().enumerate() {
-            single |= u64::from(row.rule.also.is_empty()) << index;
-            for (which, needed) in [row.rule.needs, row.rule.also].into_iter().enumerate() {
-                for need in needed {
-                    let at = words.iter().position(|word| word == need).unwrap_or_else(|| {
-                        words.push(need);
-                        wanted_by.push([0; 2]);
-                        words.len() - 1
-                    });
-                    wanted_by[at][which] |= 1 << index;
-                }
-            }
-        }
-        let words = DFA::builder().ascii_case_insensitive(true).build(&words).ok();
+        let words = Words::new(rules().map(|rule| [rule.needs, rule.also]));
         let (flag, block) = (config.flag, config.block);
-        Self { rows, words, wanted_by, single, damping: OnceLock::new(), flag, block }
+        Self { rows, words, damping: OnceLock::new(), flag, block }
     }
 
     /// Looks at one text.
@@ -149,12 +128,12 @@ impl Inspector {
         // Plain text without any needed word goes on at once; nothing can hide in it.
         let plain = text.is_ascii()
             && !text.bytes().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace());
-        if plain && self.wanted(text) == 0 {
+        if plain && self.words.wanted(text) == 0 {
             return verdict;
         }
         let copy = scored(text);
         verdict.removed = copy.removed;
-        let wanted = self.wanted(&copy.text);
+        let wanted = self.words.wanted(&copy.text);
         let hits: Vec<&Rule> = self
             .rows
             .iter()
@@ -173,29 +152,6 @@ impl Inspector {
         };
         verdict.reasons = hits.iter().map(|rule| Reason { id: rule.id }).collect();
         verdict
-    }
-
-    /// The rules whose needed words the text holds, as bits.
-    fn wanted(&self, text: &str) -> u64 {
-        let every = u64::MAX;
-        let Some(words) = &self.words else { return every };
-        let Ok(mut state) = words.start_state(Anchored::No) else { return every };
-        let mut found = [0, self.single];
-        // The automaton is stepped by hand: its own overlapping search costs several times as much.
-        for byte in text.bytes() {
-            state = words.next_state(Anchored::No, state, byte);
-            if !words.is_special(state) || !words.is_match(state) {
-                continue;
-            }
-            for index in 0..words.match_len(state) {
-                let word = words.match_pattern(state, index).as_usize();
-                if let Some([needs, also]) = self.wanted_by.get(word) {
-                    found[0] |= needs;
-                    found[1] |= also;
-                }
-            }
-        }
-        found[0] & found[1]
     }
 
     fn score(&self, hits: &[&Rule], copy: &str) -> f32 {

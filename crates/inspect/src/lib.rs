@@ -9,9 +9,10 @@ mod redact;
 mod rules;
 mod sanitise;
 mod scored;
+mod words;
 
 pub use config::{InspectConfig, Mode};
 pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
-pub use redact::{looks_like_secret, redact};
+pub use redact::{looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};

@@ -62,10 +62,8 @@ async fn create(State(door): State<Arc<Door>>, request: Request<Body>) -> Respon
         let bytes = body::read_json(&headers, body, limits, deadline).await?;
         let new = new_key(&bytes)?;
         let issued = door.keys.issue(new).await?;
-        admitted.audit(
-            "key_created",
-            vec![("key", issued.record.id.clone()), ("name", issued.record.name.clone())],
-        );
+        let details = vec![("key", issued.record.id.clone()), ("name", issued.record.name.clone())];
+        admitted.audit("key_created", details).await;
         let mut value = serde_json::to_value(&issued.record).unwrap_or_default();
         value["key"] = issued.key.expose_secret().into();
         Ok((StatusCode::CREATED, value))
@@ -83,7 +81,7 @@ async fn revoke(
         if !door.keys.revoke(&id).await? {
             return Err(Failure::NotFound("There is no such key, or it is revoked already.".into()));
         }
-        admitted.audit("key_revoked", vec![("key", id.clone())]);
+        admitted.audit("key_revoked", vec![("key", id.clone())]).await;
         Ok((StatusCode::OK, json!({"id": id, "revoked": true})))
     })
     .await
@@ -146,7 +144,7 @@ async fn call(
 }
 
 fn failed(door: &Door, failure: &Failure, id: &RequestId, views: &Views) -> Response<Body> {
-    answer::failure(Schema::Rest, failure, id, views, door.now())
+    answer::failure(&door.metrics, Schema::Rest, failure, id, views, door.now())
 }
 
 async fn unknown(State(door): State<Arc<Door>>) -> Response<Body> {

@@ -8,6 +8,8 @@ use super::{openai, rest};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::{Failure, LimitScope, LimitView, RequestId};
+use portcullis_inspect::redact_outside;
+use portcullis_telemetry::Metrics;
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 /// In which wire an error is told.
@@ -51,15 +53,26 @@ impl Retry {
     }
 }
 
-/// The answer for a failure.
+/// The answer for a failure. Its sentence passes a second net on the way out (review.md section 11): the first are
+/// the fixed sentences of `Failure`, so whatever this one catches is counted as a leak of ours.
 pub(super) fn failure(
+    metrics: &Metrics,
     schema: Schema,
     failure: &Failure,
     id: &RequestId,
     views: &[LimitView],
     now: jiff::Timestamp,
 ) -> Response<Body> {
-    let parts = openai::render::parts(failure);
+    let mut parts = openai::render::parts(failure);
+    if let Cow::Owned(safe) = redact_outside(&parts.message) {
+        metrics.error_redacted();
+        tracing::error!(
+            request_id = id.as_str(),
+            kind = failure.kind(),
+            "an error text was redacted at the door"
+        );
+        parts.message = safe.into();
+    }
     let value = match schema {
         Schema::OpenAi => openai::render::body(&parts, id),
         Schema::Rest => rest::body(&parts, id, now),

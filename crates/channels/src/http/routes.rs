@@ -80,7 +80,7 @@ async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Respo
     };
     let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
     let failure = Failure::NotFound(message.into());
-    answer::failure(schema, &failure, &door.engine.request_id(), &[], door.now())
+    answer::failure(&door.metrics, schema, &failure, &door.engine.request_id(), &[], door.now())
 }
 
 async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
@@ -93,7 +93,7 @@ async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> 
         param: None,
     };
     let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
-    answer::failure(schema, &failure, &door.engine.request_id(), &[], door.now())
+    answer::failure(&door.metrics, schema, &failure, &door.engine.request_id(), &[], door.now())
 }
 
 /// The governed path that shares the longest beginning with `path`.

@@ -270,3 +270,16 @@ async fn an_attack_is_blocked_in_small_and_in_large_bodies_and_costs_quota() {
     assert!(matches!(long.result, Err(Failure::InvalidInput { .. })));
     house.at_rest();
 }
+
+// req: S2-1.2
+// req: S0-17
+#[tokio::test]
+async fn what_hides_in_a_message_is_counted_by_kind_and_the_message_goes_on() {
+    let house = house(Mood::Answer, PLACES).await;
+    let answer = house.ask("good\u{200b}\u{202e}morn\u{e0041}ing").await;
+    assert!(answer.result.is_ok());
+    let text = house.metrics.render();
+    for kind in ["invisible", "bidi", "tags"] {
+        assert!(text.contains(&format!("sanitised_total{{kind=\"{kind}\"}} 1")), "{kind}");
+    }
+}

@@ -61,7 +61,6 @@ fn a_payload_at_the_end_of_a_long_text_counts() {
 #[test]
 fn the_table_fits_into_the_bits() {
     assert!(rules().count() <= 64);
-    assert!(INSPECTOR.words.is_some());
 }
 
 #[test]

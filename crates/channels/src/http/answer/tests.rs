@@ -71,7 +71,8 @@ fn rate_headers_name_every_policy_but_the_global_one_and_the_tightest_in_the_old
     ];
     let id = RequestId::from_parts(1, 1);
     let failure = Failure::RateLimited { scope: LimitScope::Tier, retry_after: Duration::from_millis(100) };
-    let response = super::failure(Schema::OpenAi, &failure, &id, &views, jiff::Timestamp::UNIX_EPOCH);
+    let response =
+        super::failure(&Metrics::new(), Schema::OpenAi, &failure, &id, &views, jiff::Timestamp::UNIX_EPOCH);
     let get = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(get("ratelimit-policy"), "\"user\";q=50;w=60, \"tier\";q=100;w=60");
     assert_eq!(get("ratelimit"), "\"user\";r=49;t=1, \"tier\";r=0;t=23");
@@ -79,4 +80,20 @@ fn rate_headers_name_every_policy_but_the_global_one_and_the_tightest_in_the_old
     assert_eq!(get("x-ratelimit-reset"), "23");
     assert_eq!(get("retry-after"), "23", "never earlier than the policy's t");
     assert_eq!(get("x-request-id"), id.as_str());
+}
+
+// req: S3-BUG-9
+#[tokio::test]
+async fn what_slips_through_the_first_net_is_caught_at_the_door_and_counted() {
+    let metrics = Metrics::new();
+    let id = RequestId::from_parts(1, 1);
+    let leak = Failure::NotFound("open /var/lib/portcullis/portcullis.db at 10.0.0.7 as a@b.example".into());
+    for schema in [Schema::OpenAi, Schema::Rest] {
+        let response = failure(&metrics, schema, &leak, &id, &[], jiff::Timestamp::UNIX_EPOCH);
+        let mut chunks = response.into_body().into_data_stream();
+        let chunk = futures_util::StreamExt::next(&mut chunks).await.unwrap().unwrap();
+        let body = String::from_utf8(chunk.to_vec()).unwrap();
+        assert!(!body.contains("/var/lib") && !body.contains("10.0.0.7") && !body.contains("a@b"), "{body}");
+    }
+    assert!(metrics.render().contains("error_redacted_total 2\n"));
 }

@@ -163,7 +163,7 @@ pub(crate) fn sentence(message: &str, key: Option<&str>) -> String {
         Some(key) if key.len() >= 4 => Cow::Owned(message.replace(key, "[removed]")),
         _ => Cow::Borrowed(message),
     };
-    let redacted = portcullis_inspect::redact(&without_key);
+    let redacted = portcullis_inspect::redact_outside(&without_key);
     let words = redacted.split_whitespace().map(|word| if is_address(word) { "[link]" } else { word });
     let mut out = String::new();
     for word in words {

@@ -1,0 +1,171 @@
+//! What must go, what must stay, and that it ends.
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn every_pattern_compiles_and_the_table_fits_into_the_bits() {
+    assert!(SHAPES.len() <= 64);
+    for shape in SHAPES {
+        compile(shape.pattern).unwrap();
+        assert!(shape.hints.iter().all(|hint| hint.to_lowercase() == *hint), "{}", shape.kind);
+    }
+}
+
+/// Made-up values in the published forms. They are put together here so that scanners of the repository see none.
+fn planted() -> Vec<(String, &'static str)> {
+    let long = "a1B2c3D4e5F6g7H8".repeat(8);
+    let hex = "0123456789abcdef".repeat(8);
+    vec![
+        (format!("sk-{}", &long[..48]), "openai_key"),
+        (format!("sk-proj-{long}"), "openai_key"),
+        (format!("sk-svcacct-{}", &long[..60]), "openai_key"),
+        (format!("sk-ant-api03-{}", &long[..90]), "anthropic_key"),
+        (format!("AIza{}", &long[..35]), "google_key"),
+        (format!("ghp_{}", &long[..36]), "github_token"),
+        (format!("github_pat_{}", &long[..82]), "github_token"),
+        (format!("glpat-{}", &long[..20]), "gitlab_token"),
+        (format!("xoxb-{}-{}", "123456789012", &long[..24]), "slack_token"),
+        (format!("https://hooks.slack.com/services/T0000/B0000/{}", &long[..24]), "webhook"),
+        (format!("AKIA{}", "ABCDEFGH23456789"), "aws_key"),
+        (format!("AccountKey={}==", &long[..86]), "azure_key"),
+        (format!("abc8Q~{}", &long[..34]), "azure_secret"),
+        (format!("hvs.{}", &long[..90]), "vault_token"),
+        (format!("sk_live_{}", &long[..24]), "stripe_key"),
+        (format!("SG.{}.{}", &long[..22], &long[..43]), "sendgrid_key"),
+        (format!("SK{}", &hex[..32]), "twilio_key"),
+        (format!("{}-us12", &hex[..32]), "mailchimp_key"),
+        (format!("npm_{}", &long[..36]), "npm_token"),
+        (format!("pypi-{}", &long[..100]), "pypi_token"),
+        (format!("gsk_{}", &long[..52]), "api_key"),
+        (format!("123456789:AA{}", &long[..33]), "telegram_token"),
+        (format!("{}.{}", &hex[..32], &long[..16]), "zhipu_key"),
+        (format!("eyJ{}.eyJ{}.{}", &long[..20], &long[..30], &long[..43]), "jwt"),
+        (format!("pcl_abcd1234efgh_{}", &long[..43]), "portcullis_key"),
+        (format!("-----BEGIN RSA PRIVATE KEY-----\n{long}\n-----END RSA PRIVATE KEY-----"), "private_key"),
+        (format!("Authorization: Bearer {}", &long[..30]), "bearer"),
+        (format!("Authorization: Basic {}==", &long[..20]), "basic"),
+        ("postgres://user:hunter2@db/x".into(), "password"),
+        ("redis://:hunter2@cache:6379".into(), "password"),
+        ("PGPASSWORD=hunter2 psql".into(), "password"),
+        ("{\"password\":\"correcthorse\"}".into(), "password"),
+        (format!("MY_SERVICE_API_KEY={}", &long[..32]), "secret"),
+        (format!("client_secret: '{}'", &long[..32]), "secret"),
+        (format!("DEBUG Using Key={}", &long[..32]), "secret"),
+        ("ann.smith+x@example.org".into(), "email"),
+    ]
+}
+
+// req: S2-2.7
+// req: S2-3.3
+#[test]
+fn keys_of_every_kind_go_wherever_they_stand() {
+    for (text, kind) in planted() {
+        for (before, after) in
+            [("", ""), ("got '", "' from it"), ("line one\n", "\nline three"), ("(", ")"), ("é", "é")]
+        {
+            let found = redact(&format!("{before}{text}{after}")).into_owned();
+            assert!(found.contains(&format!("[{kind}")), "{kind}: {found}");
+            for piece in ["hunter2", "correcthorse", "c3D4e5F6", "cdef0123", "CDEFGH23", "ann.smith"] {
+                assert!(!found.contains(piece), "{kind} shows {piece}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_secret_keeps_its_kind_and_last_four_and_a_short_one_nothing() {
+    let long = "a1B2".repeat(12);
+    assert_eq!(redact(&format!("key sk-proj-{long}.")), "key [openai_key …a1B2].");
+    assert_eq!(redact("Authorization: Bearer abcdefghijk"), "Authorization: Bearer [bearer]");
+    assert_eq!(redact("postgres://user:hunter2@db/x"), "postgres://user:[password]@db/x");
+}
+
+#[test]
+fn ordinary_text_and_our_own_ids_are_left_alone() {
+    for text in [
+        "GET /v1/chat/completions took 12 ms for req_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "the token bucket refills at 10/s; tokens_in=12",
+        "see https://example.org/a/b?c=d and mask-shaped skeletons",
+        "{\"caller\":\"key:ab12cd34ef56\",\"tier\":\"premium\",\"outcome\":\"ok\"}",
+        "password: must have at least twelve characters",
+        "the secret: always be kind; token = authentication",
+        "a risk-averse desk-mounted task-management-system",
+        "api_key: ${OPENAI_API_KEY}",
+        "basic understanding of the bearer of news",
+        "s.th. like that; v1.2.3-rc.4; 2026-11-21T06:00:00.123456Z",
+        "cargo build --release at crates/inspect/src/redact.rs:12",
+        "cannot open /etc/portcullis/portcullis.toml: permission denied",
+        "author=Mustermann; keyboard=qwertz12345",
+    ] {
+        assert_eq!(redact(text), text);
+        assert!(matches!(redact(text), Cow::Borrowed(_)), "{text} was copied");
+    }
+}
+
+// req: S3-BUG-9
+#[test]
+fn outside_nobody_learns_paths_addresses_statements_or_stacks() {
+    for (text, expected) in [
+        ("at /home/ann/x.rs:5", "at [path]:5"),
+        ("cannot open /etc/portcullis/keys: denied", "cannot open [path]: denied"),
+        ("connect to 10.1.2.3:5432 failed", "connect to [ip]:5432 failed"),
+        ("listening on 127.0.0.1:8700", "listening on 127.0.0.1:8700"),
+        ("error in SELECT id, name FROM keys WHERE id = 1; done", "error in [sql]; done"),
+        ("thread panicked at src/main.rs:10:5", "thread [stack]"),
+        ("C:\\Users\\ann\\x.txt is missing", "[path] is missing"),
+        ("Select a model from the list.", "Select a model from the list."),
+        ("version 1.2.3 of 2026", "version 1.2.3 of 2026"),
+    ] {
+        assert_eq!(redact_outside(text), expected);
+    }
+}
+
+#[test]
+fn a_value_shaped_like_a_key_is_known_as_one() {
+    assert!(looks_like_secret(&format!("sk-{}", "x1".repeat(12))));
+    assert!(looks_like_secret(&planted()[4].0) && looks_like_secret(&planted()[20].0));
+    for value in [
+        "openai_api_key",
+        "http://127.0.0.1:8080/v1",
+        "sk-style-keys-are-named-here",
+        "info,portcullis=debug",
+    ] {
+        assert!(!looks_like_secret(value), "{value}");
+    }
+}
+
+#[test]
+fn crafted_megabytes_end() {
+    for piece in [
+        "a@",
+        "a.",
+        "sk-",
+        "://a:",
+        "key=",
+        "-----BEGIN PRIVATE KEY-----",
+        "eyJaaaaaaaa.",
+        "select a from ",
+        "1.1.1.1.",
+    ] {
+        let text = piece.repeat(1_000_000 / piece.len());
+        assert!(redact_outside(&text).len() <= text.len() * 4);
+    }
+}
+
+proptest! {
+    #[test]
+    fn redacting_twice_changes_nothing(
+        text in "(sk-|ghp_|://a:|bearer |basic |token=|key=|password=|a@b.co|/tmp/|10.0.0.1|select a from b|eyJ|[a-zA-Z0-9 .:/@_-]){0,30}",
+    ) {
+        for engine in [redact, redact_outside] {
+            let once = engine(&text).into_owned();
+            prop_assert_eq!(engine(&once), once.as_str());
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}") {
+        prop_assert!(redact_outside(&text).len() <= text.len() * 4 + 64);
+    }
+}
