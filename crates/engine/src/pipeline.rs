@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use portcullis_domain::{
     Action, Caller, Deadline, Failure, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
 };
-use portcullis_resilience::limits::Limits;
+use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
 use smallvec::SmallVec;
@@ -137,7 +137,7 @@ impl Engine {
         }
         let subjects = self.0.admission.subjects(&caller, action);
         let decision = self.0.limits.decide(&self.0.admission.charges(&caller, action, &subjects)).await;
-        let views = decision.views;
+        let (views, receipt) = (decision.views, decision.receipt);
         if let Some(refusal) = decision.refused {
             let inner = &self.0;
             inner.breaches.note(inner, &record, &caller, refusal.scope);
@@ -147,7 +147,7 @@ impl Engine {
         if let Some(failure) = forbidden(&caller, action) {
             return Err(record.refuse(failure, views));
         }
-        Ok(Admitted { record, caller, deadline, subjects, views })
+        Ok(Admitted { record, caller, deadline, subjects, views, receipt })
     }
 }
 
@@ -169,6 +169,7 @@ pub struct Admitted {
     deadline: Deadline,
     subjects: Subjects,
     views: Views,
+    receipt: Receipt,
 }
 
 impl Admitted {
@@ -195,7 +196,7 @@ impl Admitted {
         if failure.refunds() {
             let engine = self.record.engine();
             let charges = engine.admission.charges(&self.caller, self.record.action(), &self.subjects);
-            engine.limits.refund(&charges).await;
+            engine.limits.refund(&charges, self.receipt).await;
         }
         let Refused { failure, views } = self.record.refuse(failure, self.views);
         Answer { result: Err(failure), views }

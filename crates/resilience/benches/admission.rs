@@ -79,14 +79,14 @@ fn redis(criterion: &mut Criterion, metrics: &Metrics, health: &Health) {
     let limits = Limits::new(&LimitsConfig::default(), Some(shared.clone()), metrics, health);
     drop(entered);
     let asked = charges("192.0.2.7", "key:0123456789");
-    assert!(runtime.block_on(limits.decide(&asked)).shared, "Redis decides");
+    assert!(runtime.block_on(limits.decide(&asked)).receipt.shared, "Redis decides");
     criterion.bench_function("bare GET, Redis", |bench| {
         bench.iter(|| runtime.block_on(shared.get("absent")).expect("an answer"));
     });
     criterion.bench_function("five levels, Redis", |bench| {
         bench.iter(|| {
             let decision = runtime.block_on(limits.decide(black_box(&asked)));
-            assert!(decision.shared && decision.refused.is_none());
+            assert!(decision.receipt.shared && decision.refused.is_none());
         });
     });
     around.stop.cancel();

@@ -1,8 +1,7 @@
 //! What a secret looks like: published prefixes of issuers first, then headers and URLs, then keyword and value.
 //! Most specific first. Group 1, where there is one, is what is replaced. `\b` is an ASCII word border.
 //!
-//! Source: the issuers' documentation; prefixes as in the rules of gitleaks. Judged on the labelled strings of the
-//! test suites of secret scanners, see `cargo test`-independent figures in the manual.
+//! Source: the issuers' documentation; prefixes as in the rules of gitleaks.
 
 /// One kind of secret.
 pub(super) struct Shape {

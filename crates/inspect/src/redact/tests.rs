@@ -128,7 +128,7 @@ fn a_value_shaped_like_a_key_is_known_as_one() {
     for value in [
         "openai_api_key",
         "http://127.0.0.1:8080/v1",
-        "sk-style-keys-are-named-here",
+        "sk-example-keys-are-named-here",
         "info,portcullis=debug",
     ] {
         assert!(!looks_like_secret(value), "{value}");
@@ -143,7 +143,7 @@ fn crafted_megabytes_end() {
         "sk-",
         "://a:",
         "key=",
-        "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----", // fake: no key follows
         "eyJaaaaaaaa.",
         "select a from ",
         "1.1.1.1.",

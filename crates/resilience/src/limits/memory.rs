@@ -1,34 +1,28 @@
 //! Limits counted in this process. Sharded by scope and subject; a decision locks its shards in index order, looks
-//! at every limit, then charges all or none. Invariants: no lock is held across an await; memory is bounded by
-//! `max_keys`, and a limit that is in use is never forgotten before one that is at rest.
+//! at every limit, then charges all or none. Invariants: no lock is held across an await; at most `max_keys` limits
+//! are kept, those at rest are forgotten first (the longest unused of them), then those in use that rest soonest,
+//! and one that has nothing left only when no other is there.
 
 use super::{
-    Charge, Decision, decide,
-    quota::{Counts, KEPT, Look, Quota, SLOTS, charge_bucket, look_bucket},
+    Charge, Decision, LimitsConfig, Receipt, decide,
+    quota::{Look, Quota, State},
 };
 use ahash::RandomState;
+use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_domain::LimitScope;
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Shards: enough that two cores rarely meet.
 const SHARDS: usize = 64;
-
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Bucket { tat: u64 },
-    Window(Counts),
-}
-
-#[derive(Debug)]
-struct Slot {
-    state: State,
-    /// When nothing is left of it, in microseconds.
-    rests_at: u64,
-}
-
-type Shard = HashMap<(LimitScope, Box<str>), Slot, RandomState>;
+/// How often a shard is swept in the time after which what is at rest is forgotten.
+const SWEEPS: u64 = 16;
+/// A full shard forgets this part of its limits at once, so that a flood of new subjects does not search every time.
+const BATCH: usize = 16;
+/// Where the clock begins, so that nothing underflows.
+const BEGIN: u64 = 1 << 40;
 
 /// The store.
 #[derive(Debug)]
@@ -36,27 +30,59 @@ pub struct MemoryLimits {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     per_shard: usize,
+    idle: u64,
+    origin: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    slots: HashTable<Slot>,
+    sweep_at: u64,
+}
+
+/// One limit of one subject.
+#[derive(Debug)]
+struct Slot {
+    hash: u64,
+    scope: LimitScope,
+    subject: Box<str>,
+    /// As last charged.
+    quota: Quota,
+    state: State,
+    used_at: u64,
+}
+
+/// Where a limit was found, and how.
+struct Found {
+    hash: u64,
+    bucket: Option<usize>,
+    look: Look,
 }
 
 impl MemoryLimits {
-    /// Room for about `max_keys` limits at once.
+    /// Nothing drawn yet.
     #[must_use]
-    pub fn new(max_keys: usize) -> Self {
-        let hasher = RandomState::new();
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(hasher.clone()))).collect();
-        Self { shards, hasher, per_shard: max_keys.div_ceil(SHARDS).max(16) }
+    pub fn new(config: &LimitsConfig) -> Self {
+        let idle = Duration::from_secs(config.idle_secs).as_micros();
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            per_shard: (config.max_keys / SHARDS).max(1),
+            idle: u64::try_from(idle).unwrap_or(u64::MAX >> 1),
+            origin: Instant::now(),
+        }
     }
 
-    fn shard(&self, charge: &Charge<'_>) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits matter")]
-        let hash = self.hasher.hash_one((charge.scope, charge.subject)) as usize;
-        hash % SHARDS
+    /// Microseconds of tokio's clock, which tests can pause; never goes back.
+    pub(super) fn now(&self) -> u64 {
+        let since = Instant::now().saturating_duration_since(self.origin);
+        BEGIN.saturating_add(u64::try_from(since.as_micros()).unwrap_or(u64::MAX >> 1))
     }
 
     /// Limits known now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.lock().slots.len()).sum()
     }
 
     /// Whether nothing is known.
@@ -65,181 +91,160 @@ impl MemoryLimits {
         self.len() == 0
     }
 
-    /// One decision at `now` (microseconds of any clock that never goes back).
+    /// One decision at `now`, microseconds of a clock that never goes back.
     pub fn decide_at(&self, charges: &[Charge<'_>], now: u64) -> Decision {
-        let mut held = self.lock(charges);
-        let looks: SmallVec<[Look; 6]> =
-            charges.iter().map(|charge| look(held.get(self.shard(charge)), charge, now)).collect();
-        let refused = decide::refusal(charges, &looks);
+        debug_assert!(distinct(charges), "the same limit twice in one decision: {charges:?}");
+        let hashes: SmallVec<[u64; 6]> = charges.iter().map(|charge| self.hash(charge)).collect();
+        let mut held = self.lock(&hashes, now);
+        let found: SmallVec<[Found; 6]> = charges
+            .iter()
+            .zip(&hashes)
+            .map(|(charge, hash)| held.shard(*hash).find(*hash, charge, now))
+            .collect();
+        let refused = decide::refusal(charges, found.iter().map(|found| found.look));
         if refused.is_none() {
-            for charge in charges {
-                charge_one(held.get_mut(self.shard(charge)), charge, self.per_shard, now);
+            let paid = || charges.iter().zip(&found).filter(|(charge, _)| charge.cost > 0);
+            // Places hold until something is inserted: known limits are charged first.
+            for (charge, found) in paid() {
+                let slot = found.bucket.and_then(|at| held.shard(found.hash).slots.get_bucket_mut(at));
+                if let Some(slot) = slot {
+                    slot.charge(charge, now);
+                }
+            }
+            for (charge, found) in paid().filter(|(_, found)| found.bucket.is_none()) {
+                held.shard(found.hash).insert(found.hash, charge, now, self.per_shard);
             }
         }
         drop(held);
-        decide::decision(charges, &looks, refused, false)
+        let looks = found.iter().map(|found| found.look);
+        decide::decision(charges, looks, refused, Receipt { shared: false, at: now })
     }
 
-    /// Gives back what a decision charged.
-    pub fn refund_at(&self, charges: &[Charge<'_>], now: u64) {
-        let mut held = self.lock(charges);
-        for charge in charges {
-            let key = (charge.scope, charge.subject);
-            if let Some(slot) = find(held.get_mut(self.shard(charge)), key) {
-                give_back(slot, charge, now);
+    /// Gives back what the decision of that receipt charged.
+    pub fn refund_at(&self, charges: &[Charge<'_>], receipt: Receipt, now: u64) {
+        let hashes: SmallVec<[u64; 6]> = charges.iter().map(|charge| self.hash(charge)).collect();
+        let mut held = self.lock(&hashes, now);
+        for (charge, hash) in charges.iter().zip(&hashes) {
+            if let Some(slot) = held.shard(*hash).slots.find_mut(*hash, |slot| slot.is(charge)) {
+                slot.state.refund(charge.quota, charge.cost, receipt.at);
             }
         }
     }
 
-    fn lock(&self, charges: &[Charge<'_>]) -> Held<'_> {
-        let mut order: SmallVec<[usize; 6]> = charges.iter().map(|charge| self.shard(charge)).collect();
+    fn hash(&self, charge: &Charge<'_>) -> u64 {
+        self.hasher.hash_one((charge.scope, charge.quota.span(), charge.subject))
+    }
+
+    fn lock(&self, hashes: &[u64], now: u64) -> Held<'_> {
+        let mut order: SmallVec<[usize; 6]> = hashes.iter().map(|hash| shard_of(*hash)).collect();
         order.sort_unstable();
         order.dedup();
-        Held(order.into_iter().map(|index| (index, self.shards[index].lock())).collect())
+        let lock = |index: usize| {
+            let mut shard = self.shards[index].lock();
+            if now >= shard.sweep_at {
+                shard.sweep(now, self.idle);
+            }
+            (index, shard)
+        };
+        Held(order.into_iter().map(lock).collect())
     }
+}
+
+/// The table itself uses the lowest and the highest bits.
+const fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
+fn distinct(charges: &[Charge<'_>]) -> bool {
+    let name = |charge: &Charge<'_>| (charge.scope, charge.quota.span(), charge.subject.to_owned());
+    charges.iter().enumerate().all(|(at, one)| charges[..at].iter().all(|other| name(one) != name(other)))
 }
 
 /// Locked shards, found by index. At most six, so a scan is fastest.
 struct Held<'a>(SmallVec<[(usize, MutexGuard<'a, Shard>); 6]>);
 
 impl Held<'_> {
-    fn place(&self, index: usize) -> usize {
-        self.0.iter().position(|(at, _)| *at == index).unwrap_or(0)
-    }
-
-    fn get(&self, index: usize) -> &Shard {
-        &self.0[self.place(index)].1
-    }
-
-    fn get_mut(&mut self, index: usize) -> &mut Shard {
-        let place = self.place(index);
+    fn shard(&mut self, hash: u64) -> &mut Shard {
+        let index = shard_of(hash);
+        let place = self.0.iter().position(|(at, _)| *at == index).unwrap_or(0);
         &mut self.0[place].1
     }
 }
 
-/// Looks a borrowed key up without making an owned one.
-fn find<'a>(shard: &'a mut Shard, key: (LimitScope, &str)) -> Option<&'a mut Slot> {
-    shard.get_mut(&key as &dyn Key)
-}
+impl Shard {
+    fn find(&self, hash: u64, charge: &Charge<'_>, now: u64) -> Found {
+        let bucket = self.slots.find_bucket_index(hash, |slot| slot.is(charge));
+        let look = match bucket.and_then(|at| self.slots.get_bucket(at)) {
+            Some(slot) => slot.state.look(charge.quota, charge.cost, now),
+            None => State::fresh(charge.quota).look(charge.quota, charge.cost, now),
+        };
+        Found { hash, bucket, look }
+    }
 
-fn look(shard: &Shard, charge: &Charge<'_>, now: u64) -> Look {
-    let slot = shard.get(&(charge.scope, charge.subject) as &dyn Key);
-    match (charge.quota, slot.map(|slot| slot.state)) {
-        (Quota::Bucket { capacity, micros_per_token }, state) => {
-            let tat = if let Some(State::Bucket { tat }) = state { tat } else { 0 };
-            look_bucket(tat, capacity, micros_per_token, charge.cost, now)
+    /// A limit drawn from for the first time: only now is its subject stored.
+    fn insert(&mut self, hash: u64, charge: &Charge<'_>, now: u64, most: usize) {
+        if self.slots.len() >= most {
+            self.make_room(now);
         }
-        (Quota::Window { limit, micros }, state) => {
-            let mut counts = if let Some(State::Window(counts)) = state { counts } else { Counts::default() };
-            counts.advance(now / (micros / SLOTS));
-            counts.look(limit, micros, charge.cost, now)
-        }
+        let (scope, quota) = (charge.scope, charge.quota);
+        let state = State::fresh(quota);
+        let mut slot = Slot { hash, scope, subject: charge.subject.into(), quota, state, used_at: now };
+        slot.charge(charge, now);
+        self.slots.insert_unique(hash, slot, |slot| slot.hash);
     }
-}
 
-fn fresh(quota: Quota) -> State {
-    match quota {
-        Quota::Bucket { .. } => State::Bucket { tat: 0 },
-        Quota::Window { .. } => State::Window(Counts::default()),
-    }
-}
-
-fn charge_one(shard: &mut Shard, charge: &Charge<'_>, most: usize, now: u64) {
-    if let Some(slot) = find(shard, (charge.scope, charge.subject)) {
-        apply(slot, charge, now);
-        return;
-    }
-    if shard.len() >= most {
-        make_room(shard, now);
-    }
-    let mut slot = Slot { state: fresh(charge.quota), rests_at: 0 };
-    apply(&mut slot, charge, now);
-    shard.insert((charge.scope, charge.subject.into()), slot);
-}
-
-/// Forgets what is at rest; if all are in use, the quarter that rests soonest.
-fn make_room(shard: &mut Shard, now: u64) {
-    let before = shard.len();
-    shard.retain(|_, slot| slot.rests_at > now);
-    if shard.len() > before / 4 * 3 {
-        let mut rests: Vec<u64> = shard.values().map(|slot| slot.rests_at).collect();
-        let quarter = rests.len() / 4;
-        let border = *rests.select_nth_unstable(quarter).1;
-        shard.retain(|_, slot| slot.rests_at > border);
-    }
-}
-
-fn apply(slot: &mut Slot, charge: &Charge<'_>, now: u64) {
-    match charge.quota {
-        Quota::Bucket { micros_per_token, .. } => {
-            let tat = if let State::Bucket { tat } = slot.state { tat } else { 0 };
-            let tat = charge_bucket(tat, micros_per_token, charge.cost, now);
-            slot.state = State::Bucket { tat };
-            slot.rests_at = tat;
-        }
-        Quota::Window { micros, .. } => {
-            let mut counts = if let State::Window(counts) = slot.state { counts } else { Counts::default() };
-            counts.advance(now / (micros / SLOTS));
-            counts.counts[(counts.latest % KEPT as u64) as usize] += charge.cost;
-            slot.state = State::Window(counts);
-            slot.rests_at = now + charge.quota.memory_micros();
+    /// Forgets what is at rest and was not drawn from for `idle` microseconds.
+    fn sweep(&mut self, now: u64, idle: u64) {
+        self.sweep_at = now.saturating_add(idle / SWEEPS);
+        self.slots.retain(|slot| slot.rests_at() > now || slot.used_at.saturating_add(idle) > now);
+        if self.slots.len() < self.slots.capacity() / 4 {
+            self.slots.shrink_to(self.slots.len() * 2, |slot| slot.hash);
         }
     }
+
+    fn make_room(&mut self, now: u64) {
+        let mut ranks: Vec<_> = self.slots.iter().map(|slot| slot.rank(now)).collect();
+        let count = (ranks.len() / BATCH).max(1);
+        let (lower, border, _) = ranks.select_nth_unstable(count - 1);
+        let border = *border;
+        let mut ties = count - lower.iter().filter(|rank| **rank < border).count();
+        self.slots.retain(|slot| {
+            let rank = slot.rank(now);
+            let tie = rank == border && ties > 0;
+            ties -= usize::from(tie);
+            rank >= border && !tie
+        });
+    }
 }
 
-fn give_back(slot: &mut Slot, charge: &Charge<'_>, now: u64) {
-    match (&mut slot.state, charge.quota) {
-        (State::Bucket { tat }, Quota::Bucket { micros_per_token, .. }) => {
-            *tat = tat.saturating_sub(micros_per_token * u64::from(charge.cost));
+impl Slot {
+    fn is(&self, charge: &Charge<'_>) -> bool {
+        self.scope == charge.scope
+            && self.quota.span() == charge.quota.span()
+            && *self.subject == *charge.subject
+    }
+
+    fn charge(&mut self, charge: &Charge<'_>, now: u64) {
+        self.state.charge(charge.quota, charge.cost, now);
+        self.quota = charge.quota;
+        self.used_at = now;
+    }
+
+    fn rests_at(&self) -> u64 {
+        self.state.rests_at(self.quota)
+    }
+
+    /// Lowest is forgotten first: at rest, in use, empty.
+    fn rank(&self, now: u64) -> (u8, u64) {
+        let rests_at = self.rests_at();
+        if rests_at <= now {
+            (0, self.used_at)
+        } else {
+            let empty = self.state.look(self.quota, 1, now).remaining == 0;
+            (1 + u8::from(empty), rests_at)
         }
-        (State::Window(counts), Quota::Window { micros, .. }) => {
-            counts.advance(now / (micros / SLOTS));
-            let mut left = charge.cost;
-            for back in 0..KEPT as u64 {
-                let Some(slot) = counts.latest.checked_sub(back) else { break };
-                let count = &mut counts.counts[(slot % KEPT as u64) as usize];
-                let taken = left.min(*count);
-                *count -= taken;
-                left -= taken;
-            }
-        }
-        (State::Bucket { .. } | State::Window(_), _) => {}
     }
 }
 
-/// A key that can be borrowed or owned: a tuple with a box cannot be looked up by a tuple with a reference.
-trait Key {
-    fn parts(&self) -> (LimitScope, &str);
-}
-
-impl Key for (LimitScope, &str) {
-    fn parts(&self) -> (LimitScope, &str) {
-        *self
-    }
-}
-
-impl Key for (LimitScope, Box<str>) {
-    fn parts(&self) -> (LimitScope, &str) {
-        (self.0, &self.1)
-    }
-}
-
-impl<'a> std::borrow::Borrow<dyn Key + 'a> for (LimitScope, Box<str>) {
-    fn borrow(&self) -> &(dyn Key + 'a) {
-        self
-    }
-}
-
-impl std::hash::Hash for dyn Key + '_ {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn Key + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn Key + '_ {}
+#[cfg(test)]
+mod tests;

@@ -17,20 +17,11 @@ pub use redis::RedisLimits;
 
 use crate::shared::Shared;
 use portcullis_domain::{LimitScope, LimitView, Problem};
-use portcullis_telemetry::{Component, Gauge, Health, HealthState, Metrics};
+use portcullis_telemetry::{Health, HealthState, Metrics};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::time::Instant;
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// What one message costs at one level.
 #[derive(Clone, Copy, Debug)]
@@ -48,21 +39,32 @@ pub struct Charge<'a> {
 /// Why a decision refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The level with the longest wait.
+    /// The level with the longest wait; of equal ones the widest.
     pub scope: LimitScope,
     /// When the same request can pass, rounded up to 0.1 s.
     pub retry_after: Duration,
+    /// No wait helps: the cost is above the whole quota. `retry_after` is then an hour.
+    pub never: bool,
+}
+
+/// Who charged and when: what a refund needs to give back exactly that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Whether all replicas counted together.
+    pub shared: bool,
+    /// Microseconds of the clock of whoever counted.
+    pub at: u64,
 }
 
 /// The outcome of one decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Every level after the decision.
+    /// Every level after the decision, in the order of the charges.
     pub views: SmallVec<[LimitView; 5]>,
     /// Set when it refused; then nothing was charged.
     pub refused: Option<Refusal>,
-    /// Whether all replicas counted together.
-    pub shared: bool,
+    /// For giving back what was charged.
+    pub receipt: Receipt,
 }
 
 /// The store could not be asked.
@@ -73,12 +75,13 @@ pub struct StoreAway;
 /// The future of a store's answer.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreAway>> + Send + 'a>>;
 
-/// Where limits are counted.
+/// Where limits are counted. The charges of one decision name different limits: scope, subject and kind of quota
+/// (of windows also the length) are never all the same. A cost of 0 looks without charging.
 pub trait LimitStore: Send + Sync {
     /// Looks at all, then charges all or none.
     fn decide<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, Decision>;
-    /// Gives back what a decision charged.
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()>;
+    /// Gives back what the decision of that receipt charged. A limit never holds more than its quota.
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], receipt: Receipt) -> StoreFuture<'a, ()>;
 }
 
 /// `[limits]`, the part that says how limits are counted.
@@ -88,58 +91,53 @@ pub struct LimitsConfig {
     /// Share of every limit that each process admits by itself while Redis is away, above 0, at most 1. With two
     /// replicas 0.5 keeps the total where it was. Default 0.5.
     pub fallback_share: f64,
-    /// Callers, addresses and other subjects counted at once in memory; beyond it those at rest are forgotten first.
-    /// Default 100000.
+    /// Most limits of callers and addresses kept in memory at once, about 200 bytes each; beyond it those at rest
+    /// are forgotten first. Default 100000.
     pub max_keys: usize,
+    /// Seconds after which a limit in memory that is at rest and not drawn from is forgotten. Default 3600.
+    pub idle_secs: u64,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { fallback_share: 0.5, max_keys: 100_000 }
+        Self { fallback_share: 0.5, max_keys: 100_000, idle_secs: 3_600 }
     }
 }
 
 impl LimitsConfig {
     /// Range checks.
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        let mut problem = |key: &str, message: &str, mend: &str| {
+            out.push(Problem::new(format!("{prefix}.{key}"), message, mend));
+        };
         if !(self.fallback_share > 0.0 && self.fallback_share <= 1.0) {
-            let key = format!("{prefix}.fallback_share");
-            out.push(Problem::new(key, "must be above 0 and at most 1", "leave the key out for 0.5"));
+            problem("fallback_share", "must be above 0 and at most 1", "leave the key out for 0.5");
         }
         if self.max_keys < 1000 {
-            let key = format!("{prefix}.max_keys");
-            out.push(Problem::new(key, "must be at least 1000", "leave the key out for 100000"));
+            problem("max_keys", "must be at least 1000", "leave the key out for 100000");
+        }
+        if self.idle_secs == 0 {
+            problem("idle_secs", "must be at least 1", "leave the key out for 3600");
         }
     }
 }
 
 impl LimitStore for MemoryLimits {
     fn decide<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, Decision> {
-        let decision = self.decide_at(charges, now_micros());
+        let decision = self.decide_at(charges, self.now());
         Box::pin(std::future::ready(Ok(decision)))
     }
 
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()> {
-        self.refund_at(charges, now_micros());
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], receipt: Receipt) -> StoreFuture<'a, ()> {
+        self.refund_at(charges, receipt, self.now());
         Box::pin(std::future::ready(Ok(())))
     }
-}
-
-/// Microseconds of tokio's clock, which tests can pause. Begins well above zero, so that nothing underflows.
-fn now_micros() -> u64 {
-    static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let origin = *ORIGIN.get_or_init(Instant::now);
-    1 << 40
-        | u64::try_from(Instant::now().saturating_duration_since(origin).as_micros()).unwrap_or(u64::MAX >> 1)
 }
 
 struct Inner {
     memory: MemoryLimits,
     shared: Option<RedisLimits>,
     share: f64,
-    away: AtomicBool,
-    gauge: Gauge,
-    health: Component,
 }
 
 /// The limits of one running Portcullis. Cheap to clone.
@@ -150,57 +148,56 @@ impl Limits {
     /// Counts in Redis where there is one, else in memory.
     #[must_use]
     pub fn new(config: &LimitsConfig, shared: Option<Shared>, metrics: &Metrics, health: &Health) -> Self {
-        Self(Arc::new(Inner {
-            memory: MemoryLimits::new(config.max_keys),
-            shared: shared.map(RedisLimits::new),
-            share: config.fallback_share,
-            away: AtomicBool::new(false),
-            gauge: metrics.limits_fallback(),
-            health: health.component("limits"),
-        }))
-    }
-
-    /// Looks at all levels, then charges all or none. In memory this is ready at once.
-    pub async fn decide(&self, charges: &[Charge<'_>]) -> Decision {
-        let Some(shared) = &self.0.shared else { return self.0.memory.decide_at(charges, now_micros()) };
-        if let Ok(decision) = shared.decide(charges).await {
-            self.note(false);
-            return decision;
+        let share = config.fallback_share;
+        if let Some(shared) = &shared {
+            let (gauge, health) = (metrics.limits_fallback(), health.component("limits"));
+            shared.on_change(move |away| {
+                gauge.set(i64::from(away));
+                if away {
+                    tracing::warn!(
+                        share,
+                        "redis is away: this process counts limits by itself; requests go on"
+                    );
+                    let detail =
+                        format!("redis is away; this process admits {share} of each limit by itself");
+                    health.set(HealthState::Degraded, detail);
+                } else {
+                    tracing::info!("redis is back: limits are shared again");
+                    health.set(HealthState::Healthy, "");
+                }
+            });
         }
-        self.note(true);
-        self.0.memory.decide_at(&self.scaled(charges), now_micros())
+        let (memory, shared) = (MemoryLimits::new(config), shared.map(RedisLimits::new));
+        Self(Arc::new(Inner { memory, shared, share }))
     }
 
-    /// Gives back what a decision charged.
-    pub async fn refund(&self, charges: &[Charge<'_>]) {
+    /// Looks at all levels, then charges all or none. In memory this is ready at once; while Redis is known to be
+    /// away it is too; a Redis that does not answer costs at most `redis.timeout_ms`.
+    pub async fn decide(&self, charges: &[Charge<'_>]) -> Decision {
+        let memory = &self.0.memory;
+        let Some(shared) = &self.0.shared else { return memory.decide_at(charges, memory.now()) };
+        match shared.decide(charges).await {
+            Ok(decision) => decision,
+            Err(StoreAway) => memory.decide_at(&self.scaled(charges), memory.now()),
+        }
+    }
+
+    /// Gives back what a decision charged, where it was charged. What Redis charged and cannot be told to give back
+    /// is lost to the caller until it refills.
+    pub async fn refund(&self, charges: &[Charge<'_>], receipt: Receipt) {
+        let memory = &self.0.memory;
         match &self.0.shared {
-            None => self.0.memory.refund_at(charges, now_micros()),
-            Some(shared) => {
-                if shared.refund(charges).await.is_err() {
-                    self.0.memory.refund_at(&self.scaled(charges), now_micros());
+            Some(shared) if receipt.shared => {
+                if let Err(away) = shared.refund(charges, receipt).await {
+                    tracing::debug!(%away, "a charge was not given back");
                 }
             }
+            Some(_) => memory.refund_at(&self.scaled(charges), receipt, memory.now()),
+            None => memory.refund_at(charges, receipt, memory.now()),
         }
     }
 
     fn scaled<'a>(&self, charges: &[Charge<'a>]) -> SmallVec<[Charge<'a>; 6]> {
         charges.iter().map(|charge| Charge { quota: charge.quota.share(self.0.share), ..*charge }).collect()
-    }
-
-    /// Says once that counting changed hands.
-    fn note(&self, away: bool) {
-        if self.0.away.swap(away, Ordering::Relaxed) == away {
-            return;
-        }
-        self.0.gauge.set(i64::from(away));
-        if away {
-            let share = self.0.share;
-            tracing::warn!(share, "redis is away: this process counts limits by itself; requests go on");
-            let detail = format!("redis is away; this process admits {share} of each limit by itself");
-            self.0.health.set(HealthState::Degraded, detail);
-        } else {
-            tracing::info!("redis is back: limits are shared again");
-            self.0.health.set(HealthState::Healthy, "");
-        }
     }
 }

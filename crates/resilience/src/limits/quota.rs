@@ -3,13 +3,17 @@
 //! Token bucket as GCRA (generic cell rate algorithm, ITU-T I.371): one number, the theoretical arrival time, is the
 //! whole state. Sliding window: `SLOTS` counters; a request counts until its whole slot has left the window, so no
 //! span of the window's length ever holds more than the limit, at the price of up to 1/SLOTS of extra wait.
+//!
+//! Invariant: every number stays below 2^53, so that the doubles of Lua are exact; nothing here overflows.
 
 use std::time::Duration;
 
 /// Counters of a window. More slots: less extra wait, more memory.
 pub const SLOTS: u64 = 12;
 /// Counters kept: the slots of the window and the one it is sliding out of.
-pub(super) const KEPT: usize = SLOTS as usize + 1;
+pub(super) const KEPT: u64 = SLOTS + 1;
+/// Longest time that anything is counted over: 71 years. With the clock of a server (2^51) it stays below 2^53.
+const LONGEST: u64 = 1 << 51;
 
 /// How much of something is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub enum Quota {
     },
     /// Sliding window.
     Window {
-        /// Most in any span of `micros`.
+        /// Most in any span of `micros`; 0 refuses everything.
         limit: u32,
         /// Length in microseconds; a multiple of `SLOTS`.
         micros: u64,
@@ -31,7 +35,8 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// A bucket of that capacity that refills so fast.
+    /// A bucket of that capacity (at least 1) that refills so fast (at most one token a microsecond; from empty to
+    /// full in at most 71 years).
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -39,15 +44,19 @@ impl Quota {
         reason = "positive and bounded by max/min"
     )]
     pub fn bucket(capacity: u32, refill_per_sec: f64) -> Self {
-        let micros = (1e6 / refill_per_sec.max(1e-6)).ceil().max(1.0) as u64;
-        Self::Bucket { capacity: capacity.max(1), micros_per_token: micros }
+        let micros = (1e6 / refill_per_sec.max(1e-9)).ceil().max(1.0) as u64;
+        Self::slow_bucket(capacity.max(1), micros)
     }
 
-    /// At most so many in any span of that length (at least 12 microseconds).
+    fn slow_bucket(capacity: u32, micros: u64) -> Self {
+        Self::Bucket { capacity, micros_per_token: micros.min(LONGEST / u64::from(capacity)) }
+    }
+
+    /// At most so many in any span of that length (12 microseconds to 71 years).
     #[must_use]
     pub fn window(limit: u32, window: Duration) -> Self {
-        let slot = u64::try_from(window.as_micros()).unwrap_or(u64::MAX / SLOTS).div_ceil(SLOTS).max(1);
-        Self::Window { limit, micros: slot * SLOTS }
+        let micros = u64::try_from(window.as_micros()).unwrap_or(LONGEST).min(LONGEST);
+        Self::Window { limit, micros: micros.div_ceil(SLOTS).max(1) * SLOTS }
     }
 
     /// The most that a rested limit admits at once: the header's `q`.
@@ -63,15 +72,13 @@ impl Quota {
     #[must_use]
     pub fn window_secs(self) -> u32 {
         let micros = match self {
-            Self::Bucket { capacity, micros_per_token } => {
-                micros_per_token.saturating_mul(u64::from(capacity))
-            }
+            Self::Bucket { capacity, micros_per_token } => full(capacity, micros_per_token),
             Self::Window { micros, .. } => micros,
         };
         u32::try_from(micros.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX)
     }
 
-    /// The same limit at a share of its size, at least 1.
+    /// The same limit at a share of its size, above 0 and at most 1: at least 1, unless it refuses everything.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -79,30 +86,34 @@ impl Quota {
         reason = "positive and at most the original"
     )]
     pub fn share(self, share: f64) -> Self {
-        let part = |count: u32| ((f64::from(count) * share) as u32).max(1);
+        let part = |count: u32| ((f64::from(count) * share) as u32).clamp(count.min(1), count);
         match self {
-            Self::Bucket { capacity, micros_per_token } => Self::Bucket {
-                capacity: part(capacity),
-                micros_per_token: (micros_per_token as f64 / share).ceil() as u64,
-            },
+            Self::Bucket { capacity, micros_per_token } => {
+                Self::slow_bucket(part(capacity), (micros_per_token as f64 / share).ceil() as u64)
+            }
             Self::Window { limit, micros } => Self::Window { limit: part(limit), micros },
         }
     }
 
-    /// Microseconds after which a state without new requests is like none at all.
+    /// What tells apart states that cannot stand in for one another: a window of another length, a bucket (0).
     #[must_use]
-    pub const fn memory_micros(self) -> u64 {
+    pub(super) const fn span(self) -> u64 {
         match self {
-            Self::Bucket { capacity, micros_per_token } => micros_per_token.saturating_mul(capacity as u64),
-            Self::Window { micros, .. } => micros + micros / SLOTS,
+            Self::Bucket { .. } => 0,
+            Self::Window { micros, .. } => micros,
         }
     }
 }
 
-/// What one decision finds at one limit.
+/// Microseconds in which an empty bucket fills.
+const fn full(capacity: u32, per: u64) -> u64 {
+    per.saturating_mul(capacity as u64)
+}
+
+/// What one decision finds at one limit, before charging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// What is left, before charging.
+    /// What is left.
     pub remaining: u32,
     /// Microseconds until the cost fits; 0 when it fits now, `u64::MAX` when it never will.
     pub wait: u64,
@@ -110,143 +121,166 @@ pub struct Look {
     pub reset: u64,
 }
 
-/// Looks at a bucket whose theoretical arrival time is `tat`.
-pub(super) fn look_bucket(tat: u64, capacity: u32, per: u64, cost: u32, now: u64) -> Look {
-    let full = per.saturating_mul(u64::from(capacity));
+/// What is known of one limit. Belongs to one `Quota::span`; capacity, limit and refill may change under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Bucket { tat: u64 },
+    Window(Counts),
+}
+
+impl State {
+    /// Nothing drawn yet.
+    pub(super) fn fresh(quota: Quota) -> Self {
+        match quota {
+            Quota::Bucket { .. } => Self::Bucket { tat: 0 },
+            Quota::Window { .. } => Self::Window(Counts::default()),
+        }
+    }
+
+    const fn tat(&self) -> u64 {
+        if let Self::Bucket { tat } = self { *tat } else { 0 }
+    }
+
+    fn counts(&self, slot: u64) -> Counts {
+        let mut counts = if let Self::Window(counts) = self { *counts } else { Counts::default() };
+        counts.advance(slot);
+        counts
+    }
+
+    /// Looks without charging. A cost of 0 always fits; one above the quota never does.
+    pub(super) fn look(&self, quota: Quota, cost: u32, now: u64) -> Look {
+        match quota {
+            Quota::Bucket { capacity, micros_per_token: per } => {
+                look_bucket(self.tat(), capacity, per, cost, now)
+            }
+            Quota::Window { limit, micros } => {
+                let width = micros / SLOTS;
+                self.counts(now / width).look(limit, width, cost, now)
+            }
+        }
+    }
+
+    /// Charges what a look has found to fit.
+    pub(super) fn charge(&mut self, quota: Quota, cost: u32, now: u64) {
+        *self = match quota {
+            Quota::Bucket { capacity, micros_per_token: per } => {
+                // A smaller capacity than before must not leave a debt that no wait of ours promises.
+                let tat = self.tat().clamp(now, now.saturating_add(full(capacity, per)));
+                Self::Bucket { tat: tat.saturating_add(full(cost, per)) }
+            }
+            Quota::Window { micros, .. } => {
+                let mut counts = self.counts(now / (micros / SLOTS));
+                let count = &mut counts.counts[place(counts.latest)];
+                *count = count.saturating_add(cost);
+                Self::Window(counts)
+            }
+        };
+    }
+
+    /// Gives back what was charged at `at`. A window gives it back to the very slot that was charged, so that the
+    /// rest of its counts still leave when they should.
+    pub(super) fn refund(&mut self, quota: Quota, cost: u32, at: u64) {
+        match (self, quota) {
+            (Self::Bucket { tat }, Quota::Bucket { micros_per_token: per, .. }) => {
+                *tat = tat.saturating_sub(full(cost, per));
+            }
+            (Self::Window(counts), Quota::Window { micros, .. }) => {
+                let slot = at / (micros / SLOTS);
+                if slot <= counts.latest && slot + KEPT > counts.latest {
+                    let count = &mut counts.counts[place(slot)];
+                    *count = count.saturating_sub(cost);
+                }
+            }
+            (Self::Bucket { .. } | Self::Window(_), _) => {}
+        }
+    }
+
+    /// When it is like new, if nothing more is drawn.
+    pub(super) fn rests_at(&self, quota: Quota) -> u64 {
+        match (self, quota) {
+            (Self::Window(counts), Quota::Window { micros, .. }) => {
+                counts.latest.saturating_add(KEPT).saturating_mul(micros / SLOTS)
+            }
+            (Self::Bucket { .. } | Self::Window(_), _) => self.tat(),
+        }
+    }
+}
+
+fn look_bucket(tat: u64, capacity: u32, per: u64, cost: u32, now: u64) -> Look {
+    let full = full(capacity, per);
     let debt = tat.saturating_sub(now).min(full);
-    let remaining = u32::try_from((full - debt) / per).unwrap_or(u32::MAX);
     let need = per.saturating_mul(u64::from(cost));
-    let wait = if cost > capacity { u64::MAX } else { (debt + need).saturating_sub(full) };
     let reset = match debt % per {
         0 if debt > 0 => per,
         part => part,
     };
-    Look { remaining, wait, reset }
+    Look {
+        remaining: u32::try_from((full - debt) / per).unwrap_or(u32::MAX),
+        wait: if cost > capacity { u64::MAX } else { need.saturating_sub(full - debt) },
+        reset,
+    }
 }
 
-/// The arrival time after charging.
-pub(super) fn charge_bucket(tat: u64, per: u64, cost: u32, now: u64) -> u64 {
-    tat.max(now) + per.saturating_mul(u64::from(cost))
+/// Where a slot's counter is kept.
+const fn place(slot: u64) -> usize {
+    (slot % KEPT) as usize
 }
 
-/// A window's counters: `counts[i]` belongs to the slot number that is `i` modulo `KEPT`, if it is not older than
-/// `latest` by `KEPT` or more.
+/// A window's counters: `counts[place(i)]` belongs to slot number `i` of `latest - SLOTS ..= latest`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    pub(super) latest: u64,
-    pub(super) counts: [u32; KEPT],
+    latest: u64,
+    counts: [u32; KEPT as usize],
 }
 
 impl Counts {
-    /// Forgets what has left the window and moves to the slot of `now`.
-    pub(super) fn advance(&mut self, slot: u64) {
-        let gone = slot.saturating_sub(self.latest).min(KEPT as u64);
-        for step in 1..=gone {
-            self.counts[((self.latest + step) % KEPT as u64) as usize] = 0;
+    /// Forgets what has left the window and moves to the slot of `now`. A clock that went back a little (another
+    /// Redis took over) goes on in the latest slot; one that went back by more than the window starts anew.
+    fn advance(&mut self, slot: u64) {
+        if slot >= self.latest.saturating_add(KEPT) || self.latest >= slot.saturating_add(KEPT) {
+            *self = Self { latest: slot, counts: [0; KEPT as usize] };
         }
-        if gone == KEPT as u64 {
-            self.counts = [0; KEPT];
+        while self.latest < slot {
+            self.latest += 1;
+            self.counts[place(self.latest)] = 0;
         }
-        self.latest = self.latest.max(slot);
     }
 
-    fn used(&self) -> u32 {
-        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
-    }
-
-    /// Looks; `self` must have been advanced to `now`.
-    pub(super) fn look(&self, limit: u32, micros: u64, cost: u32, now: u64) -> Look {
-        let (slot_micros, used) = (micros / SLOTS, self.used());
+    fn look(&self, limit: u32, width: u64, cost: u32, now: u64) -> Look {
+        let mut used = self.counts.iter().fold(0, |sum: u32, count| sum.saturating_add(*count));
         let remaining = limit.saturating_sub(used);
-        let leaves = |slot: u64| ((slot + KEPT as u64) * slot_micros).saturating_sub(now);
-        let first = self.latest.saturating_sub(SLOTS);
-        let mut reset = 0;
-        let mut wait = if cost > limit { u64::MAX } else { 0 };
-        let mut freed = 0;
-        for slot in first..=self.latest {
-            let count = self.counts[(slot % KEPT as u64) as usize];
+        let (mut wait, mut reset) = (if cost > limit { u64::MAX } else { 0 }, 0);
+        if used == 0 {
+            return Look { remaining, wait, reset };
+        }
+        for slot in self.latest.saturating_sub(SLOTS)..=self.latest {
+            let count = self.counts[place(slot)];
+            let leaves = slot.saturating_add(KEPT).saturating_mul(width).saturating_sub(now);
             if count > 0 && reset == 0 {
-                reset = leaves(slot);
+                reset = leaves;
             }
-            if wait == 0 && (used - freed).saturating_add(cost) > limit {
-                freed += count;
-                if (used - freed).saturating_add(cost) <= limit {
-                    wait = leaves(slot);
-                }
+            if cost == 0 || wait != 0 || used.saturating_add(cost) <= limit {
+                continue;
+            }
+            used = used.saturating_sub(count);
+            if used.saturating_add(cost) <= limit {
+                wait = leaves;
             }
         }
         Look { remaining, wait, reset }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_bucket_gives_its_capacity_at_once_and_then_one_each_interval() {
-        let (mut tat, per) = (0, 100_000);
-        for index in 0..10 {
-            let look = look_bucket(tat, 10, per, 1, 1_000_000);
-            assert_eq!((look.remaining, look.wait), (10 - index, 0));
-            tat = charge_bucket(tat, per, 1, 1_000_000);
-        }
-        assert_eq!(
-            look_bucket(tat, 10, per, 1, 1_000_000),
-            Look { remaining: 0, wait: 100_000, reset: 100_000 }
-        );
-        assert_eq!(look_bucket(tat, 10, per, 1, 1_099_999).wait, 1);
-        assert_eq!(look_bucket(tat, 10, per, 1, 1_100_000).wait, 0);
-        assert_eq!(look_bucket(tat, 10, per, 11, 1_100_000).wait, u64::MAX);
-    }
-
-    proptest! {
-        // req: S0-03
-        #[test]
-        fn no_span_of_a_windows_length_ever_holds_more_than_the_limit(
-            limit in 1_u32..20, steps in proptest::collection::vec((0_u64..400, 1_u32..3), 1..200),
-        ) {
-            let Quota::Window { micros, .. } = Quota::window(limit, Duration::from_micros(1_200)) else { unreachable!() };
-            let (mut counts, mut now, mut taken) = (Counts::default(), 5_000_u64, Vec::<(u64, u32)>::new());
-            for (step, cost) in steps {
-                now += step;
-                counts.advance(now / (micros / SLOTS));
-                let look = counts.look(limit, micros, cost, now);
-                if look.wait == 0 {
-                    counts.counts[(counts.latest % KEPT as u64) as usize] += cost;
-                    taken.push((now, cost));
-                } else if cost <= limit {
-                    let mut later = counts;
-                    later.advance((now + look.wait) / (micros / SLOTS));
-                    prop_assert_eq!(later.look(limit, micros, cost, now + look.wait).wait, 0, "waiting helps");
-                }
-                let inside: u32 = taken.iter().filter(|(at, _)| now - at < micros).map(|(_, cost)| cost).sum();
-                prop_assert!(inside <= limit);
-            }
-        }
-
-        #[test]
-        fn a_bucket_agrees_with_the_naive_model_of_tokens(
-            capacity in 1_u32..10, steps in proptest::collection::vec((0_u64..3_000, 1_u32..4), 1..200),
-        ) {
-            let per = 1_000_u64;
-            let (mut tat, mut now) = (0_u64, 1_000_000_u64);
-            // The model counts in thousandths of a token, which are microseconds here.
-            let (mut milli, mut last) = (u64::from(capacity) * per, now);
-            for (step, cost) in steps {
-                now += step;
-                milli = (milli + (now - last)).min(u64::from(capacity) * per);
-                last = now;
-                let fits = milli >= u64::from(cost) * per;
-                let look = look_bucket(tat, capacity, per, cost, now);
-                prop_assert_eq!(look.wait == 0, fits);
-                prop_assert_eq!(u64::from(look.remaining), milli / per);
-                if fits {
-                    milli -= u64::from(cost) * per;
-                    tat = charge_bucket(tat, per, cost, now);
-                }
-            }
+/// Microseconds until the first of what is charged now to a rested limit comes back.
+pub(super) const fn first_return(quota: Quota, now: u64) -> u64 {
+    match quota {
+        Quota::Bucket { micros_per_token, .. } => micros_per_token,
+        Quota::Window { micros, .. } => {
+            let width = micros / SLOTS;
+            (now / width + KEPT) * width - now
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,105 +1,122 @@
 //! Limits counted in Redis for all replicas together: one script, one round trip, the server's clock, the arithmetic
 //! of `quota` to the digit. Invariants: all keys carry one hash tag, so a decision lives in one slot of a cluster;
-//! every key expires by itself; a refused decision writes nothing.
+//! every key expires by itself when its limit is at rest; a refused decision writes nothing.
 //!
 //! One hash tag means that one node of a cluster counts all limits: atomic decisions over several levels need that.
 
 use super::{
-    Charge, Decision, LimitStore, StoreAway, StoreFuture, decide,
+    Charge, Decision, LimitStore, Receipt, StoreAway, StoreFuture, decide,
     quota::{KEPT, Look, Quota, SLOTS},
 };
 use crate::shared::Shared;
-use redis::Script;
+use redis::{Script, ScriptInvocation};
 use smallvec::SmallVec;
+use std::fmt::Write as _;
 
-/// Looks at every key, then charges all or none. Numbers are whole and below 2^53, so Lua's doubles are exact.
+/// What both scripts begin with. A bucket is kept as its arrival time in decimal, a window as the number of its
+/// latest slot (8 bytes) and 13 counters of 4: one value a limit, so one MGET reads all.
+const COMMON: &str = r"
+local SLOTS, KEPT, FORMAT, SIZE = 12, 13, '<dI4I4I4I4I4I4I4I4I4I4I4I4I4', 60
+
+local function counts_of(value)
+  if not value or #value ~= SIZE then return nil end
+  local counts = {struct.unpack(FORMAT, value)}
+  return table.remove(counts, 1), counts
+end
+
+local function put_counts(key, latest, counts, life)
+  local value = struct.pack(FORMAT, latest, unpack(counts, 1, KEPT))
+  redis.call('SET', key, value, 'PX', string.format('%.0f', life))
+end
+";
+const _: () = assert!(SLOTS == 12 && KEPT == 13);
+
+/// Looks at every key, then charges all or none. Per key: kind, most, microseconds, cost. Answers the time, then per
+/// key what is left, the wait (-1: never) and the reset.
 const DECIDE: &str = r"
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local slots, kept = tonumber(ARGV[1]), tonumber(ARGV[2])
-local looks, states, fits = {}, {}, true
+local held = redis.call('MGET', unpack(KEYS))
+local answer, write, fits = {now}, {}, true
 for i = 1, #KEYS do
-  local base = 2 + (i - 1) * 4
-  local kind, most = ARGV[base + 1], tonumber(ARGV[base + 2])
-  local micros, cost = tonumber(ARGV[base + 3]), tonumber(ARGV[base + 4])
+  local kind, most = ARGV[4 * i - 3], tonumber(ARGV[4 * i - 2])
+  local micros, cost = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
   local remaining, wait, reset
   if kind == 'b' then
-    local tat = tonumber(redis.call('GET', KEYS[i]) or '0')
     local full = micros * most
-    local debt = math.min(math.max(tat - now, 0), full)
+    local tat = math.min(math.max(tonumber(held[i] or '') or 0, now), now + full)
+    local debt = tat - now
     remaining = math.floor((full - debt) / micros)
-    if cost > most then wait = -1 else wait = math.max(debt + micros * cost - full, 0) end
+    if cost > most then wait = -1 else wait = math.max(micros * cost - (full - debt), 0) end
     reset = debt % micros
     if reset == 0 and debt > 0 then reset = micros end
-    states[i] = math.max(tat, now) + micros * cost
-  else
-    local width = micros / slots
-    local slot = math.floor(now / width)
-    local flat = redis.call('HGETALL', KEYS[i])
-    local counts, used = {}, 0
-    for f = 1, #flat, 2 do
-      local at = tonumber(flat[f])
-      if at > slot - kept then counts[at] = tonumber(flat[f + 1]); used = used + counts[at] end
+    tat = tat + micros * cost
+    write[i] = function()
+      local life = math.ceil((tat - now) / 1000) + 1
+      redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', string.format('%.0f', life))
     end
-    remaining = math.max(most - used, 0)
-    reset = 0
+  else
+    local width = micros / SLOTS
+    local slot = math.floor(now / width)
+    local latest, counts = counts_of(held[i])
+    if not latest or slot >= latest + KEPT or latest >= slot + KEPT then
+      latest, counts = slot, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    end
+    while latest < slot do
+      latest = latest + 1
+      counts[latest % KEPT + 1] = 0
+    end
+    local used = 0
+    for at = 1, KEPT do used = used + counts[at] end
+    remaining, reset = math.max(most - used, 0), 0
     if cost > most then wait = -1 else wait = 0 end
-    local freed = 0
-    for at = slot - slots, slot do
-      local count = counts[at] or 0
-      local leaves = (at + kept) * width - now
-      if count > 0 and reset == 0 then reset = leaves end
-      if wait == 0 and used - freed + cost > most then
-        freed = freed + count
-        if used - freed + cost <= most then wait = leaves end
+    if used > 0 then
+      for at = math.max(latest - SLOTS, 0), latest do
+        local count = counts[at % KEPT + 1]
+        local leaves = math.max((at + KEPT) * width - now, 0)
+        if count > 0 and reset == 0 then reset = leaves end
+        if cost > 0 and wait == 0 and used + cost > most then
+          used = used - count
+          if used + cost <= most then wait = leaves end
+        end
       end
     end
-    states[i] = slot
+    write[i] = function()
+      local place = latest % KEPT + 1
+      counts[place] = counts[place] + cost
+      put_counts(KEYS[i], latest, counts, math.ceil(((latest + KEPT) * width - now) / 1000) + 1)
+    end
   end
   if wait ~= 0 then fits = false end
-  looks[#looks + 1] = remaining
-  looks[#looks + 1] = wait
-  looks[#looks + 1] = reset
+  if cost == 0 then write[i] = nil end
+  answer[3 * i - 1], answer[3 * i], answer[3 * i + 1] = remaining, wait, reset
 end
 if fits then
   for i = 1, #KEYS do
-    local base = 2 + (i - 1) * 4
-    local kind, most = ARGV[base + 1], tonumber(ARGV[base + 2])
-    local micros, cost = tonumber(ARGV[base + 3]), tonumber(ARGV[base + 4])
-    if kind == 'b' then
-      local life = math.ceil((states[i] - now) / 1000) + 1
-      redis.call('SET', KEYS[i], string.format('%.0f', states[i]), 'PX', string.format('%.0f', life))
-    else
-      local field = string.format('%.0f', states[i])
-      redis.call('HINCRBY', KEYS[i], field, cost)
-      local old = {}
-      for _, name in ipairs(redis.call('HKEYS', KEYS[i])) do
-        if tonumber(name) <= states[i] - kept then old[#old + 1] = name end
-      end
-      if #old > 0 then redis.call('HDEL', KEYS[i], unpack(old)) end
-      redis.call('PEXPIRE', KEYS[i], string.format('%.0f', math.ceil(micros / slots * kept / 1000) + 1))
-    end
+    if write[i] then write[i]() end
   end
 end
-return looks
+return answer
 ";
 
-/// Gives back what `DECIDE` charged, newest first.
+/// Gives back what `DECIDE` charged. Per key: kind, microseconds, cost; then the time of the decision.
 const REFUND: &str = r"
-local kept = tonumber(ARGV[1])
+local at = tonumber(ARGV[#ARGV])
 for i = 1, #KEYS do
-  local base = 1 + (i - 1) * 3
-  local kind, micros, cost = ARGV[base + 1], tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
-  if kind == 'b' then
-    local tat = redis.call('GET', KEYS[i])
-    if tat then redis.call('SET', KEYS[i], string.format('%.0f', tonumber(tat) - micros * cost), 'KEEPTTL') end
-  else
-    local names = redis.call('HKEYS', KEYS[i])
-    table.sort(names, function(a, b) return tonumber(a) > tonumber(b) end)
-    for _, name in ipairs(names) do
-      local count = tonumber(redis.call('HGET', KEYS[i], name))
-      local taken = math.min(count, cost)
-      if taken > 0 then redis.call('HINCRBY', KEYS[i], name, -taken); cost = cost - taken end
+  local kind, micros, cost = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local held = redis.call('GET', KEYS[i])
+  if held and cost > 0 then
+    if kind == 'b' then
+      local tat = math.max((tonumber(held) or 0) - micros * cost, 0)
+      redis.call('SET', KEYS[i], string.format('%.0f', tat), 'KEEPTTL')
+    else
+      local slot, latest, counts = math.floor(at / (micros / SLOTS)), counts_of(held)
+      local life = redis.call('PTTL', KEYS[i])
+      if latest and slot <= latest and slot + KEPT > latest and life > 0 then
+        local place = slot % KEPT + 1
+        counts[place] = math.max(counts[place] - cost, 0)
+        put_counts(KEYS[i], latest, counts, life)
+      end
     end
   end
 end
@@ -118,12 +135,25 @@ impl RedisLimits {
     /// Over that connection.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
-        Self { shared, decide: Script::new(DECIDE), refund: Script::new(REFUND) }
+        Self { shared, decide: script(DECIDE), refund: script(REFUND) }
     }
 }
 
+fn script(body: &str) -> Script {
+    Script::new(&format!("{COMMON}{body}"))
+}
+
+/// The kind and a window's length belong to the name: when a limit's form is changed at run time, what was counted
+/// in another form is left to expire.
 fn key(charge: &Charge<'_>) -> String {
-    format!("{{portcullis}}:limit:{}:{}", charge.scope.as_str(), charge.subject)
+    let (scope, subject) = (charge.scope.as_str(), charge.subject);
+    let mut key = String::with_capacity(48 + subject.len());
+    let written = match charge.quota {
+        Quota::Bucket { .. } => write!(key, "{{portcullis}}:limit:{scope}:b:{subject}"),
+        Quota::Window { micros, .. } => write!(key, "{{portcullis}}:limit:{scope}:w{micros}:{subject}"),
+    };
+    debug_assert!(written.is_ok(), "strings take everything");
+    key
 }
 
 /// Kind, most, microseconds.
@@ -134,43 +164,64 @@ const fn row(quota: Quota) -> (&'static str, u32, u64) {
     }
 }
 
+fn decide_call<'a>(script: &'a Script, charges: &[Charge<'_>]) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    for charge in charges {
+        let (kind, most, micros) = row(charge.quota);
+        call.key(key(charge)).arg(kind).arg(most).arg(micros).arg(charge.cost);
+    }
+    call
+}
+
+fn refund_call<'a>(script: &'a Script, charges: &[Charge<'_>], at: u64) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    for charge in charges {
+        let (kind, _, micros) = row(charge.quota);
+        call.key(key(charge)).arg(kind).arg(micros).arg(charge.cost);
+    }
+    call.arg(at);
+    call
+}
+
+/// Reads the answer of `DECIDE`.
+fn read(charges: &[Charge<'_>], numbers: &[i64]) -> Option<Decision> {
+    // Negative means never.
+    let whole = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
+    let look = |numbers: &[i64]| Look {
+        remaining: u32::try_from(numbers[0].max(0)).unwrap_or(u32::MAX),
+        wait: whole(numbers[1]),
+        reset: whole(numbers[2]),
+    };
+    let (at, numbers) = numbers.split_first()?;
+    if numbers.len() != charges.len() * 3 {
+        return None;
+    }
+    let looks: SmallVec<[Look; 6]> = numbers.chunks_exact(3).map(look).collect();
+    let refused = decide::refusal(charges, looks.iter().copied());
+    let receipt = Receipt { shared: true, at: whole(*at) };
+    Some(decide::decision(charges, looks.into_iter(), refused, receipt))
+}
+
 impl LimitStore for RedisLimits {
     fn decide<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, Decision> {
         Box::pin(async move {
-            let mut call = self.decide.prepare_invoke();
-            call.arg(SLOTS).arg(KEPT);
-            for charge in charges {
-                let (kind, most, micros) = row(charge.quota);
-                call.key(key(charge)).arg(kind).arg(most).arg(micros).arg(charge.cost);
+            if charges.is_empty() {
+                // MGET wants a key; nothing is asked where nothing is limited.
+                return Ok(decide::decision(charges, [].into_iter(), None, Receipt { shared: true, at: 0 }));
             }
+            let call = decide_call(&self.decide, charges);
             let numbers: Vec<i64> = self.shared.invoke(&call).await.map_err(|_| StoreAway)?;
-            if numbers.len() != charges.len() * 3 {
-                return Err(StoreAway);
-            }
-            let looks: SmallVec<[Look; 6]> = numbers.chunks_exact(3).map(look).collect();
-            let refused = decide::refusal(charges, &looks);
-            Ok(decide::decision(charges, &looks, refused, true))
+            read(charges, &numbers).ok_or(StoreAway)
         })
     }
 
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()> {
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], receipt: Receipt) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            let mut call = self.refund.prepare_invoke();
-            call.arg(KEPT);
-            for charge in charges {
-                let (kind, _, micros) = row(charge.quota);
-                call.key(key(charge)).arg(kind).arg(micros).arg(charge.cost);
-            }
+            let call = refund_call(&self.refund, charges, receipt.at);
             self.shared.invoke::<i64>(&call).await.map(drop).map_err(|_| StoreAway)
         })
     }
 }
 
-fn look(numbers: &[i64]) -> Look {
-    let whole = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);
-    Look {
-        remaining: u32::try_from(numbers[0].max(0)).unwrap_or(u32::MAX),
-        wait: whole(numbers[1]),
-        reset: whole(numbers[2]),
-    }
-}
+#[cfg(test)]
+mod tests;
