@@ -10,6 +10,7 @@ use crate::{
     StoreConfig,
     config::{Kind, engine_of},
     error::{Result, StoreError},
+    files,
     guard::Guard,
     migrations,
 };
@@ -132,6 +133,10 @@ impl Db {
 
 async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Duration) -> Result<Pools> {
     let path = sqlite_path(url);
+    // SQLite would make it readable for all, and the files beside it like it. What it cannot open, it names itself.
+    if !path.starts_with(":memory:") {
+        files::touch(&path).ok();
+    }
     let options = SqliteConnectOptions::new()
         .filename(&path)
         .create_if_missing(true)

@@ -144,6 +144,12 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Makes an empty file that only its owner can read, where there is none; one that is there stays as it is.
+pub(crate) fn touch(path: &Path) -> Result<(), FileError> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.map(drop).map_err(at(path))
+}
+
 /// A synced temporary file in the same folder, so that a rename stays within the file system.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

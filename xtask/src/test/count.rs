@@ -22,10 +22,15 @@ impl Counts {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 
-    /// Adds what one line of output says, if it is a closing line of nextest or of cargo test.
+    /// Adds what one line of output says, if it is a closing line of nextest or of cargo test. Indented, the latter is
+    /// what nextest quotes of a test that failed, and counts among its own.
     pub(crate) fn read(&mut self, line: &str) {
+        let quoted = line.starts_with(' ');
         let line = line.trim();
-        let (tail, separator) = if let Some((_, tail)) = line.split_once("test result: ") {
+        let (tail, separator) = if let Some(tail) = line.strip_prefix("test result: ") {
+            if quoted {
+                return;
+            }
             (tail.split_once(". ").map_or("", |(_, tail)| tail), "; ")
         } else if line.starts_with("Summary [") {
             (line.split_once(" run: ").map_or("", |(_, tail)| tail), ", ")
@@ -70,6 +75,7 @@ mod tests {
 
     #[test]
     fn other_lines_count_nothing() {
+        assert_eq!(read("    test result: FAILED. 0 passed; 1 failed; 0 ignored"), Counts::default());
         assert_eq!(read("    PASS [   0.1s] 3 passed, 1 failed"), Counts::default());
     }
 

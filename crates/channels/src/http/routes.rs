@@ -96,8 +96,8 @@ async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> 
     answer::failure(&door.metrics, schema, &failure, &door.engine.request_id(), &[], door.now())
 }
 
-/// The governed path that shares the longest beginning with `path`.
-fn nearest(path: &str) -> &'static str {
+/// The governed path that shares the longest beginning with `path`, as the documentation writes it.
+fn nearest(path: &str) -> String {
     let shared = |route: &&Route| route.path.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
-    V1.iter().max_by_key(shared).map_or("/v1/chat/completions", |route| route.path)
+    V1.iter().max_by_key(shared).map_or("/v1/chat/completions", |route| route.path).replace("{*", "{")
 }

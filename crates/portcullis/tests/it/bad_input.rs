@@ -87,6 +87,8 @@ async fn wrong_bodies_are_refused_in_words_and_the_next_caller_is_answered() {
     wrong = get(server.address(), "/v1/chat/complete", "").await;
     well_formed(&wrong, 404, "model_not_found");
     assert!(wrong.text().contains("/v1/chat/completions"), "it names the nearest endpoint");
+    wrong = get(server.address(), "/v1/modells", "").await;
+    assert!(wrong.text().contains("/v1/models") && !wrong.text().contains('*'), "{wrong:?}");
 }
 
 // req: S3-BUG-5

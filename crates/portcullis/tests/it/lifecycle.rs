@@ -179,6 +179,9 @@ async fn the_data_folder_is_private_and_a_looser_one_is_refused_with_words() {
     let data = server.folder().join("data");
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&data), 0o700);
+    for file in ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
     server.terminate();
     assert_eq!(server.wait(40).await, Some(0));
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();

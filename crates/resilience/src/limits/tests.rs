@@ -296,12 +296,14 @@ async fn a_frozen_redis_costs_a_bounded_wait_and_then_none() {
     let charges = [charge(User, "u", Quota::bucket(1_000, 0.001))];
     until(async || limits.decide(&charges).await.receipt.shared).await;
     server.freeze();
-    for failures in 0..5 {
-        assert!(!shared.is_away(), "after {failures} failures");
+    let mut waited = 0;
+    while !shared.is_away() {
         let decision = limits.decide(&charges).await;
         assert!(!decision.receipt.shared && decision.refused.is_none());
+        waited += 1;
     }
-    assert!(shared.is_away(), "after five time-outs it is not asked any more");
+    // The first probe in the background may be frozen too, and then counts as one.
+    assert!((4..=5).contains(&waited), "not asked any more after five time-outs: {waited}");
     use futures_util::FutureExt as _;
     let decision = limits.decide(&charges).now_or_never().expect("ready without waiting for anything");
     assert_eq!(decision.refused, None);
