@@ -1,7 +1,8 @@
 //! What is kept, what is forgotten, and what several threads may do at once.
 
-use super::*;
+use super::{super::quota, *};
 use LimitScope::{Action, Global, Ip, Tier, User};
+use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn charge(scope: LimitScope, subject: &str, quota: Quota) -> Charge<'_> {
@@ -149,5 +150,98 @@ async fn the_clock_never_goes_back_however_long_the_process_runs() {
         let now = limits.now();
         assert_eq!(now - last, 86_400 * SECOND);
         last = now;
+    }
+}
+
+/// A bucket as one would write it first: how many microseconds' worth of tokens it holds.
+#[derive(Clone, Copy)]
+struct Naive {
+    level: u64,
+    most: u64,
+    per: u64,
+}
+
+impl Naive {
+    const fn new(capacity: u64, per: u64) -> Self {
+        Self { level: capacity * per, most: capacity * per, per }
+    }
+
+    fn pass(&mut self, after: u64) {
+        self.level = (self.level + after).min(self.most);
+    }
+
+    fn give(&mut self, cost: u32) {
+        self.level = (self.level + u64::from(cost) * self.per).min(self.most);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { user: usize, cost: u32, after: u64 },
+    Refund,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ask = (0_usize..3, 1_u32..4, 0..15 * SECOND);
+    let ask = ask.prop_map(|(user, cost, after)| Step::Ask { user, cost, after });
+    proptest::collection::vec(prop_oneof![9 => ask, 1 => Just(Step::Refund)], 1..120)
+}
+
+// req: S4-RATE
+proptest! {
+    /// The naive model remembers every level by itself; the store must agree on each decision, and on what is left.
+    #[test]
+    fn over_several_levels_it_agrees_with_a_naive_model_and_charges_nothing_when_it_refuses(steps in steps()) {
+        const USERS: [&str; 3] = ["a", "b", "c"];
+        let store = limits(1_000);
+        let window = Quota::window(12, Duration::from_secs(120));
+        let (global, user) = (Quota::bucket(6, 0.2), Quota::bucket(3, 0.1));
+        let charges = |index: usize, cost: u32| [
+            Charge { cost, ..charge(Global, "g", global) },
+            Charge { cost, ..charge(User, USERS[index], user) },
+            Charge { cost, ..charge(Tier, USERS[index], window) },
+        ];
+        let mut now = BEGIN;
+        let (mut everybody, mut each) = (Naive::new(6, 5 * SECOND), [Naive::new(3, 10 * SECOND); 3]);
+        let mut taken: Vec<(usize, u64, u32, Receipt)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Ask { user: index, cost, after } => {
+                    now += after;
+                    everybody.pass(after);
+                    each.iter_mut().for_each(|level| level.pass(after));
+                    let slot = |at: u64| at / (10 * SECOND);
+                    let counts = |at: u64| slot(at) + quota::KEPT > slot(now);
+                    let mine = taken.iter().filter(|(who, at, ..)| *who == index && counts(*at));
+                    let used: u32 = mine.map(|(_, _, cost, _)| cost).sum();
+                    let need = u64::from(cost);
+                    let fits = everybody.level >= need * everybody.per
+                        && each[index].level >= need * each[index].per
+                        && used + cost <= 12;
+                    let decision = store.decide_at(&charges(index, cost), now);
+                    prop_assert_eq!(decision.refused.is_none(), fits);
+                    let paid = if fits { cost } else { 0 };
+                    everybody.level -= u64::from(paid) * everybody.per;
+                    each[index].level -= u64::from(paid) * each[index].per;
+                    if fits {
+                        taken.push((index, now, cost, decision.receipt));
+                    }
+                    let left = [
+                        everybody.level / everybody.per,
+                        each[index].level / each[index].per,
+                        u64::from(12 - used - paid),
+                    ];
+                    for (view, left) in decision.views.iter().zip(left) {
+                        prop_assert_eq!(u64::from(view.remaining), left, "{:?}", view.scope);
+                    }
+                }
+                Step::Refund => {
+                    let Some((index, _, cost, receipt)) = taken.pop() else { continue };
+                    store.refund_at(&charges(index, cost), receipt, now);
+                    everybody.give(cost);
+                    each[index].give(cost);
+                }
+            }
+        }
     }
 }
