@@ -125,6 +125,14 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
     let store = store(&settings, &secrets, &base).await?;
     store.flush_usage(&base.background, base.tokens.background.clone());
     let (identity, keys, admin_key) = identity(&settings, &secrets, &base, &store, shared.clone()).await?;
+    let first_key = match admin_key {
+        AdminKey::Made(key) => Some(key),
+        AdminKey::Declared | AdminKey::Present => None,
+    };
+    if let Some(id) = first_key.as_ref().and_then(|key| key.expose_secret().split('_').nth(1)) {
+        base.audit
+            .record(proof("key_created", vec![("key", id.to_owned()), ("by", "first start".to_owned())]));
+    }
     let engine = engine(&settings, &secrets, &base, shared, store.clone(), identity.clone())?;
 
     let http = listen("http.listen", &settings.http.listen, &settings, &identity).await?;
@@ -156,10 +164,7 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
     Ok(Running::new(RunningParts {
         http: addresses.0,
         admin: addresses.1,
-        first_key: match admin_key {
-            AdminKey::Made(key) => Some(key),
-            AdminKey::Declared | AdminKey::Present => None,
-        },
+        first_key,
         tokens: base.tokens,
         serving,
         background: base.background,
@@ -197,7 +202,10 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
         alerts.clone(),
     )?;
     for (name, source) in secrets.reads() {
-        audit.record(secret_read(name, source.as_str()));
+        audit.record(proof(
+            "secret_read",
+            vec![("name", name.to_owned()), ("source", source.as_str().to_owned())],
+        ));
     }
     let parts = alerting::Delivery {
         config: &settings.alerts,
@@ -211,10 +219,10 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
     Ok(Base { metrics, health, alerts, audit, client, registry, tokens, background, logs })
 }
 
-/// Proof that a secret was read: its name and where from, never its value.
-fn secret_read(name: &str, source: &str) -> AuditEvent {
+/// Proof of what the start itself did: a secret read (its name and where from), a key made (its public id).
+fn proof(kind: &'static str, details: Vec<(&'static str, String)>) -> AuditEvent {
     AuditEvent {
-        kind: "secret_read",
+        kind,
         door: Door::Admin,
         action: None,
         caller: None,
@@ -222,7 +230,7 @@ fn secret_read(name: &str, source: &str) -> AuditEvent {
         outcome: "ok",
         request_id: None,
         incident: None,
-        details: vec![("name", name.to_owned()), ("source", source.to_owned())],
+        details,
     }
 }
 

@@ -145,7 +145,7 @@ async fn a_key_revoked_on_one_replica_is_refused_by_the_other_within_a_second() 
 
 #[tokio::test]
 async fn a_newcomer_gets_an_answer_with_no_key_no_file_and_no_network() {
-    let server =
+    let mut server =
         Server::start(BINARY, Options::default()).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let printed = server.stdout();
     for line in ["curl ", "OpenAI(", "portcullis chat"] {
@@ -168,6 +168,11 @@ async fn a_newcomer_gets_an_answer_with_no_key_no_file_and_no_network() {
     assert!(said.stdout.len() > 20, "{said:?}");
     let health = run(BINARY, server.folder(), &["health"], &env).await;
     assert_eq!(health.code, Some(0), "{health:?}");
+    server.terminate();
+    assert_eq!(server.wait(40).await, Some(0));
+    let trail = std::fs::read_dir(server.folder().join("data/audit")).unwrap();
+    let trail: String = trail.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(trail.contains("\"key_created\"") && trail.contains("first start"), "{trail}");
 }
 
 #[cfg(unix)]
