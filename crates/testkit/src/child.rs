@@ -116,15 +116,18 @@ mod tests {
     fn a_polite_end_lets_a_master_stop_its_children() {
         let script = "trap 'kill $!; exit 7' TERM; sleep 600 & wait";
         let mut child = Owned::spawn(Command::new("sh").args(["-c", script]), None).unwrap();
+        // Before it is `sleep` it is a copy of the shell, which may swallow the signal.
         let first_child = || {
             let path = format!("/proc/{0}/task/{0}/children", child.id());
-            std::fs::read_to_string(path).ok().filter(|text| !text.is_empty())
+            let pid = std::fs::read_to_string(path).ok()?.trim().to_owned();
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            (name.trim() == "sleep").then_some(pid)
         };
         let grandchild = cfg!(target_os = "linux").then(|| crate::wait_for(10, first_child).unwrap());
         child.terminate(10);
         assert_eq!(child.ended().and_then(|status| status.code()), Some(7));
         if let Some(pid) = grandchild {
-            let path = format!("/proc/{}", pid.trim());
+            let path = format!("/proc/{pid}");
             assert!(crate::wait_for(10, || (!Path::new(&path).exists()).then_some(())).is_some());
         }
     }
