@@ -131,7 +131,7 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
     };
     if let Some(id) = first_key.as_ref().and_then(|key| key.expose_secret().split('_').nth(1)) {
         base.audit
-            .record(proof("key_created", vec![("key", id.to_owned()), ("by", "first start".to_owned())]));
+            .record(proof("key_created", vec![("id", id.to_owned()), ("by", "first start".to_owned())]));
     }
     let engine = engine(&settings, &secrets, &base, shared, store.clone(), identity.clone())?;
 
