@@ -143,7 +143,7 @@ impl Identity {
         let reason = problem.as_str();
         let key_id = key.as_deref().unwrap_or("-");
         self.metrics.auth_failure(door, problem);
-        tracing::warn!(event = "auth_failure", door = door.as_str(), reason, %address, key_id, "authentication failed");
+        tracing::warn!(event = "auth_failure", door = door.as_str(), reason, %address, id = key_id, "authentication failed");
         let count = self.addresses.failed(address, Instant::now());
         if let Count::JustBlocked(wait) = count {
             let secs = wait.as_secs();
@@ -160,7 +160,7 @@ impl Identity {
             incident: None,
             details: vec![
                 ("address", address.to_string()),
-                ("key", key_id.to_owned()),
+                ("id", key_id.to_owned()),
                 ("blocked", matches!(count, Count::JustBlocked(_)).to_string()),
             ],
         });
