@@ -6,7 +6,7 @@
 
 mod listen;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use parking_lot::{Mutex, RwLock};
 use portcullis_domain::Problem;

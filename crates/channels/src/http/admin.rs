@@ -144,7 +144,7 @@ async fn call(
 }
 
 fn failed(door: &Door, failure: &Failure, id: &RequestId, views: &Views) -> Response<Body> {
-    answer::failure(&door.metrics, Schema::Rest, failure, id, views, door.now())
+    door.refuse(Schema::Rest, failure, id, views)
 }
 
 async fn unknown(State(door): State<Arc<Door>>) -> Response<Body> {

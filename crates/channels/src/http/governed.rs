@@ -43,9 +43,7 @@ pub(super) async fn serve(
     let address = peer(&head.extensions);
     let inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
-    let refuse = |failure: &Failure, views: &[_]| {
-        answer::failure(&door.metrics, Schema::OpenAi, failure, &id, views, door.now())
-    };
+    let refuse = |failure: &Failure, views: &[_]| door.refuse(Schema::OpenAi, failure, &id, views);
     if let Err(failure) = smuggled(&head.headers) {
         return refuse(&failure, &[]);
     }

@@ -26,8 +26,10 @@ pub use openapi::document as openapi_document;
 pub use tls::TlsError;
 
 use accept::{AcceptLimits, Acceptor};
-use http::HeaderValue;
+use axum::body::Body;
+use http::{HeaderValue, Response};
 use linger::LingerLimits;
+use portcullis_domain::{Failure, LimitView, RequestId};
 use portcullis_engine::{Engine, keys::Keys};
 use portcullis_resilience::connections::Connections;
 use portcullis_telemetry::{Health, Metrics};
@@ -88,6 +90,17 @@ impl Door {
     /// The wall clock, for headers and error bodies.
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
+    }
+
+    /// The answer for a failure, in that wire.
+    fn refuse(
+        &self,
+        schema: answer::Schema,
+        failure: &Failure,
+        id: &RequestId,
+        views: &[LimitView],
+    ) -> Response<Body> {
+        answer::failure(&self.metrics, schema, failure, id, views, self.now())
     }
 }
 

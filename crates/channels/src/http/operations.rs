@@ -48,14 +48,7 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>, request: Request<Body
     let listed = door.metrics_allow.contains(&peer(request.extensions()).to_canonical());
     if !listed && !bears(request.headers(), door.metrics_token.as_ref()) {
         let failure = Failure::NotFound("There is no such path; /openapi.json lists what is offered.".into());
-        return answer::failure(
-            &door.metrics,
-            Schema::Rest,
-            &failure,
-            &door.engine.request_id(),
-            &[],
-            door.now(),
-        );
+        return door.refuse(Schema::Rest, &failure, &door.engine.request_id(), &[]);
     }
     let mut response = Response::new(Body::from(door.metrics.render()));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -99,13 +92,6 @@ async fn operator(door: &Door, head: &Parts) -> Result<(), Response<Body>> {
             admitted.done();
             Ok(())
         }
-        Err(refused) => Err(answer::failure(
-            &door.metrics,
-            Schema::Rest,
-            &refused.failure,
-            &id,
-            &refused.views,
-            door.now(),
-        )),
+        Err(refused) => Err(door.refuse(Schema::Rest, &refused.failure, &id, &refused.views)),
     }
 }

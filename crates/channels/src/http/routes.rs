@@ -1,6 +1,6 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
-use super::{Door, answer, answer::Schema, governed, governed::Route, openai::decode, operations};
+use super::{Door, answer::Schema, governed, governed::Route, openai::decode, operations};
 use axum::{
     Router,
     body::Body,
@@ -80,7 +80,7 @@ async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Respo
     };
     let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
     let failure = Failure::NotFound(message.into());
-    answer::failure(&door.metrics, schema, &failure, &door.engine.request_id(), &[], door.now())
+    door.refuse(schema, &failure, &door.engine.request_id(), &[])
 }
 
 async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
@@ -93,7 +93,7 @@ async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> 
         param: None,
     };
     let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
-    answer::failure(&door.metrics, schema, &failure, &door.engine.request_id(), &[], door.now())
+    door.refuse(schema, &failure, &door.engine.request_id(), &[])
 }
 
 /// The governed path that shares the longest beginning with `path`, as the documentation writes it.

@@ -3,10 +3,13 @@
 //! req: S4-RATE
 
 use super::*;
-use crate::shared::{RedisConfig, Surroundings};
+use crate::shared::{
+    RedisConfig, Surroundings,
+    tests::{around, until},
+};
 use LimitScope::{Action, Global, Ip, Tier, User};
 use futures_util::future::join_all;
-use portcullis_telemetry::{Alerts, ComponentStatus};
+use portcullis_telemetry::ComponentStatus;
 use portcullis_testkit::redis;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,16 +17,6 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 fn charge(scope: LimitScope, subject: &str, quota: Quota) -> Charge<'_> {
     Charge { scope, subject, quota, cost: 1 }
-}
-
-fn around() -> Surroundings {
-    Surroundings {
-        metrics: Metrics::new(),
-        health: Health::new(),
-        alerts: Alerts::silent(),
-        tasks: TaskTracker::new(),
-        stop: CancellationToken::new(),
-    }
 }
 
 /// Patient with a busy machine.
@@ -215,15 +208,6 @@ async fn two_processes_over_one_redis_admit_the_permitted_number_together() {
 
 fn component(around: &Surroundings, name: &str) -> ComponentStatus {
     around.health.snapshot().into_iter().find(|component| component.name == name).unwrap()
-}
-
-async fn until(mut done: impl AsyncFnMut() -> bool) {
-    let done = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), done).await.expect("in time");
 }
 
 // req: S3-PERF-7

@@ -64,9 +64,10 @@ pub(super) async fn speak(
         let Some(News { name, open_for }) = news else { return };
         let millis = open_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let until = millis.map(|millis| unix_ms().saturating_add(millis));
-        // A key cannot be taken back through `Shared`; closed is a key that is over in a second.
-        let life = open_for.unwrap_or(Duration::from_secs(1));
-        let kept = shared.set_ex(&key(&name), &until.unwrap_or(0).to_string(), life).await;
+        let kept = match open_for.zip(until) {
+            Some((life, until)) => shared.set_ex(&key(&name), &until.to_string(), life).await,
+            None => shared.delete(&key(&name)).await,
+        };
         let Ok(message) = serde_json::to_string(&Told { from, name, until }) else { continue };
         if let Err(error) = kept.and(shared.publish(CHANNEL, &message).await) {
             tracing::debug!(%error, "other replicas were not told of a breaker");

@@ -3,7 +3,8 @@
 use super::*;
 use portcullis_testkit::redis as server;
 
-fn around() -> Surroundings {
+/// Silent, and ended by nobody.
+pub(crate) fn around() -> Surroundings {
     Surroundings {
         metrics: Metrics::new(),
         health: Health::new(),
@@ -18,7 +19,8 @@ fn patient() -> RedisConfig {
     RedisConfig { timeout_ms: 5_000, connect_timeout_ms: 5_000, probe_ms: 50, ..RedisConfig::default() }
 }
 
-async fn until(mut done: impl AsyncFnMut() -> bool) {
+/// Tries again until it is done.
+pub(crate) async fn until(mut done: impl AsyncFnMut() -> bool) {
     let done = async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
