@@ -131,6 +131,63 @@ impl fmt::Debug for Scopes {
     }
 }
 
+/// The time over which a budget of a key is counted, in the time zone of the budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BudgetWindow {
+    /// A calendar day.
+    Day,
+    /// A calendar week, from Monday.
+    Week,
+    /// A calendar month.
+    Month,
+    /// The whole life of the key.
+    Total,
+}
+
+impl BudgetWindow {
+    /// Every window.
+    pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
+
+    /// The stable name: configuration, admin API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Total => "total",
+        }
+    }
+
+    /// The window of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.as_str() == name)
+    }
+}
+
+/// What a key may spend in a window; beyond it requests are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBudget {
+    /// Over which time.
+    pub window: BudgetWindow,
+    /// Most tokens, input and output together.
+    pub tokens: Option<u64>,
+    /// Most money, in micro-dollars.
+    pub micro_usd: Option<u64>,
+}
+
+/// Limits that one key has for itself, beside those of its tier. The stricter wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Most requests in any 60 seconds.
+    pub rpm: Option<u32>,
+    /// Most tokens in any 60 seconds.
+    pub tpm: Option<u32>,
+    /// What it may spend.
+    pub budgets: Vec<KeyBudget>,
+}
+
 /// Somebody whom identification has let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -144,6 +201,28 @@ pub struct Caller {
     pub key_id: Option<Arc<str>>,
     /// Where the connection came from.
     pub address: IpAddr,
+    /// The team that pays, where the key names one.
+    pub team: Option<Arc<str>>,
+    /// The person who pays, where the key names one; a token's subject is its `id`.
+    pub user: Option<Arc<str>>,
+    /// Routes this caller may use; none: all.
+    pub routes: Option<Arc<[Box<str>]>>,
+    /// The key's own limits, where it has any.
+    pub limits: Option<Arc<KeyLimits>>,
+}
+
+impl Caller {
+    /// Somebody of that identity, tier and scopes, bound by nothing else.
+    #[must_use]
+    pub const fn new(id: Arc<str>, tier: Tier, scopes: Scopes, address: IpAddr) -> Self {
+        Self { id, tier, scopes, key_id: None, address, team: None, user: None, routes: None, limits: None }
+    }
+
+    /// Whether this caller may use that route.
+    #[must_use]
+    pub fn may_use(&self, route: &str) -> bool {
+        self.routes.as_ref().is_none_or(|routes| routes.iter().any(|name| **name == *route))
+    }
 }
 
 /// What a caller presented. The text is a secret: `Debug` never shows it and it is never logged.

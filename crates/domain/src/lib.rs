@@ -16,7 +16,7 @@ mod reply;
 mod request;
 
 pub use action::{Action, Door};
-pub use caller::{Caller, Credential, Scope, Scopes, Tier};
+pub use caller::{BudgetWindow, Caller, Credential, KeyBudget, KeyLimits, Scope, Scopes, Tier};
 pub use deadline::Deadline;
 pub use failure::{AuthProblem, Failure, InputCode};
 pub use ids::{Incident, RequestId};

@@ -281,13 +281,7 @@ mod tests {
     use portcullis_domain::Scopes;
 
     fn caller(tier: Tier, address: &str) -> Caller {
-        Caller {
-            id: "key:a".into(),
-            tier,
-            scopes: Scopes::NONE,
-            key_id: None,
-            address: address.parse().unwrap(),
-        }
+        Caller::new("key:a".into(), tier, Scopes::NONE, address.parse().unwrap())
     }
 
     fn shown(tier: Tier, action: Action) -> Vec<(LimitScope, String, Quota)> {

@@ -100,18 +100,12 @@ impl Identity {
     fn without(&self, address: IpAddr) -> Result<Caller, Refusal> {
         if address.is_loopback() && !self.is_closed() {
             let scopes = Scopes::NONE.with(Scope::Chat).with(Scope::Pin);
-            return Ok(Caller {
-                id: self.local.clone(),
-                tier: Tier::Authenticated,
-                scopes,
-                key_id: None,
-                address,
-            });
+            return Ok(Caller::new(self.local.clone(), Tier::Authenticated, scopes, address));
         }
         if self.anonymous {
             let scopes = Scopes::NONE.with(Scope::Chat);
             let id = format!("ip:{}", addresses::group(address)).into();
-            return Ok(Caller { id, tier: Tier::Anonymous, scopes, key_id: None, address });
+            return Ok(Caller::new(id, Tier::Anonymous, scopes, address));
         }
         Err(Refusal::Problem(AuthProblem::Missing, None))
     }
@@ -121,13 +115,8 @@ impl Identity {
         // Three parts with two dots cannot be a key of ours: neither alphabet has a dot.
         if text::claims_to_be_key(token) || !token.contains('.') {
             let key = self.keys.check(token, now.as_millisecond()).await?;
-            return Ok(Caller {
-                id: key.caller.clone(),
-                tier: key.tier.clone(),
-                scopes: key.scopes,
-                key_id: Some(key.id.clone()),
-                address,
-            });
+            let caller = Caller::new(key.caller.clone(), key.tier.clone(), key.scopes, address);
+            return Ok(Caller { key_id: Some(key.id.clone()), ..caller });
         }
         let known = self.keys.known();
         let revoked = |kind, value: &str| known.is_revoked(kind, value, now.as_millisecond());
@@ -135,7 +124,7 @@ impl Identity {
             self.jwt.check(token, now, &revoked).map_err(|problem| Refusal::Problem(problem, None))?;
         self.keys.fresh_enough()?;
         let tier = tier.map_or(Tier::Authenticated, |tier| known.tier(&tier));
-        Ok(Caller { id: format!("jwt:{sub}").into(), tier, scopes, key_id: None, address })
+        Ok(Caller::new(format!("jwt:{sub}").into(), tier, scopes, address))
     }
 
     /// Counts, logs and proves one failure.

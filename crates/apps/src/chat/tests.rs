@@ -71,13 +71,7 @@ const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)]
 fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     Inspected {
         id: RequestId::from_parts(1_700_000_000_000, 7),
-        caller: Caller {
-            id: "key:test".into(),
-            tier: Tier::Authenticated,
-            scopes,
-            key_id: None,
-            address: Ipv4Addr::LOCALHOST.into(),
-        },
+        caller: Caller::new("key:test".into(), Tier::Authenticated, scopes, Ipv4Addr::LOCALHOST.into()),
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(20)),
         payload,
