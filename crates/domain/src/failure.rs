@@ -38,6 +38,14 @@ pub enum Failure {
         /// When the same request can succeed.
         retry_after: Duration,
     },
+    /// A budget has not enough left for the request; nothing was charged.
+    #[error("budget {budget} exceeded, renewed in {resets_in:?}")]
+    BudgetExceeded {
+        /// The operator's name for it.
+        budget: Cow<'static, str>,
+        /// When it begins anew; none for a total.
+        resets_in: Option<Duration>,
+    },
     /// Inspection refused the message. The quota is spent.
     #[error("blocked, incident {incident}")]
     Blocked {
@@ -93,6 +101,7 @@ impl Failure {
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::RateLimited { .. } => "rate_limited",
+            Self::BudgetExceeded { .. } => "budget_exceeded",
             Self::Blocked { .. } => "blocked",
             Self::Overloaded { .. } => "overloaded",
             Self::Unavailable { .. } => "unavailable",

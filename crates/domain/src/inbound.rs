@@ -1,7 +1,7 @@
 //! One message as a door hands it to the engine: who presents what, for which action, until when. The payload
 //! follows only after identification and admission, so that a stranger cannot make us read or parse a large body.
 
-use crate::{Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, ModelsRequest, RequestId};
+use crate::{Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Hints, ModelsRequest, RequestId};
 use std::net::IpAddr;
 
 /// A message at the start of the way in, before its body is read.
@@ -21,6 +21,8 @@ pub struct Inbound {
     pub credential: Credential,
     /// Until when the caller waits.
     pub deadline: Deadline,
+    /// What it wishes beside.
+    pub hints: Hints,
 }
 
 /// What is asked: decoded and bounded by the door.

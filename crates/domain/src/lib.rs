@@ -6,6 +6,7 @@
 
 mod action;
 mod caller;
+mod conversation;
 mod deadline;
 mod failure;
 mod ids;
@@ -17,11 +18,18 @@ mod request;
 
 pub use action::{Action, Door};
 pub use caller::{BudgetWindow, Caller, Credential, KeyBudget, KeyLimits, Scope, Scopes, Tier};
+pub use conversation::{
+    Choice, Completion, Conversation, Finish, Image, Member, Part, Sampling, Shape, Step, Tool, ToolCall,
+    ToolChoice, ToolResult, Turn, Vectors,
+};
 pub use deadline::Deadline;
 pub use failure::{AuthProblem, Failure, InputCode};
 pub use ids::{Incident, RequestId};
 pub use inbound::{Inbound, Payload};
 pub use limit::{LimitScope, LimitView};
 pub use problem::Problem;
-pub use reply::{ByteStream, Degraded, Meter, Reply, ReplyBody, Usage};
-pub use request::{ChatRequest, EmbedInput, EmbedRequest, Encoding, ModelsRequest, Needs, Role, TextPart};
+pub use reply::{ByteStream, CacheNote, Degraded, Meter, Price, Reply, ReplyBody, Usage};
+pub use request::{
+    CacheWish, ChatRequest, EmbedInput, EmbedRequest, Encoding, Format, Hints, ModelsRequest, Needs, Role,
+    TextPart,
+};

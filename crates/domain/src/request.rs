@@ -1,14 +1,44 @@
-//! The internal form of AI requests: the caller's own bytes in the OpenAI wire, plus what the path needs to know
-//! about them (model, streaming, where the texts lie). Nothing is copied and nothing is re-serialised: a provider
-//! of the same wire gets the same bytes with the model name spliced in (`ChatRequest::splice`).
+//! AI requests on their way through: the caller's own bytes in the caller's own format, plus what the path needs to
+//! know about them (model, streaming, where the texts lie). Nothing is copied and nothing is re-serialised: a provider
+//! of the same format gets the same bytes with the model name spliced in (`ChatRequest::splice`).
 //!
 //! Invariant: every span lies within `body`, on character borders, and was found by a JSON parser.
 
 use bytes::{Bytes, BytesMut};
 use std::{borrow::Cow, ops::Range, str};
 
+/// In which format of the field a request came in, and its answer goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// OpenAI's chat completions and embeddings.
+    #[default]
+    OpenAi,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's `generateContent` and `batchEmbedContents`.
+    Gemini,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Gemini];
+
+    /// The stable name, for logs and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
 /// Who wrote a part of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Instructions of the operator or developer: trusted.
     System,
@@ -53,17 +83,21 @@ pub struct Needs {
     pub images: bool,
     /// An answer bound to a JSON schema or to JSON.
     pub json: bool,
+    /// Log probabilities of the answer's tokens.
+    pub logprobs: bool,
 }
 
 /// A conversation turn.
 #[derive(Clone, Debug)]
 pub struct ChatRequest {
-    /// The whole body, valid JSON in the OpenAI chat wire.
+    /// Which format the body is in.
+    pub format: Format,
+    /// The whole body, valid JSON.
     pub body: Bytes,
     /// The model as the caller wrote it: at most 128 characters. Never a metric label, never part of a URL.
     pub model: String,
-    /// Byte range of the value of `model`, quotes included.
-    pub model_span: Range<usize>,
+    /// Byte range of the value of `model`, quotes included; none where the format names it outside the body.
+    pub model_span: Option<Range<usize>>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
     /// Whether the caller asked for the usage chunk of a stream.
@@ -86,20 +120,19 @@ impl ChatRequest {
         self.parts.iter().map(|part| (part.role, part.read(&self.body)))
     }
 
-    /// The body for a target of the same wire: `model` replaced; for streams the usage chunk always asked for.
-    /// One copy of the body, no parsing.
+    /// The body for a target of the same format: `model` replaced; for streams in OpenAI's chat format the usage chunk
+    /// always asked for. One copy of the body, no parsing.
     #[must_use]
     pub fn splice(&self, model: &str) -> Bytes {
         const USAGE: &str = "{\"include_usage\":true}";
-        let name = quoted(model);
-        let mut edits = vec![(self.model_span.clone(), Cow::Owned(name))];
-        if self.stream && !self.include_usage {
+        let Some(span) = &self.model_span else { return self.body.clone() };
+        let mut edits = vec![(span.clone(), Cow::Owned(quoted(model)))];
+        if self.format == Format::OpenAi && self.stream && !self.include_usage {
             match &self.stream_options_span {
                 Some(span) => edits.push((span.clone(), Cow::Borrowed(USAGE))),
-                None => edits.push((
-                    self.model_span.end..self.model_span.end,
-                    Cow::Owned(format!(",\"stream_options\":{USAGE}")),
-                )),
+                None => {
+                    edits.push((span.end..span.end, Cow::Owned(format!(",\"stream_options\":{USAGE}"))));
+                }
             }
         }
         apply(&self.body, edits)
@@ -109,12 +142,14 @@ impl ChatRequest {
 /// Texts to embed.
 #[derive(Clone, Debug)]
 pub struct EmbedRequest {
-    /// The whole body, valid JSON in the OpenAI embeddings wire.
+    /// Which format the body is in.
+    pub format: Format,
+    /// The whole body, valid JSON.
     pub body: Bytes,
     /// The model as the caller wrote it.
     pub model: String,
-    /// Byte range of the value of `model`, quotes included.
-    pub model_span: Range<usize>,
+    /// Byte range of the value of `model`, quotes included; none where the format names it outside the body.
+    pub model_span: Option<Range<usize>>,
     /// What to embed.
     pub input: EmbedInput,
     /// How vectors are written in the answer.
@@ -127,7 +162,8 @@ impl EmbedRequest {
     /// The body for a target of the same wire, with its model name.
     #[must_use]
     pub fn splice(&self, model: &str) -> Bytes {
-        apply(&self.body, vec![(self.model_span.clone(), Cow::Owned(quoted(model)))])
+        let Some(span) = &self.model_span else { return self.body.clone() };
+        apply(&self.body, vec![(span.clone(), Cow::Owned(quoted(model)))])
     }
 
     /// The texts, in order; empty for token input.
@@ -165,6 +201,8 @@ pub enum Encoding {
 /// The model list, or one of it.
 #[derive(Clone, Debug)]
 pub struct ModelsRequest {
+    /// In whose shape the list is told.
+    pub format: Format,
     /// One model by name; all when absent.
     pub id: Option<String>,
 }
@@ -188,6 +226,31 @@ fn apply(body: &[u8], mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Bytes {
     out.freeze()
 }
 
+/// What a caller wishes beside the request itself; a door reads it from headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `Idempotency-Key`, 1 to 128 visible characters: the same request is answered once.
+    pub idempotency_key: Option<Box<str>>,
+    /// What `Cache-Control` asks.
+    pub cache: CacheWish,
+    /// `x-portcullis-strict: 1`: members that a target cannot honour are refused instead of dropped.
+    pub strict: bool,
+    /// Value of the header by which a sticky route keeps a caller on one target, at most 128 visible characters.
+    pub affinity: Option<Box<str>>,
+}
+
+/// What a caller asks of caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheWish {
+    /// Nothing particular.
+    #[default]
+    Any,
+    /// `no-cache`: a fresh answer, which may be kept for others.
+    Fresh,
+    /// `no-store`: neither read nor kept.
+    NoStore,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +261,8 @@ mod tests {
         ChatRequest {
             body: Bytes::from_static(body.as_bytes()),
             model: "fast".into(),
-            model_span: start..start + 6,
+            format: Format::OpenAi,
+            model_span: Some(start..start + 6),
             stream: true,
             include_usage,
             stream_options_span: options.map(|at| at..at + 23),

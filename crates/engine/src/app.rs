@@ -1,6 +1,6 @@
 //! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
 
-use portcullis_domain::{Caller, Deadline, Failure, Payload, Reply, RequestId};
+use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
 use std::{future::Future, pin::Pin};
 
 /// The future of one answer.
@@ -28,6 +28,8 @@ pub struct Inspected {
     pub weight: u32,
     /// Until when the caller waits.
     pub deadline: Deadline,
+    /// What the caller wishes beside.
+    pub hints: Hints,
     /// What is asked.
     pub payload: Payload,
     /// Highest threat score over the untrusted parts, 0 to 1.

@@ -14,7 +14,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use portcullis_domain::{
-    Action, Caller, Deadline, Failure, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
+    Action, Caller, Deadline, Failure, Hints, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
 };
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     /// `Refused` with `Unauthenticated`, `Forbidden`, `RateLimited` or `Unavailable`.
     pub async fn enter(&self, inbound: Inbound) -> Result<Admitted, Refused> {
-        let Inbound { id, client_request_id, door, action, address, credential, deadline } = inbound;
+        let Inbound { id, client_request_id, door, action, address, credential, deadline, hints } = inbound;
         let mut record = Record::begin(self.0.clone(), id, client_request_id, door, action);
         let identified = self.0.identity.identify(&credential, address, door).await;
         let caller = match identified {
@@ -147,7 +147,7 @@ impl Engine {
         if let Some(failure) = forbidden(&caller, action) {
             return Err(record.refuse(failure, views));
         }
-        Ok(Admitted { record, caller, deadline, subjects, views, receipt })
+        Ok(Admitted { record, caller, deadline, hints, subjects, views, receipt })
     }
 }
 
@@ -167,6 +167,7 @@ pub struct Admitted {
     record: Record,
     caller: Caller,
     deadline: Deadline,
+    hints: Hints,
     subjects: Subjects,
     views: Views,
     receipt: Receipt,
@@ -253,6 +254,7 @@ impl Admitted {
             caller: self.caller.clone(),
             weight: engine.admission.weight(&self.caller.tier),
             deadline: self.deadline,
+            hints: std::mem::take(&mut self.hints),
             payload,
             score: screened.score,
             flagged: screened.flagged,

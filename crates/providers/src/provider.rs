@@ -117,7 +117,7 @@ impl Provider {
                     };
                     let Guarded { value, permit } = self.guarded(&self.chat, &ctx, call, attempt).await?;
                     let (stream, meter) = value.into_stream(permit);
-                    return Ok(reply(ReplyBody::Stream(stream), meter));
+                    return Ok(Reply::new(ReplyBody::Stream(stream), meter));
                 }
                 let attempt = |attempt: Attempt| async move {
                     let report = self.report(call);
@@ -196,7 +196,7 @@ impl Provider {
                 ReplyBody::Stream(events)
             }
         };
-        Ok(reply(body, meter))
+        Ok(Reply::new(body, meter))
     }
 
     /// Ends a call whose value is whole.
@@ -226,6 +226,7 @@ impl Provider {
                     | Failure::NotFound(_)
                     | Failure::Conflict(_)
                     | Failure::RateLimited { .. }
+                    | Failure::BudgetExceeded { .. }
                     | Failure::Blocked { .. }
                     | Failure::Overloaded { .. }
                     | Failure::Unavailable { .. }
@@ -323,9 +324,5 @@ fn context(call: &Call, action: Action, tokens: u64) -> CallCtx {
 fn whole(bytes: Bytes, usage: Usage) -> Reply {
     let meter = Meter::default();
     meter.set(usage);
-    reply(ReplyBody::Whole(bytes), meter)
-}
-
-const fn reply(body: ReplyBody, meter: Meter) -> Reply {
-    Reply { body, degraded: None, target: None, meter }
+    Reply::new(ReplyBody::Whole(bytes), meter)
 }

@@ -117,12 +117,7 @@ impl App for ChatApp {
                 Payload::Embed(embed) => self.embed(call, &request, embed).await,
                 Payload::Models(models) => {
                     let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;
-                    Ok(Reply {
-                        body: ReplyBody::Whole(body),
-                        degraded: None,
-                        target: None,
-                        meter: portcullis_domain::Meter::default(),
-                    })
+                    Ok(Reply::new(ReplyBody::Whole(body), portcullis_domain::Meter::default()))
                 }
             }
         })
@@ -148,6 +143,7 @@ fn conclude(mut refusals: Vec<Refusal>) -> Failure {
         | Failure::NotFound(_)
         | Failure::Conflict(_)
         | Failure::RateLimited { .. }
+        | Failure::BudgetExceeded { .. }
         | Failure::Blocked { .. }
         | Failure::DeadlineExceeded
         | Failure::UpstreamInterrupted

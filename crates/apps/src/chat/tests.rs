@@ -4,8 +4,9 @@ use super::{ChatApp, RouteConfig, RoutesConfig, TargetConfig};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use portcullis_domain::{
-    Caller, ChatRequest, Deadline, Degraded, EmbedInput, EmbedRequest, Encoding, Failure, InputCode,
-    ModelsRequest, Needs, Payload, Reply, ReplyBody, RequestId, Role, Scope, Scopes, TextPart, Tier,
+    Caller, ChatRequest, Deadline, Degraded, EmbedInput, EmbedRequest, Encoding, Failure, Format, Hints,
+    InputCode, ModelsRequest, Needs, Payload, Reply, ReplyBody, RequestId, Role, Scope, Scopes, TextPart,
+    Tier,
 };
 use portcullis_engine::{App as _, Inspected};
 use portcullis_providers::{
@@ -74,6 +75,7 @@ fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
         caller: Caller::new("key:test".into(), Tier::Authenticated, scopes, Ipv4Addr::LOCALHOST.into()),
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(20)),
+        hints: Hints::default(),
         payload,
         score: 0.0,
         flagged: false,
@@ -91,7 +93,8 @@ fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
     let at = body.find("\"hello\"").unwrap() + 1;
     Payload::Chat(ChatRequest {
         model: model.into(),
-        model_span: 9..9 + name.len(),
+        format: Format::OpenAi,
+        model_span: Some(9..9 + name.len()),
         stream,
         include_usage: false,
         stream_options_span: None,
@@ -108,7 +111,8 @@ fn embed(model: &str) -> Payload {
     let at = body.find("\"hello\"").unwrap() + 1;
     Payload::Embed(EmbedRequest {
         model: model.into(),
-        model_span: 9..11 + model.len(),
+        format: Format::OpenAi,
+        model_span: Some(9..11 + model.len()),
         input: EmbedInput::Texts(vec![TextPart { role: Role::User, span: at..at + 5, escaped: false }]),
         encoding: Encoding::Float,
         dimensions: None,
@@ -310,7 +314,7 @@ async fn the_model_list_shows_what_this_key_may_use() {
     let a = OpenAi::start().await;
     let (app, _) = app(&[("a", &a)], &[("pair", &[("a", "gpt-double", 0)])]);
     let list = |scopes, id: Option<&str>| {
-        let payload = Payload::Models(ModelsRequest { id: id.map(str::to_owned) });
+        let payload = Payload::Models(ModelsRequest { format: Format::OpenAi, id: id.map(str::to_owned) });
         let running = app.run(inspected(scopes, payload));
         async move {
             let reply = running.await?;

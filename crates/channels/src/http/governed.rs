@@ -14,8 +14,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use portcullis_domain::{
-    Action, Credential, Deadline, Door as DoorName, Failure, Inbound, InputCode, Payload, Reply, ReplyBody,
-    Scope,
+    Action, CacheWish, Credential, Deadline, Door as DoorName, Failure, Hints, Inbound, InputCode, Payload,
+    Reply, ReplyBody, Scope,
 };
 use portcullis_engine::Answer;
 use std::{net::IpAddr, time::Duration};
@@ -41,11 +41,12 @@ pub(super) async fn serve(
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let address = peer(&head.extensions);
-    let inbound = inbound(door, DoorName::Http, route.action, address, &head);
+    let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
     let refuse = |failure: &Failure, views: &[_]| door.refuse(Schema::OpenAi, failure, &id, views);
-    if let Err(failure) = smuggled(&head.headers) {
-        return refuse(&failure, &[]);
+    match smuggled(&head.headers).and_then(|()| hints(&head.headers)) {
+        Ok(hints) => inbound.hints = hints,
+        Err(failure) => return refuse(&failure, &[]),
     }
     let admitted = match door.engine.enter(inbound).await {
         Ok(admitted) => admitted,
@@ -91,6 +92,7 @@ pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAd
         address,
         credential: credential(&head.headers),
         deadline: Deadline::after(Duration::from_secs(whole).min(asked)),
+        hints: Hints::default(),
     }
 }
 
@@ -98,6 +100,38 @@ fn client_id(headers: &HeaderMap) -> Option<Box<str>> {
     let text = headers.get("x-request-id")?.to_str().ok()?;
     (!text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()))
         .then(|| text.into())
+}
+
+/// What the caller wishes beside the request.
+///
+/// # Errors
+/// An idempotency key that is empty, too long or holds other than visible characters.
+fn hints(headers: &HeaderMap) -> Result<Hints, Failure> {
+    const MOST: usize = 128;
+    let visible =
+        |text: &str| !text.is_empty() && text.len() <= MOST && text.bytes().all(|b| b.is_ascii_graphic());
+    let idempotency_key = match headers.get("idempotency-key") {
+        None => None,
+        Some(value) => match value.to_str() {
+            Ok(text) if visible(text) => Some(text.into()),
+            Ok(_) | Err(_) => {
+                let rule = format!("Idempotency-Key must be 1 to {MOST} visible ASCII characters.");
+                return Err(Failure::invalid("Idempotency-Key", rule));
+            }
+        },
+    };
+    let wishes = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let mut cache = CacheWish::Any;
+    for wish in wishes.flat_map(|value| value.split(',')) {
+        let wish = wish.trim();
+        if wish.eq_ignore_ascii_case("no-store") {
+            cache = CacheWish::NoStore;
+        } else if wish.eq_ignore_ascii_case("no-cache") && cache == CacheWish::Any {
+            cache = CacheWish::Fresh;
+        }
+    }
+    let strict = headers.get("x-portcullis-strict").is_some_and(|value| value == "1");
+    Ok(Hints { idempotency_key, cache, strict, affinity: None })
 }
 
 /// What the caller presents: `Authorization: Bearer K`, else `x-api-key: K`.
@@ -155,6 +189,17 @@ fn success(
         reply.target.filter(|_| show_target).and_then(|name| HeaderValue::from_str(&name).ok())
     {
         headers.insert("x-portcullis-target", value);
+    }
+    if let Some(value) =
+        (!reply.dropped.is_empty()).then(|| HeaderValue::from_str(&reply.dropped.join(",")).ok()).flatten()
+    {
+        headers.insert("x-portcullis-dropped", value);
+    }
+    if let Some(note) = reply.cache {
+        headers.insert("x-portcullis-cache", HeaderValue::from_static(note.as_str()));
+        if let Some(age) = note.age_secs() {
+            headers.insert(header::AGE, HeaderValue::from(age));
+        }
     }
     response
 }

@@ -8,7 +8,7 @@ use axum::{
     routing::{MethodFilter, get, on},
 };
 use http::{Method, Request, Response};
-use portcullis_domain::{Action, Failure, InputCode, ModelsRequest, Payload};
+use portcullis_domain::{Action, Failure, Format, InputCode, ModelsRequest, Payload};
 use std::sync::Arc;
 
 /// The governed routes.
@@ -29,13 +29,13 @@ pub(super) static V1: [Route; 4] = [
         method: Method::GET,
         path: "/v1/models",
         action: Action::Models,
-        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { id: None })),
+        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id: None })),
     },
     Route {
         method: Method::GET,
         path: "/v1/models/{*id}",
         action: Action::Models,
-        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { id })),
+        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id })),
     },
 ];
 

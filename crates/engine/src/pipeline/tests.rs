@@ -37,10 +37,8 @@ impl App for Moody {
     fn run(&self, request: Inspected) -> Run<'_> {
         Box::pin(async move {
             let whole = |bytes| Reply {
-                body: ReplyBody::Whole(bytes),
-                degraded: None,
                 target: Some("double/model".into()),
-                meter: Meter::default(),
+                ..Reply::new(ReplyBody::Whole(bytes), Meter::default())
             };
             match self.0 {
                 Mood::Answer => Ok(whole(format!("{}", request.weight).into())),
@@ -127,6 +125,7 @@ async fn store(folder: &Path, metrics: &Metrics, health: &Health, alerts: &Alert
 impl House {
     async fn enter(&self) -> Result<Admitted, Refused> {
         let inbound = Inbound {
+            hints: portcullis_domain::Hints::default(),
             id: self.engine.request_id(),
             client_request_id: None,
             door: Door::Http,
@@ -164,7 +163,8 @@ fn chat(text: &str) -> ChatRequest {
     let start = body.find(text).unwrap();
     ChatRequest {
         model: "m".into(),
-        model_span: 9..12,
+        format: portcullis_domain::Format::OpenAi,
+        model_span: Some(9..12),
         stream: false,
         include_usage: false,
         stream_options_span: None,

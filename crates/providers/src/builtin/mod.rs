@@ -124,7 +124,7 @@ impl Builtin {
         .await?;
         let name = format!("{}/{model_name}", crate::presets::BUILTIN);
         let body = answer::vectors(&vectors, &name, input, encoding);
-        Ok((body, Usage { input, output: 0, estimated: false }))
+        Ok((body, Usage { input, output: 0, estimated: false, ..Usage::default() }))
     }
 
     /// What this model cannot do is refused, not rounded.
@@ -167,7 +167,7 @@ fn limited(text: String, max_tokens: Option<u32>, input: u64, count: impl Fn(&st
     let all = count(&text);
     let most = max_tokens.map_or(u64::MAX, u64::from);
     if all <= most {
-        let usage = Usage { input, output: all, estimated: false };
+        let usage = Usage { input, output: all, estimated: false, ..Usage::default() };
         return Saying { text, finish: "stop", usage };
     }
     let (mut end, mut output) = (0, 0);
@@ -180,7 +180,7 @@ fn limited(text: String, max_tokens: Option<u32>, input: u64, count: impl Fn(&st
         end += word.len();
     }
     let text = text[..end].trim_end().to_owned();
-    Saying { text, finish: "length", usage: Usage { input, output, estimated: false } }
+    Saying { text, finish: "length", usage: Usage { input, output, estimated: false, ..Usage::default() } }
 }
 
 fn count(model: &MiniLm, text: &str) -> u64 {

@@ -138,7 +138,8 @@ pub(super) fn chat(messages: &[(Role, &str)], stream: bool, include_usage: bool)
     ChatRequest {
         body: body.into(),
         model: "fast".into(),
-        model_span,
+        format: portcullis_domain::Format::OpenAi,
+        model_span: Some(model_span),
         stream,
         include_usage,
         stream_options_span,
@@ -171,7 +172,8 @@ pub(super) fn embed(texts: &[&str], encoding: Encoding) -> EmbedRequest {
     EmbedRequest {
         body: body.into(),
         model: "embed".into(),
-        model_span: 9..16,
+        format: portcullis_domain::Format::OpenAi,
+        model_span: Some(9..16),
         input: EmbedInput::Texts(parts),
         encoding,
         dimensions: None,

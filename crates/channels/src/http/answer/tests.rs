@@ -36,6 +36,9 @@ fn all() -> Vec<Failure> {
         Failure::UpstreamInterrupted,
         Failure::Internal { incident },
     ]);
+    all.extend(
+        [Some(wait), None].map(|resets_in| Failure::BudgetExceeded { budget: "team".into(), resets_in }),
+    );
     all.extend(LimitScope::ALL.map(|scope| Failure::RateLimited { scope, retry_after: wait }));
     all
 }

@@ -7,7 +7,7 @@
 use super::json;
 use bytes::Bytes;
 use portcullis_domain::{
-    ChatRequest, EmbedInput, EmbedRequest, Encoding, Failure, InputCode, Needs, Role, TextPart,
+    ChatRequest, EmbedInput, EmbedRequest, Encoding, Failure, Format, InputCode, Needs, Role, TextPart,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -62,6 +62,8 @@ struct ChatBody<'a> {
     tools: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
     response_format: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    logprobs: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
     temperature: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
@@ -139,11 +141,13 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
     number(peek.presence_penalty, "presence_penalty", -2.0, 2.0)?;
     number(peek.frequency_penalty, "frequency_penalty", -2.0, 2.0)?;
     let tools = tools(peek.tools, limits)?;
-    let mut needs = Needs { tools, json: wants_json(peek.response_format)?, images: false };
+    let logprobs = optional::<bool>(peek.logprobs, "logprobs", "must be true or false")?.unwrap_or(false);
+    let mut needs = Needs { tools, json: wants_json(peek.response_format)?, images: false, logprobs };
     let parts = parts(&body, messages, limits, &mut needs)?;
     Ok(ChatRequest {
+        format: Format::OpenAi,
         model,
-        model_span,
+        model_span: Some(model_span),
         stream,
         include_usage,
         stream_options_span,
@@ -171,7 +175,15 @@ pub(in crate::http) fn embed(body: Bytes, limits: &DecodeLimits) -> Result<Embed
             Some(_) => return Err(Failure::invalid("encoding_format", ENCODINGS)),
         };
     let dimensions = present(peek.dimensions).map(|raw| whole(raw, "dimensions", 1, 65_536)).transpose()?;
-    Ok(EmbedRequest { model, model_span, input, encoding, dimensions, body })
+    Ok(EmbedRequest {
+        format: Format::OpenAi,
+        model,
+        model_span: Some(model_span),
+        input,
+        encoding,
+        dimensions,
+        body,
+    })
 }
 
 const ENCODINGS: &str = "encoding_format must be \"float\" or \"base64\".";

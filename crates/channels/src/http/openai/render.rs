@@ -11,6 +11,7 @@ pub(in crate::http) fn parts(failure: &Failure) -> ErrorParts<'_> {
     let (status, kind, code) = labels(failure);
     let (param, retry) = match failure {
         Failure::InvalidInput { param, .. } => (param.as_deref(), Retry::No),
+        Failure::BudgetExceeded { resets_in, .. } => (None, resets_in.map_or(Retry::No, Retry::after)),
         Failure::RateLimited { retry_after, .. }
         | Failure::Overloaded { retry_after }
         | Failure::Unavailable { retry_after, .. } => (None, Retry::after(*retry_after)),
@@ -40,6 +41,9 @@ const fn labels(failure: &Failure) -> (StatusCode, &'static str, &'static str) {
         Failure::NotFound(_) => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
         Failure::Conflict(_) => (StatusCode::CONFLICT, REQUEST, "conflict"),
         Failure::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
+        Failure::BudgetExceeded { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota")
+        }
         Failure::Blocked { .. } => (StatusCode::BAD_REQUEST, REQUEST, "content_filter"),
         Failure::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
         Failure::Unavailable { rate_limited: true, .. } => {
@@ -67,6 +71,14 @@ fn message(failure: &Failure, retry: Retry) -> Cow<'_, str> {
             scope.as_str(),
             retry.seconds().unwrap_or(1)
         )),
+        Failure::BudgetExceeded { budget, .. } => Cow::Owned(match retry.seconds() {
+            Some(secs) => format!(
+                "The budget `{budget}` has not enough left for this request. Nothing was charged; it is renewed in {secs} s."
+            ),
+            None => format!(
+                "The budget `{budget}` has not enough left for this request. Nothing was charged; ask the operator to raise it."
+            ),
+        }),
         Failure::Blocked { incident } => {
             Cow::Owned(format!("I cannot process this message. Ask the operator about {incident}."))
         }

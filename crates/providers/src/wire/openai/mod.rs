@@ -108,6 +108,7 @@ impl OpenAi {
             input: estimate,
             output: tokens_of(answer.choices.counts.text_bytes),
             estimated: true,
+            ..Usage::default()
         });
         Ok((body, usage))
     }
@@ -122,7 +123,12 @@ impl OpenAi {
         let report = exchange.report;
         let body = self.fetch(&self.embeddings, exchange).await?;
         let Some(answer) = Vectors::read(&body, count) else { return Err(wrong_schema(report)) };
-        let usage = answer.usage().unwrap_or(Usage { input: estimate, output: 0, estimated: true });
+        let usage = answer.usage().unwrap_or(Usage {
+            input: estimate,
+            output: 0,
+            estimated: true,
+            ..Usage::default()
+        });
         Ok((body, usage))
     }
 

@@ -226,7 +226,7 @@ fn usage(raw: &RawValue) -> Option<Usage> {
     }
     let read: Tokens = serde_json::from_str(raw.get()).ok()?;
     let input = read.prompt_tokens?;
-    Some(Usage { input, output: read.completion_tokens.unwrap_or(0), estimated: false })
+    Some(Usage { input, output: read.completion_tokens.unwrap_or(0), estimated: false, ..Usage::default() })
 }
 
 /// A count that a sane provider could send; anything else is none.
@@ -280,7 +280,7 @@ mod tests {
         let sound = br#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
         let whole = Whole::read(sound).unwrap();
         assert_eq!(whole.choices.counts, Counts { choices: 1, finished: 1, text_bytes: 2 });
-        assert_eq!(whole.usage(), Some(Usage { input: 3, output: 1, estimated: false }));
+        assert_eq!(whole.usage(), Some(Usage { input: 3, output: 1, estimated: false, ..Usage::default() }));
         for wrong in [
             r#"{"choices":[]}"#,
             r#"{"choices":[{"index":0}]}"#,

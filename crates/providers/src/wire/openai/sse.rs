@@ -256,7 +256,7 @@ mod tests {
             let (out, result, scanner) = run(&stream(end, &all), &cuts, drop_usage);
             prop_assert_eq!(result, Ok(()));
             prop_assert_eq!(String::from_utf8(out).unwrap(), stream(end, &kept));
-            prop_assert_eq!(scanner.usage(), Some(Usage { input: 7, output: 3, estimated: false }));
+            prop_assert_eq!(scanner.usage(), Some(Usage { input: 7, output: 3, estimated: false, ..Usage::default() }));
             prop_assert!(scanner.done());
         }
 

@@ -95,6 +95,7 @@ impl<B> Passing<B> {
             input: self.source.input_estimate,
             output: tokens_of(scanner.text_bytes()),
             estimated: true,
+            ..Usage::default()
         }));
     }
 
