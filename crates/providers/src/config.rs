@@ -1,7 +1,8 @@
 //! Settings of the providers: what a row of the presets says by default, an operator may say otherwise here.
 
-use crate::presets::{self, ModelKind, Preset, Wire};
-use portcullis_domain::Problem;
+use crate::presets::{self, ModelKind, Preset};
+use jiff::civil::Date;
+use portcullis_domain::{Price, Problem};
 use portcullis_resilience::GuardConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub struct ProviderConfig {
     pub attempt_timeout_secs: Option<u64>,
     /// Most attempts at one call, the first included; repeats wait and draw on a retry budget. Default 3.
     pub attempts: Option<u32>,
+    /// Whether a way to a provider that cannot carry safety settings may be used all the same: `gemini-openai` only.
+    /// The provider then filters nothing. Default false.
+    pub allow_without_safety: bool,
 }
 
 /// A model: its name, or a table that says more.
@@ -51,26 +55,106 @@ pub enum ModelEntry {
     /// A chat model by its name (names with `embed` in them are embedding models).
     Name(String),
     /// A model with its properties.
-    Row(ModelConfig),
+    Row(Box<ModelConfig>),
 }
 
-/// One model of a provider.
+/// `[models."provider/model"]`: what differs from the row of that model, shipped or in `[providers.<name>]`; a model
+/// that neither names is added.
+pub type ModelsConfig = BTreeMap<String, ModelConfig>;
+
+/// One model of a provider. What is left out is as the shipped row of that name says, or not known.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// The provider's own name for it.
+    /// The provider's own name for it. In `[models."provider/model"]` the section says it.
     pub name: String,
-    /// `chat` or `embed`. Default `chat`.
-    pub kind: ModelKind,
-    /// Tokens it reads and writes together, told in the model list. Default: not told.
+    /// `chat` or `embed`. Default: `embed` for names with `embed` in them, else `chat`.
+    pub kind: Option<ModelKind>,
+    /// Tokens it reads and writes together: a longer conversation goes to another target. Told in the model list.
     pub context: Option<u32>,
+    /// Most tokens it writes in one answer: what is reserved for a request that names no bound.
+    pub max_output: Option<u32>,
     /// Length of its vectors when the caller names none, told in the model list. Default: not told.
     pub dimensions: Option<u32>,
     /// What it cannot do: requests that need it go to another target. Default: nothing.
-    pub lacks: Vec<Capability>,
+    pub lacks: Option<Vec<Capability>>,
     /// Name of the space of its vectors; targets of one route must share it. Default: the model's name.
     pub space: Option<String>,
+    /// What its tokens cost. Without a price its use counts tokens but no money, and the ledger says `unpriced`.
+    pub price: Option<PriceConfig>,
+    /// How much longer than others it may take: a factor of the time-outs of one attempt, 0.1 to 20. Default 1.
+    pub timeout_factor: Option<f64>,
+    /// Inputs that one call for vectors may carry; larger requests are split. Default: not split.
+    pub batch: Option<u32>,
 }
+
+/// What tokens cost, in micro-dollars for each 1,000,000 of them: 150000 is 0.15 dollars a million.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceConfig {
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens read that the provider had cached. Default: as `input`.
+    #[serde(default)]
+    pub cached_input: Option<u64>,
+    /// Tokens written, reasoning included. Default 0, as for vectors.
+    #[serde(default)]
+    pub output: u64,
+    /// Since when, as an ISO date: kept in the ledger beside what was charged. Default: not told.
+    #[serde(default)]
+    pub valid_from: Option<String>,
+}
+
+impl PriceConfig {
+    /// As the rest of the house counts.
+    #[must_use]
+    pub fn price(&self) -> Price {
+        let cached_input = self.cached_input.unwrap_or(self.input);
+        Price { input: self.input, cached_input, output: self.output }
+    }
+}
+
+impl ModelConfig {
+    /// Since when its price holds, where it says so.
+    #[must_use]
+    pub fn valid_from(&self) -> Option<Date> {
+        self.price.as_ref()?.valid_from.as_deref()?.parse().ok()
+    }
+
+    fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        for (key, value, most) in [
+            ("context", self.context, 100_000_000),
+            ("max_output", self.max_output, 100_000_000),
+            ("dimensions", self.dimensions, 1_000_000),
+            ("batch", self.batch, 100_000),
+        ] {
+            if let Some(value) = value {
+                range(out, prefix, key, u64::from(value), 1..=most);
+            }
+        }
+        if self.timeout_factor.is_some_and(|factor| !(0.1..=20.0).contains(&factor)) {
+            let key = format!("{prefix}.timeout_factor");
+            out.push(Problem::new(key, "The factor is out of range.", "Use a number from 0.1 to 20."));
+        }
+        let Some(price) = &self.price else { return };
+        for (key, value) in [
+            ("input", Some(price.input)),
+            ("cached_input", price.cached_input),
+            ("output", Some(price.output)),
+        ] {
+            if let Some(value) = value {
+                range(out, prefix, &format!("price.{key}"), value, 0..=MAX_PRICE);
+            }
+        }
+        if price.valid_from.is_some() && self.valid_from().is_none() {
+            let key = format!("{prefix}.price.valid_from");
+            out.push(Problem::new(key, "This is not a date.", "Write it like \"2026-01-31\"."));
+        }
+    }
+}
+
+/// A hundred thousand dollars a million tokens: more is a slip of the decimal point.
+const MAX_PRICE: u64 = 100_000_000_000;
 
 /// Something a request may need and a model may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,11 +166,13 @@ pub enum Capability {
     Images,
     /// Answers bound to JSON or to a JSON schema.
     Json,
+    /// Log probabilities of the answer's tokens.
+    Logprobs,
 }
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 3] = [Self::Tools, Self::Images, Self::Json];
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Images, Self::Json, Self::Logprobs];
 
     /// The stable name.
     #[must_use]
@@ -95,6 +181,7 @@ impl Capability {
             Self::Tools => "tools",
             Self::Images => "images",
             Self::Json => "json",
+            Self::Logprobs => "logprobs",
         }
     }
 }
@@ -215,32 +302,44 @@ impl ProviderConfig {
             }
         }
         self.url_problems(row, prefix, out);
+        if row.unsafe_without_word && self.enabled != Some(false) && !self.allow_without_safety {
+            let key = format!("{prefix}.allow_without_safety");
+            let message = "This endpoint takes no safety settings, so the provider filters nothing.";
+            let mend = "Use the provider `gemini`, or set allow_without_safety = true if you mean it.";
+            out.push(Problem::new(key, message, mend));
+        }
+        if self.allow_without_safety && !row.unsafe_without_word {
+            let key = format!("{prefix}.allow_without_safety");
+            out.push(Problem::new(key, "This says nothing of this provider.", "Remove the line."));
+        }
         for model in self.models.iter().flatten() {
             let name = model.name();
             if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
                 let key = format!("{prefix}.models");
                 out.push(Problem::new(key, "A model has no usable name.", "Give each 1 to 128 characters."));
             }
+            if let ModelEntry::Row(row) = model {
+                row.problems(&format!("{prefix}.models"), out);
+            }
         }
     }
 
     fn url_problems(&self, row: &Preset, prefix: &str, out: &mut Vec<Problem>) {
         let key = format!("{prefix}.base_url");
-        match (row.wire, self.base_url.as_deref(), row.base_url) {
-            (Wire::Builtin, Some(_), _) => {
+        match (row.wire.is_remote(), self.base_url.as_deref(), row.base_url) {
+            (false, Some(_), _) => {
                 out.push(Problem::new(key, "The builtin provider has no address.", "Remove the line."));
             }
-            (Wire::Builtin, None, _) => {}
-            (Wire::OpenAi, None, "") => {
+            (true, None, "") => {
                 let mend = "Name where the server is, such as \"http://127.0.0.1:8080/v1\".";
                 out.push(Problem::new(key, "This provider is not a shipped one and names no address.", mend));
             }
-            (Wire::OpenAi, Some(url), _) => {
+            (true, Some(url), _) => {
                 if let Err(why) = base_url(url) {
                     out.push(Problem::new(key, why, "Write it like \"https://host/v1\"."));
                 }
             }
-            (Wire::OpenAi, None, _) => {}
+            (true | false, None, _) => {}
         }
     }
 }
@@ -259,10 +358,8 @@ impl ModelEntry {
     #[must_use]
     pub fn row(&self) -> ModelConfig {
         match self {
-            Self::Name(name) => {
-                ModelConfig { name: name.clone(), kind: ModelKind::guess(name), ..ModelConfig::default() }
-            }
-            Self::Row(row) => row.clone(),
+            Self::Name(name) => ModelConfig { name: name.clone(), ..ModelConfig::default() },
+            Self::Row(row) => (**row).clone(),
         }
     }
 }
@@ -271,6 +368,30 @@ impl ModelEntry {
 pub fn problems(providers: &ProvidersConfig, prefix: &str, out: &mut Vec<Problem>) {
     for (name, provider) in providers {
         provider.problems(name, &format!("{prefix}.{name}"), out);
+    }
+}
+
+/// Adds every problem of `[models]`. `known` tells which providers exist.
+pub fn model_problems(
+    models: &ModelsConfig,
+    prefix: &str,
+    known: impl Fn(&str) -> bool,
+    out: &mut Vec<Problem>,
+) {
+    for (name, model) in models {
+        let key = format!("{prefix}.\"{name}\"");
+        model.problems(&key, out);
+        match name.split_once('/') {
+            Some((provider, model)) if known(provider) && (1..=128).contains(&model.len()) => {}
+            Some(_) | None => {
+                let mend = "Name it \"provider/model\", with a shipped provider or one of [providers].";
+                out.push(Problem::new(&key, "This names no model of a known provider.", mend));
+            }
+        }
+        if !model.name.is_empty() {
+            let mend = "Remove the line: the section's own name says it.";
+            out.push(Problem::new(format!("{key}.name"), "The name is said twice.", mend));
+        }
     }
 }
 
@@ -314,63 +435,4 @@ fn range(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(toml_like: serde_json::Value, name: &str) -> Vec<String> {
-        let config: ProviderConfig = serde_json::from_value(toml_like).unwrap();
-        let mut out = Vec::new();
-        problems(&ProvidersConfig::from([(name.to_owned(), config)]), "providers", &mut out);
-        out.into_iter().map(|problem| problem.key).collect()
-    }
-
-    #[test]
-    fn the_shipped_figures_and_sensible_settings_are_no_problem() {
-        let mut out = Vec::new();
-        EmbedConfig::default().problems("embed", &mut out);
-        UpstreamConfig::default().problems("upstream", &mut out);
-        assert_eq!(out, vec![]);
-        assert!(found(serde_json::json!({}), "openai").is_empty());
-        assert!(
-            found(
-                serde_json::json!({ "rpm": 0, "models": ["a", { "name": "b", "lacks": ["tools"] }] }),
-                "kimi"
-            )
-            .is_empty()
-        );
-        assert!(found(serde_json::json!({ "base_url": "http://10.0.0.5:8000/v1" }), "my-server").is_empty());
-    }
-
-    #[test]
-    fn every_mistake_is_named_by_its_key() {
-        let many = serde_json::json!({
-            "concurrency": 0, "queue": 0, "breaker_failures": 5000, "breaker_reset_secs": 0, "models": [""],
-        });
-        let keys = ["concurrency", "queue", "breaker_failures", "breaker_reset_secs", "models"];
-        assert_eq!(found(many, "openai"), keys.map(|key| format!("providers.openai.{key}")));
-        for url in [
-            "ftp://host/v1",
-            "host/v1",
-            "https://user:pw@host/v1",
-            "https://host/v1/",
-            "https://host/v1?x=1",
-            "",
-        ] {
-            let config = serde_json::json!({ "base_url": url });
-            assert_eq!(found(config, "openai"), ["providers.openai.base_url"], "{url}");
-        }
-        assert_eq!(found(serde_json::json!({}), "my-server"), ["providers.my-server.base_url"]);
-        assert_eq!(
-            found(serde_json::json!({ "base_url": "https://h/v1" }), "builtin"),
-            ["providers.builtin.base_url"]
-        );
-        assert_eq!(
-            found(serde_json::json!({ "base_url": "https://h/v1" }), "Bad Name"),
-            ["providers.Bad Name"]
-        );
-        assert!(
-            serde_json::from_value::<ProviderConfig>(serde_json::json!({ "key": "sk-x" })).is_err(),
-            "no keys in settings"
-        );
-    }
-}
+mod tests;

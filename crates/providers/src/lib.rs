@@ -16,7 +16,8 @@ mod wire;
 
 pub use builtin::{ExtractConfig, minilm};
 pub use config::{
-    Capability, EmbedConfig, ModelConfig, ModelEntry, ProviderConfig, ProvidersConfig, UpstreamConfig,
+    Capability, EmbedConfig, ModelConfig, ModelEntry, ModelsConfig, PriceConfig, ProviderConfig,
+    ProvidersConfig, UpstreamConfig,
 };
 pub use model::Model;
 pub use presets::{BUILTIN, ModelKind};

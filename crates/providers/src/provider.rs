@@ -93,7 +93,7 @@ impl Provider {
             .iter()
             .find(|model| &*model.name == name)
             .cloned()
-            .unwrap_or_else(|| Model::unlisted(name))
+            .unwrap_or_else(|| Model::unlisted(name, self.row))
     }
 
     /// A conversation turn.

@@ -3,9 +3,9 @@
 
 use crate::{
     builtin::{Builtin, ExtractConfig},
-    config::{EmbedConfig, ProviderConfig, ProvidersConfig, UpstreamConfig},
+    config::{EmbedConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig},
     model::Model,
-    presets::{self, BUILTIN, PRESETS, Preset},
+    presets::{self, BUILTIN, PRESETS, Preset, Wire},
     provider::{Provider, Voice},
     wire::openai::OpenAi,
 };
@@ -31,6 +31,8 @@ pub struct ProvidersError {
 pub struct Parts<'a> {
     /// `[providers]`.
     pub providers: &'a ProvidersConfig,
+    /// `[models]`.
+    pub models: &'a ModelsConfig,
     /// `[embed]`.
     pub embed: &'a EmbedConfig,
     /// `[extract]`.
@@ -117,7 +119,7 @@ impl Parts<'_> {
         gate: &Dependency,
         secret: impl Fn(&str) -> Option<SecretString>,
     ) -> Result<Option<Provider>, ProvidersError> {
-        if config.enabled == Some(false) {
+        if config.enabled == Some(false) || (row.unsafe_without_word && !config.allow_without_safety) {
             return Ok(None);
         }
         let fail = |why: &str| ProvidersError { name: name.to_owned(), why: why.to_owned() };
@@ -127,6 +129,13 @@ impl Parts<'_> {
         if !active {
             return Ok(None);
         }
+        match row.wire {
+            Wire::OpenAi => {}
+            Wire::Gemini | Wire::Anthropic | Wire::Builtin => {
+                tracing::info!(provider = name, wire = row.wire.as_str(), "this wire is not spoken yet");
+                return Ok(None);
+            }
+        }
         let base = config.base_url.as_deref().unwrap_or(row.base_url);
         crate::config::base_url(base).map_err(fail)?;
         let mut bounds = self.upstream.clone();
@@ -135,10 +144,7 @@ impl Parts<'_> {
         }
         let policy = self.policy(name, row, config, &bounds);
         let voice = OpenAi::new(self.client.clone(), base, key, row.dialect, bounds).map_err(fail)?;
-        let models = match &config.models {
-            Some(models) => models.iter().map(|entry| Model::configured(&entry.row())).collect(),
-            None => row.models.iter().map(Model::preset).collect(),
-        };
+        let models = self.models(name, row, config);
         let embed = DependencyPolicy {
             name: format!("{name}-embed"),
             bulkhead: BulkheadPolicy {
@@ -154,6 +160,25 @@ impl Parts<'_> {
         Ok(Some(self.provider(name, row, models, Voice::OpenAi(Box::new(voice)), policy, embed, gate)))
     }
 
+    /// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only
+    /// `[models]` names.
+    fn models(&self, name: &str, row: &Preset, config: &ProviderConfig) -> Vec<Model> {
+        let mut models: Vec<Model> = match &config.models {
+            Some(models) => models.iter().map(|entry| Model::configured(&entry.row(), row)).collect(),
+            None => row.models.iter().map(|model| Model::preset(model, row)).collect(),
+        };
+        for (full, said) in self.models {
+            let Some((_, model)) = full.split_once('/').filter(|(provider, _)| *provider == name) else {
+                continue;
+            };
+            match models.iter_mut().find(|known| &*known.name == model) {
+                Some(known) => *known = known.clone().with(said),
+                None => models.push(Model::unlisted(model, row).with(said)),
+            }
+        }
+        models
+    }
+
     fn builtin(&self, gate: &Dependency, others: bool) -> Provider {
         let row = presets::row_for(BUILTIN);
         let plain = ProviderConfig::default();
@@ -164,7 +189,7 @@ impl Parts<'_> {
             ..self.policy(BUILTIN, row, config, self.upstream)
         };
         let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
-        let models = row.models.iter().map(Model::preset).collect();
+        let models = self.models(BUILTIN, row, config);
         let voice = Voice::Builtin(Builtin::new(self.extract.clone(), self.embed.max_text_bytes, others));
         self.provider(BUILTIN, row, models, voice, policy, embed, gate)
     }

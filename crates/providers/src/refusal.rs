@@ -1,6 +1,6 @@
 //! Why a provider gave no answer: what the caller is told if nobody else answers, and whether somebody else may try.
 
-use crate::wire::openai::Seen;
+use crate::wire::classify::Seen;
 use portcullis_domain::{Failure, Incident, InputCode};
 use std::time::Duration;
 

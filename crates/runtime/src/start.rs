@@ -355,6 +355,7 @@ fn engine(
 ) -> Result<Engine, StartError> {
     let parts = ProviderParts {
         providers: &settings.providers,
+        models: &settings.models,
         embed: &settings.embed,
         extract: &settings.extract,
         upstream: &settings.upstream,

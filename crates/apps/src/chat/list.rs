@@ -4,6 +4,7 @@
 use super::routes::{Route, Routes, not_found};
 use bytes::Bytes;
 use portcullis_domain::{Caller, Failure};
+use portcullis_providers::Capability;
 use serde_json::{Value, json};
 
 /// Every name, or the one asked for.
@@ -30,7 +31,7 @@ fn entry(name: &str, route: &Route, is_route: bool) -> Value {
     let lacks: Vec<&str> =
         first.map(|target| target.model.lacks.iter().map(|lack| lack.as_str()).collect()).unwrap_or_default();
     let able: Vec<&str> =
-        ["tools", "images", "json"].into_iter().filter(|able| !lacks.contains(able)).collect();
+        Capability::ALL.iter().map(|able| able.as_str()).filter(|able| !lacks.contains(able)).collect();
     let mut about = json!({
         "route": is_route,
         "kind": route.kind.as_str(),
@@ -41,6 +42,7 @@ fn entry(name: &str, route: &Route, is_route: bool) -> Value {
     }
     for (member, value) in [
         ("context", first.and_then(|target| target.model.context)),
+        ("max_output", first.and_then(|target| target.model.max_output)),
         ("dimensions", first.and_then(|target| target.model.dimensions)),
     ] {
         if let Some(value) = value {

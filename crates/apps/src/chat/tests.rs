@@ -10,7 +10,8 @@ use portcullis_domain::{
 };
 use portcullis_engine::{App as _, Inspected};
 use portcullis_providers::{
-    EmbedConfig, ExtractConfig, Parts, ProviderConfig, Providers, ProvidersConfig, UpstreamConfig,
+    EmbedConfig, ExtractConfig, ModelsConfig, Parts, ProviderConfig, Providers, ProvidersConfig,
+    UpstreamConfig,
 };
 use portcullis_resilience::{
     Registry,
@@ -38,6 +39,7 @@ fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
         doubles.iter().map(|(name, double)| ((*name).to_owned(), provider(double))).collect();
     let parts = Parts {
         providers: &configs,
+        models: &ModelsConfig::default(),
         embed: &EmbedConfig::default(),
         extract: &ExtractConfig::default(),
         upstream: &UpstreamConfig {

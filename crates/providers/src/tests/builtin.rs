@@ -2,8 +2,8 @@
 
 use super::{bytes, call, chat, drain, embed, stream};
 use crate::{
-    BUILTIN, EmbedConfig, ExtractConfig, ModelKind, Parts, Provider, Providers, ProvidersConfig,
-    UpstreamConfig,
+    BUILTIN, EmbedConfig, ExtractConfig, ModelKind, ModelsConfig, Parts, Provider, Providers,
+    ProvidersConfig, UpstreamConfig,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use portcullis_domain::{ChatRequest, Deadline, Encoding, Failure, InputCode, Role};
@@ -21,6 +21,7 @@ const CONTEXT: &str = "Portcullis listens on port 8700 by default. The admin lis
 fn builtin() -> Arc<Provider> {
     let parts = Parts {
         providers: &ProvidersConfig::new(),
+        models: &ModelsConfig::default(),
         embed: &EmbedConfig { max_text_bytes: 2000, ..EmbedConfig::default() },
         extract: &ExtractConfig::default(),
         upstream: &UpstreamConfig::default(),

@@ -6,8 +6,8 @@ mod streams;
 mod whole;
 
 use crate::{
-    Call, EmbedConfig, ExtractConfig, Model, ModelConfig, Parts, Provider, ProviderConfig, Providers,
-    ProvidersConfig, UpstreamConfig,
+    Call, EmbedConfig, ExtractConfig, Model, ModelConfig, ModelsConfig, Parts, Provider, ProviderConfig,
+    Providers, ProvidersConfig, UpstreamConfig,
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -62,6 +62,7 @@ impl World {
         let key = double.key();
         let parts = Parts {
             providers: &ProvidersConfig::from([("double".to_owned(), provider)]),
+            models: &ModelsConfig::default(),
             embed: &EmbedConfig::default(),
             extract: &ExtractConfig::default(),
             upstream: &upstream,
@@ -98,7 +99,10 @@ pub(super) fn call() -> Call {
 }
 
 pub(super) fn model(name: &str) -> Model {
-    Model::configured(&ModelConfig { name: name.into(), ..ModelConfig::default() })
+    Model::configured(
+        &ModelConfig { name: name.into(), ..ModelConfig::default() },
+        crate::presets::row_for("double"),
+    )
 }
 
 /// A chat request in OpenAI's wire, with the spans a door finds.

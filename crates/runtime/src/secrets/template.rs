@@ -18,7 +18,8 @@ pub fn known_secrets(settings: &Settings) -> BTreeMap<String, String> {
     let purpose = "an API key with all scopes, declared here instead of made at the first start (containers)";
     out.insert(ADMIN_KEY.to_owned(), purpose.to_owned());
     for preset in PRESETS.iter().filter(|preset| !preset.key_secret.is_empty()) {
-        out.insert(preset.key_secret.to_owned(), format!("key of the provider `{}`", preset.name));
+        out.entry(preset.key_secret.to_owned())
+            .or_insert_with(|| format!("key of the provider `{}`", preset.name));
     }
     for reference in references(settings) {
         out.entry(reference.name).or_insert_with(|| format!("named by the setting `{}`", reference.key));

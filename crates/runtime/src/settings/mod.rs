@@ -26,7 +26,9 @@ use portcullis_engine::{
     identity::AuthConfig,
 };
 use portcullis_inspect::InspectConfig;
-use portcullis_providers::{EmbedConfig, ExtractConfig, ProvidersConfig, UpstreamConfig, presets};
+use portcullis_providers::{
+    EmbedConfig, ExtractConfig, ModelsConfig, ProvidersConfig, UpstreamConfig, presets,
+};
 use portcullis_resilience::{
     connections::ConnectionsConfig, http::HttpConfig as OutboundConfig, limits::LimitsConfig,
     shared::RedisConfig,
@@ -65,6 +67,8 @@ pub struct Settings {
     pub gateway: GatewayConfig,
     /// AI providers by name: what differs from their shipped rows, and your own.
     pub providers: ProvidersConfig,
+    /// Models by `"provider/model"`: what differs from their shipped rows (context, price, abilities), and your own.
+    pub models: ModelsConfig,
     /// The model names callers use, and who answers to them.
     pub routes: RoutesConfig,
     /// Bounds of every call to a provider.
@@ -129,6 +133,7 @@ impl Default for Settings {
             outbound: OutboundConfig::default(),
             gateway: GatewayConfig::default(),
             providers: ProvidersConfig::default(),
+            models: ModelsConfig::default(),
             routes: RoutesConfig::default(),
             upstream: UpstreamConfig::default(),
             extract: ExtractConfig::default(),
@@ -165,6 +170,7 @@ impl Settings {
         self.gateway.problems("gateway", &mut out);
         portcullis_providers::config::problems(&self.providers, "providers", &mut out);
         let known = |name: &str| self.providers.contains_key(name) || presets::find(name).is_some();
+        portcullis_providers::config::model_problems(&self.models, "models", known, &mut out);
         chat::problems(&self.routes, "routes", known, &mut out);
         self.upstream.problems("upstream", &mut out);
         self.extract.problems("extract", &mut out);

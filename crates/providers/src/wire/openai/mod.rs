@@ -4,12 +4,10 @@
 //! bytes; no header of the caller goes out and no header of the provider comes back; an answer that is none is never
 //! handed on; every wait and every size has a bound. Source: gateway design sections 6 to 8.
 
-mod classify;
 mod shape;
 mod sse;
 mod stream;
 
-pub(crate) use classify::Seen;
 pub(crate) use shape::{Vectors, tokens_of};
 
 use crate::{
@@ -17,9 +15,9 @@ use crate::{
     presets::Dialect,
     refusal::{Refusal, SOON},
     report::Report,
+    wire::classify::{Said, Seen, callers_fault, class, classify, label, retry_after, sentence},
 };
 use bytes::Bytes;
-use classify::{Said, callers_fault, classify, label, retry_after};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
@@ -254,24 +252,11 @@ impl OpenAi {
         said: &Said,
         report: &Report,
     ) -> Failed {
+        let wait = said.wait(wait);
         let key = self.key.as_ref().map(|key| key.expose_secret());
-        report.failed(code, &format!("{seen:?}: {}", classify::sentence(&said.message, key)));
+        report.failed(code, &format!("{seen:?}: {}", sentence(&said.message, key)));
         let refusal = Refusal::of(seen, wait, || callers_fault(said, key));
         (class(seen, wait), refusal)
-    }
-}
-
-/// How the guards see it.
-const fn class(seen: Seen, retry_after: Option<Duration>) -> Class {
-    match seen {
-        Seen::Hard => Class::HardFailure,
-        Seen::TooFast => Class::RateLimited { retry_after },
-        Seen::Overloaded => Class::Overloaded { retry_after },
-        Seen::Exhausted => Class::Exhausted { until: retry_after },
-        Seen::BadKey => Class::BadKey,
-        Seen::NoModel | Seen::TooLong => Class::TargetUnfit,
-        Seen::Filtered => Class::Blocked,
-        Seen::CallersFault => Class::CallerFault,
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a provider's refusal means, as data: the first row that fits an answer's status and code says how it is seen.
-//! Source: gateway design section 6; the providers' own error documents (OpenAI "Error codes", Moonshot "Errors",
-//! Zhipu "Error codes").
+//! Every wire uses it; a provider's own words are rows with its dialect. Source: gateway design section 6; the
+//! providers' own error documents (OpenAI "Error codes", Moonshot "Errors", Zhipu "Error codes", Google "Gemini API
+//! troubleshooting" and `google.rpc.Status`, Anthropic "Errors").
 
 use crate::presets::Dialect;
 use portcullis_domain::{Failure, InputCode};
-use serde::Deserialize;
+use portcullis_resilience::Class;
+use serde_json::Value;
 use std::{borrow::Cow, time::Duration};
 
 /// How an answer that is none is seen.
@@ -36,6 +38,13 @@ struct Row(Option<Dialect>, &'static [u16], &'static [&'static str], &'static [&
 const ANY: &[u16] = &[];
 const LONG_WORDS: &[&str] = &["maximum context length", "context length", "context size", "token limit"];
 
+const GEMINI_LONG_WORDS: &[&str] =
+    &["input token count", "exceeds the maximum number of tokens", "too many tokens"];
+const ANTHROPIC_LONG_WORDS: &[&str] = &["prompt is too long", "exceed context limit", "context window"];
+/// What `Said` marks a daily quota of Google's with: the id of the quota names it, such as
+/// `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
+const PER_DAY: &str = "quota per day";
+
 /// The table. Order matters: particular before general.
 const TABLE: &[Row] = &[
     Row(Some(Dialect::Glm), ANY, &["1113"], &[], Seen::Exhausted),
@@ -46,6 +55,30 @@ const TABLE: &[Row] = &[
     Row(Some(Dialect::Glm), ANY, &["1261"], &[], Seen::TooLong),
     Row(Some(Dialect::Kimi), &[429], &["rate_limit_reached_error"], &[], Seen::TooFast),
     Row(Some(Dialect::Kimi), &[403, 429], &["exceeded_current_quota_error"], &[], Seen::Exhausted),
+    Row(Some(Dialect::Gemini), ANY, &[PER_DAY, "BILLING_DISABLED"], &[], Seen::Exhausted),
+    Row(
+        Some(Dialect::Gemini),
+        ANY,
+        &["API_KEY_INVALID", "UNAUTHENTICATED", "PERMISSION_DENIED"],
+        &[],
+        Seen::BadKey,
+    ),
+    Row(Some(Dialect::Gemini), ANY, &["RESOURCE_EXHAUSTED"], &[], Seen::TooFast),
+    Row(Some(Dialect::Gemini), &[503], &[], &[], Seen::Overloaded),
+    Row(Some(Dialect::Gemini), ANY, &["UNAVAILABLE"], &[], Seen::Overloaded),
+    Row(Some(Dialect::Gemini), &[400], &[], GEMINI_LONG_WORDS, Seen::TooLong),
+    // Our place or plan is not served: nothing that the caller or a retry could mend.
+    Row(Some(Dialect::Gemini), &[400], &["FAILED_PRECONDITION"], &[], Seen::NoModel),
+    Row(Some(Dialect::Gemini), ANY, &["NOT_FOUND"], &[], Seen::NoModel),
+    Row(Some(Dialect::Anthropic), ANY, &["billing_error"], &[], Seen::Exhausted),
+    Row(Some(Dialect::Anthropic), &[400, 403], &[], &["credit balance is too low"], Seen::Exhausted),
+    Row(Some(Dialect::Anthropic), ANY, &["rate_limit_error"], &[], Seen::TooFast),
+    Row(Some(Dialect::Anthropic), ANY, &["overloaded_error"], &[], Seen::Overloaded),
+    Row(Some(Dialect::Anthropic), ANY, &["authentication_error", "permission_error"], &[], Seen::BadKey),
+    Row(Some(Dialect::Anthropic), ANY, &["not_found_error"], &[], Seen::NoModel),
+    Row(Some(Dialect::Anthropic), ANY, &["request_too_large"], &[], Seen::TooLong),
+    Row(Some(Dialect::Anthropic), &[400, 413], &[], ANTHROPIC_LONG_WORDS, Seen::TooLong),
+    Row(Some(Dialect::Anthropic), ANY, &["api_error", "timeout_error"], &[], Seen::Hard),
     Row(None, &[529], &[], &[], Seen::Overloaded),
     Row(None, &[429], &["engine_overloaded_error", "engine_overloaded"], &[], Seen::Overloaded),
     Row(
@@ -78,38 +111,81 @@ const TABLE: &[Row] = &[
 pub(crate) struct Said {
     /// `error.code`, as text.
     pub(crate) code: String,
-    /// `error.type`.
+    /// `error.type`, or Google's `error.status`.
     pub(crate) kind: String,
     /// `error.message`.
     pub(crate) message: String,
     /// `error.param`.
     pub(crate) param: Option<String>,
+    /// Further words of Google's details: reasons, and `PER_DAY` where a daily quota is used up.
+    pub(crate) marks: Vec<String>,
+    /// When Google's details say to come back.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Said {
-    /// Reads `{"error": {...}}`, `{"error": "..."}` or the inside of the former; anything else says nothing.
+    /// Reads `{"error": {...}}` (OpenAI, Anthropic, Google), the same in a list of one (Google's streams), `{"error":
+    /// "..."}`, or the inside of the first; anything else says nothing.
     pub(crate) fn read(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Outer {
-            error: serde_json::Value,
+        let mut value: Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Value::Array(items) = &mut value {
+            value = items.first_mut().map(Value::take).unwrap_or_default();
         }
-        let inside = serde_json::from_slice::<Outer>(body)
-            .map(|outer| outer.error)
-            .or_else(|_| serde_json::from_slice::<serde_json::Value>(body))
-            .unwrap_or_default();
-        let text = |name: &str| match inside.get(name) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(serde_json::Value::Number(number)) => number.to_string(),
-            _ => String::new(),
+        let inside = match value.get_mut("error") {
+            Some(error) => error.take(),
+            None => value,
         };
-        Self {
+        let text = |name: &str| match inside.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => String::new(),
+        };
+        let mut said = Self {
             code: text("code"),
-            kind: text("type"),
+            kind: Some(text("type")).filter(|kind| !kind.is_empty()).unwrap_or_else(|| text("status")),
             message: inside.as_str().map_or_else(|| text("message"), str::to_owned),
             param: Some(text("param")).filter(|param| !param.is_empty()),
+            ..Self::default()
+        };
+        for detail in inside.get("details").and_then(Value::as_array).into_iter().flatten().take(MAX_DETAILS)
+        {
+            said.detail(detail);
+        }
+        said
+    }
+
+    /// One of Google's details: `ErrorInfo`, `QuotaFailure` or `RetryInfo`.
+    fn detail(&mut self, detail: &Value) {
+        if let Some(reason) = detail.get("reason").and_then(Value::as_str) {
+            self.marks.push(reason.to_owned());
+        }
+        let violations = detail.get("violations").and_then(Value::as_array).into_iter().flatten();
+        let daily = |violation: &Value| {
+            let id = violation.get("quotaId").and_then(Value::as_str);
+            id.is_some_and(|id| id.contains("PerDay"))
+        };
+        if violations.take(MAX_DETAILS).any(daily) {
+            self.marks.push(PER_DAY.to_owned());
+        }
+        if let Some(delay) = detail.get("retryDelay").and_then(Value::as_str).and_then(span) {
+            self.retry_after = Some(delay);
         }
     }
+
+    /// Whether a code, type, status or reason is this one.
+    fn has(&self, code: &str) -> bool {
+        self.code == code || self.kind == code || self.marks.iter().any(|mark| mark == code)
+    }
+
+    /// When to come back: what the headers say, else the body. A daily quota of Google's comes with the delay of a
+    /// limit a minute, which is not when it is renewed.
+    pub(crate) fn wait(&self, headers: Option<Duration>) -> Option<Duration> {
+        if self.has(PER_DAY) { None } else { headers.or(self.retry_after) }
+    }
 }
+
+/// Most of Google's details that are looked at; there are a handful.
+const MAX_DETAILS: usize = 32;
 
 /// The meaning of a status and what was said with it.
 pub(crate) fn classify(dialect: Dialect, status: u16, said: &Said) -> Seen {
@@ -118,13 +194,27 @@ pub(crate) fn classify(dialect: Dialect, status: u16, said: &Said) -> Seen {
         let Row(only, statuses, codes, words, _) = row;
         only.is_none_or(|only| only == dialect)
             && (statuses.is_empty() || statuses.contains(&status))
-            && (codes.is_empty() || codes.iter().any(|code| said.code == *code || said.kind == *code))
+            && (codes.is_empty() || codes.iter().any(|code| said.has(code)))
             && (words.is_empty() || words.iter().any(|word| lower.contains(word)))
     };
     match TABLE.iter().find(fits) {
         Some(Row(.., seen)) => *seen,
         None if (400..500).contains(&status) => Seen::CallersFault,
         None => Seen::Hard,
+    }
+}
+
+/// How the guards see it.
+pub(crate) const fn class(seen: Seen, retry_after: Option<Duration>) -> Class {
+    match seen {
+        Seen::Hard => Class::HardFailure,
+        Seen::TooFast => Class::RateLimited { retry_after },
+        Seen::Overloaded => Class::Overloaded { retry_after },
+        Seen::Exhausted => Class::Exhausted { until: retry_after },
+        Seen::BadKey => Class::BadKey,
+        Seen::NoModel | Seen::TooLong => Class::TargetUnfit,
+        Seen::Filtered => Class::Blocked,
+        Seen::CallersFault => Class::CallerFault,
     }
 }
 
@@ -257,144 +347,4 @@ fn span(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderMap;
-
-    /// Dialect, status, code, type, message, meaning.
-    type Case = (Dialect, u16, &'static str, &'static str, &'static str, Seen);
-
-    const CASES: &[Case] = &[
-        (Dialect::Plain, 429, "rate_limit_exceeded", "requests", "Rate limit reached", Seen::TooFast),
-        (Dialect::Plain, 429, "", "", "", Seen::TooFast),
-        (Dialect::Plain, 429, "insufficient_quota", "insufficient_quota", "You exceeded", Seen::Exhausted),
-        (Dialect::Plain, 429, "billing_hard_limit_reached", "", "", Seen::Exhausted),
-        (Dialect::Plain, 429, "engine_overloaded", "engine_overloaded_error", "", Seen::Overloaded),
-        (Dialect::Plain, 529, "", "overloaded_error", "Overloaded", Seen::Overloaded),
-        (
-            Dialect::Plain,
-            402,
-            "invalid_request_error",
-            "unknown_error",
-            "Insufficient Balance",
-            Seen::Exhausted,
-        ),
-        (Dialect::Plain, 401, "invalid_api_key", "invalid_request_error", "Incorrect API key", Seen::BadKey),
-        (Dialect::Plain, 403, "", "", "", Seen::BadKey),
-        (Dialect::Plain, 404, "model_not_found", "invalid_request_error", "", Seen::NoModel),
-        (Dialect::Plain, 404, "", "", "404 page not found", Seen::NoModel),
-        (Dialect::Plain, 400, "model_not_found", "", "", Seen::NoModel),
-        (Dialect::Plain, 400, "context_length_exceeded", "", "", Seen::TooLong),
-        (Dialect::Plain, 400, "400", "exceed_context_size_error", "the request exceeds", Seen::TooLong),
-        (
-            Dialect::Plain,
-            400,
-            "",
-            "BadRequestError",
-            "This model's maximum context length is 8192",
-            Seen::TooLong,
-        ),
-        (Dialect::Plain, 400, "content_filter", "", "", Seen::Filtered),
-        (Dialect::Plain, 400, "content_policy_violation", "", "", Seen::Filtered),
-        (Dialect::Plain, 400, "invalid_value", "invalid_request_error", "n must be", Seen::CallersFault),
-        (Dialect::Plain, 422, "", "", "Unprocessable", Seen::CallersFault),
-        (Dialect::Plain, 409, "", "", "", Seen::CallersFault),
-        (Dialect::Plain, 405, "", "", "", Seen::Hard),
-        (Dialect::Plain, 415, "", "", "", Seen::Hard),
-        (Dialect::Plain, 408, "", "", "", Seen::Hard),
-        (Dialect::Plain, 500, "", "", "", Seen::Hard),
-        (Dialect::Plain, 502, "", "", "", Seen::Hard),
-        (Dialect::Plain, 503, "overloaded", "", "", Seen::Hard),
-        (Dialect::Plain, 504, "", "", "", Seen::Hard),
-        (Dialect::Plain, 302, "", "", "", Seen::Hard),
-        (Dialect::Plain, 429, "1302", "", "", Seen::TooFast),
-        (Dialect::Plain, 400, "1301", "", "another's number", Seen::CallersFault),
-        (Dialect::Kimi, 429, "", "rate_limit_reached_error", "max RPM: 3", Seen::TooFast),
-        (Dialect::Kimi, 429, "", "engine_overloaded_error", "overloaded", Seen::Overloaded),
-        (Dialect::Kimi, 429, "", "exceeded_current_quota_error", "suspended", Seen::Exhausted),
-        (Dialect::Kimi, 403, "", "exceeded_current_quota_error", "", Seen::Exhausted),
-        (Dialect::Kimi, 401, "", "invalid_authentication_error", "", Seen::BadKey),
-        (Dialect::Kimi, 400, "", "content_filter", "high risk", Seen::Filtered),
-        (Dialect::Kimi, 400, "", "invalid_request_error", "exceeded model token limit: 8192", Seen::TooLong),
-        (Dialect::Glm, 429, "1113", "", "", Seen::Exhausted),
-        (Dialect::Glm, 400, "1301", "", "", Seen::Filtered),
-        (Dialect::Glm, 429, "1302", "", "", Seen::TooFast),
-        (Dialect::Glm, 429, "1303", "", "", Seen::TooFast),
-        (Dialect::Glm, 429, "1305", "", "", Seen::Overloaded),
-        (Dialect::Glm, 400, "1211", "", "", Seen::NoModel),
-        (Dialect::Glm, 400, "1261", "", "", Seen::TooLong),
-        (Dialect::Glm, 400, "1214", "", "", Seen::CallersFault),
-    ];
-
-    // req: S0-05
-    #[test]
-    fn every_refusal_is_seen_as_what_it_is() {
-        for (dialect, status, code, kind, message, seen) in CASES {
-            let said =
-                Said { code: (*code).into(), kind: (*kind).into(), message: (*message).into(), param: None };
-            assert_eq!(
-                classify(*dialect, *status, &said),
-                *seen,
-                "{dialect:?} {status} {code} {kind} {message}"
-            );
-        }
-    }
-
-    #[test]
-    fn bodies_of_every_shape_are_read() {
-        let said = Said::read(br#"{"error":{"message":"m","type":"t","param":"n","code":1302}}"#);
-        assert_eq!((said.code.as_str(), said.kind.as_str(), said.message.as_str()), ("1302", "t", "m"));
-        assert_eq!(said.param.as_deref(), Some("n"));
-        assert_eq!(Said::read(br#"{"error":"plain words"}"#).message, "plain words");
-        assert_eq!(Said::read(br#"{"message":"inside","code":"c"}"#).code, "c");
-        for nothing in ["<html>", "", "[1]", "null", "{\"error\":null}"] {
-            let said = Said::read(nothing.as_bytes());
-            assert!(said.message.is_empty() && said.code.is_empty(), "{nothing}");
-        }
-    }
-
-    #[test]
-    fn a_providers_sentence_is_shown_without_keys_hosts_and_beyond_500_characters() {
-        let message = "Incorrect key sk-verysecretkey123 for https://api.example.com/v1/x (see platform.openai.com/docs).\nRetry";
-        let shown = sentence(message, Some("sk-verysecretkey123"));
-        for secret in ["verysecret", "example.com", "openai.com", "\n"] {
-            assert!(!shown.contains(secret), "{secret} in {shown}");
-        }
-        assert!(shown.starts_with("Incorrect key"));
-        assert_eq!(sentence(&"ä ".repeat(4000), None).chars().count(), 500);
-        assert_eq!(sentence("", None), "The model refused this request.");
-        assert_eq!(
-            sentence("n must be at most 8. Got 9.5 e.g. this", None),
-            "n must be at most 8. Got 9.5 e.g. this"
-        );
-    }
-
-    #[test]
-    fn waiting_times_are_read_in_every_form_and_senseless_ones_ignored() {
-        let wait = |pairs: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.insert(*name, value.parse().unwrap());
-            }
-            retry_after(&headers, 1_700_000_000)
-        };
-        assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
-        assert_eq!(
-            wait(&[("retry-after", "7"), ("retry-after-ms", "250")]),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!(
-            wait(&[("retry-after", "Tue, 14 Nov 2023 22:13:30 +0000")]),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(wait(&[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")]), Some(Duration::from_secs(10)));
-        let window = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")];
-        assert_eq!(wait(&window), Some(Duration::from_secs(360)));
-        for senseless in ["-1", "1e9", "soon", "NaN", ""] {
-            assert_eq!(wait(&[("retry-after", senseless)]), None, "{senseless}");
-        }
-        assert_eq!(span("12ms"), Some(Duration::from_millis(12)));
-        assert_eq!(span("1h2m3s"), Some(Duration::from_secs(3723)));
-        assert_eq!((span("5"), span("5x"), span("")), (None, None, None));
-    }
-}
+mod tests;
