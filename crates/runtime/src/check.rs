@@ -83,6 +83,11 @@ fn provider_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
                 format!("has no key: the secret `{secret}` is in none of the sources, so it is not used");
             warn(format!("providers.{name}"), message, how_to_give(secret, &examined.settings.secrets));
         }
+        if said.is_some_and(|said| said.allow_without_safety) && has_key {
+            let message = "goes to the provider without safety settings: it filters nothing".to_owned();
+            let mend = "use the provider `gemini` wherever its own wire will do".to_owned();
+            warn(format!("providers.{name}.allow_without_safety"), message, mend);
+        }
         let concurrency = said.and_then(|said| said.concurrency).unwrap_or(row.concurrency);
         if let Some(known) = row.known_concurrency.filter(|known| concurrency > *known)
             && has_key

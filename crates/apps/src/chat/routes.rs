@@ -90,7 +90,7 @@ impl Routes {
                 && let Some(provider) = providers.get(provider).filter(|provider| provider.takes_any_model())
                 && !model.is_empty()
             {
-                return Ok(alone(target(provider, Model::unlisted(model))));
+                return Ok(alone(target(provider, provider.model(model))));
             }
         }
         match self.bare.get(name) {
