@@ -4,14 +4,17 @@
 use super::super::answer::{ErrorParts, Retry};
 use http::StatusCode;
 use portcullis_domain::{AuthProblem, Failure, InputCode, RequestId};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
+
+/// When a budget that never begins anew may have been raised by its operator.
+const RAISED: Duration = Duration::from_secs(3600);
 
 /// The error object's members and the status for a failure.
 pub(in crate::http) fn parts(failure: &Failure) -> ErrorParts<'_> {
     let (status, kind, code) = labels(failure);
     let (param, retry) = match failure {
         Failure::InvalidInput { param, .. } => (param.as_deref(), Retry::No),
-        Failure::BudgetExceeded { resets_in, .. } => (None, resets_in.map_or(Retry::No, Retry::after)),
+        Failure::BudgetExceeded { resets_in, .. } => (None, Retry::after(resets_in.unwrap_or(RAISED))),
         Failure::RateLimited { retry_after, .. }
         | Failure::Overloaded { retry_after }
         | Failure::Unavailable { retry_after, .. } => (None, Retry::after(*retry_after)),
@@ -71,11 +74,11 @@ fn message(failure: &Failure, retry: Retry) -> Cow<'_, str> {
             scope.as_str(),
             retry.seconds().unwrap_or(1)
         )),
-        Failure::BudgetExceeded { budget, .. } => Cow::Owned(match retry.seconds() {
-            Some(secs) => format!(
+        Failure::BudgetExceeded { budget, resets_in } => Cow::Owned(match (resets_in, retry.seconds()) {
+            (Some(_), Some(secs)) => format!(
                 "The budget `{budget}` has not enough left for this request. Nothing was charged; it is renewed in {secs} s."
             ),
-            None => format!(
+            (Some(_), None) | (None, _) => format!(
                 "The budget `{budget}` has not enough left for this request. Nothing was charged; ask the operator to raise it."
             ),
         }),
