@@ -18,5 +18,5 @@ pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
 };
 pub use app::{App, Inspected, Run};
-pub use pipeline::{Admitted, Answer, Engine, Parts, Refused, Views};
+pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
 pub use screening::Screening;

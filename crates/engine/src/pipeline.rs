@@ -48,6 +48,18 @@ pub struct Parts {
     pub max_in_flight: usize,
 }
 
+/// What of the engine changes with the settings while it runs.
+pub struct Changes {
+    /// Who is asking.
+    pub identity: Arc<Identity>,
+    /// Which limits apply.
+    pub admission: Admission,
+    /// What is looked for in texts.
+    pub screening: Screening,
+    /// Which app answers which action.
+    pub apps: Vec<(Action, Arc<dyn App>)>,
+}
+
 /// The way in. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -60,7 +72,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
-    breaches: Breaches,
+    breaches: Arc<Breaches>,
     apps: [Option<Arc<dyn App>>; Action::ALL.len()],
     places: Arc<Semaphore>,
 }
@@ -94,22 +106,43 @@ impl Engine {
     /// Builds the path.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let mut apps = [const { None }; Action::ALL.len()];
-        for (action, app) in parts.apps {
-            apps[action.index()] = Some(app);
-        }
         Self(Arc::new(Inner {
             identity: parts.identity,
             limits: parts.limits,
             admission: parts.admission,
             screening: parts.screening,
-            breaches: Breaches::new(),
+            breaches: Arc::new(Breaches::new()),
             store: parts.store,
             metrics: parts.metrics,
             audit: parts.audit,
-            apps,
+            apps: by_action(parts.apps),
             places: Arc::new(Semaphore::new(parts.max_in_flight)),
         }))
+    }
+
+    /// The way in with other rules. What is counted goes on being counted: limits, places, what was told of breaches.
+    /// Messages that came in by this one end by it.
+    #[must_use]
+    pub fn changed(&self, changes: Changes) -> Self {
+        let inner = &*self.0;
+        Self(Arc::new(Inner {
+            identity: changes.identity,
+            limits: inner.limits.clone(),
+            admission: changes.admission,
+            screening: changes.screening,
+            breaches: inner.breaches.clone(),
+            store: inner.store.clone(),
+            metrics: inner.metrics.clone(),
+            audit: inner.audit.clone(),
+            apps: by_action(changes.apps),
+            places: inner.places.clone(),
+        }))
+    }
+
+    /// Where limits are counted.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// A fresh request id, for answers that never reach the path (unknown paths).
@@ -149,6 +182,14 @@ impl Engine {
         }
         Ok(Admitted { record, caller, deadline, hints, subjects, views, receipt })
     }
+}
+
+fn by_action(listed: Vec<(Action, Arc<dyn App>)>) -> [Option<Arc<dyn App>>; Action::ALL.len()] {
+    let mut apps = [const { None }; Action::ALL.len()];
+    for (action, app) in listed {
+        apps[action.index()] = Some(app);
+    }
+    apps
 }
 
 /// What the caller's scopes do not allow.

@@ -22,7 +22,7 @@ pub use config::{
 pub use model::Model;
 pub use presets::{BUILTIN, ModelKind};
 pub use provider::{Call, Provider};
-pub use providers::{Parts, Providers, ProvidersError};
+pub use providers::{Parts, Providers, ProvidersError, Staged};
 pub use refusal::Refusal;
 
 #[cfg(test)]

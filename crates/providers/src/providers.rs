@@ -15,7 +15,7 @@ use portcullis_resilience::{
 };
 use portcullis_telemetry::{Alerts, Metrics};
 use secrecy::SecretString;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
 
 /// A provider that cannot be set up as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +49,52 @@ pub struct Parts<'a> {
     pub alerts: Alerts,
 }
 
+/// A guard, and what it stands before: a wire and an address. Another address is another thing, whose breaker starts
+/// anew.
+#[derive(Clone)]
+struct Guard {
+    dependency: Dependency,
+    kind: String,
+    policy: DependencyPolicy,
+}
+
+struct Inner {
+    all: Vec<Arc<Provider>>,
+    guards: Vec<Guard>,
+}
+
 /// The providers. Cheap to clone.
 #[derive(Clone)]
-pub struct Providers(Arc<Vec<Arc<Provider>>>);
+pub struct Providers(Arc<Inner>);
+
+/// Providers that stand but are not in force yet. Dropping them changes nothing.
+pub struct Staged {
+    providers: Providers,
+    before: Option<Providers>,
+}
+
+impl Staged {
+    /// Puts them in force: their guards go by the new policies and are entered in the registry; guards that nobody
+    /// needs any more leave it.
+    #[must_use]
+    pub fn commit(self, registry: &Registry) -> Providers {
+        let guards = &self.providers.0.guards;
+        let gone = |name: &str| {
+            let had = |providers: &Providers| {
+                providers.0.guards.iter().any(|guard| guard.dependency.name() == name)
+            };
+            self.before.as_ref().is_some_and(had) && !had(&self.providers)
+        };
+        registry.retain(|name| !gone(name));
+        for guard in guards {
+            if self.before.is_some() {
+                guard.dependency.reconfigure(guard.policy.clone());
+            }
+            registry.add(guard.dependency.clone());
+        }
+        self.providers
+    }
+}
 
 /// Our own time-outs inside an attempt come first and know better what happened.
 const AFTER_OURS: Duration = Duration::from_secs(1);
@@ -67,6 +110,20 @@ impl Providers {
         parts: &Parts<'_>,
         secret: impl Fn(&str) -> Option<SecretString>,
     ) -> Result<Self, ProvidersError> {
+        Ok(Self::stage(parts, None, secret)?.commit(parts.registry))
+    }
+
+    /// The same, not yet in force. What the guards of those that are in force know carries over where name and kind
+    /// are the same.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn stage(
+        parts: &Parts<'_>,
+        before: Option<&Self>,
+        secret: impl Fn(&str) -> Option<SecretString>,
+    ) -> Result<Staged, ProvidersError> {
+        let parts = Stage { parts, before, guards: RefCell::default() };
         let gate = parts.gate();
         let mut all = Vec::new();
         let mut seen = BTreeSet::new();
@@ -88,28 +145,44 @@ impl Providers {
         }
         let builtin = parts.builtin(&gate, !all.is_empty());
         all.push(Arc::new(builtin));
-        Ok(Self(Arc::new(all)))
+        let inner = Inner { all, guards: parts.guards.into_inner() };
+        Ok(Staged { providers: Self(Arc::new(inner)), before: before.cloned() })
     }
 
     /// The one of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
-        self.0.iter().find(|provider| provider.name() == name)
+        self.0.all.iter().find(|provider| provider.name() == name)
     }
 
     /// All, builtin last.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
-        self.0.iter()
+        self.0.all.iter()
     }
 
     /// Whether any provider but the builtin one is there.
     #[must_use]
     pub fn any_remote(&self) -> bool {
-        self.0.len() > 1
+        self.0.all.len() > 1
     }
 }
 
-impl Parts<'_> {
+/// Providers being put together.
+struct Stage<'a> {
+    parts: &'a Parts<'a>,
+    before: Option<&'a Providers>,
+    guards: RefCell<Vec<Guard>>,
+}
+
+impl<'a> Deref for Stage<'a> {
+    type Target = Parts<'a>;
+
+    fn deref(&self) -> &Parts<'a> {
+        self.parts
+    }
+}
+
+impl Stage<'_> {
     fn remote(
         &self,
         name: &str,
@@ -157,7 +230,7 @@ impl Parts<'_> {
             },
             ..policy.clone()
         };
-        Ok(Some(self.provider(name, row, models, Voice::OpenAi(Box::new(voice)), policy, embed, gate)))
+        Ok(Some(self.provider(name, row, models, Voice::OpenAi(Box::new(voice)), base, policy, embed, gate)))
     }
 
     /// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only
@@ -191,7 +264,7 @@ impl Parts<'_> {
         let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
         let models = self.models(BUILTIN, row, config);
         let voice = Voice::Builtin(Builtin::new(self.extract.clone(), self.embed.max_text_bytes, others));
-        self.provider(BUILTIN, row, models, voice, policy, embed, gate)
+        self.provider(BUILTIN, row, models, voice, BUILTIN, policy, embed, gate)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one place puts a provider together from what differs")]
@@ -201,6 +274,7 @@ impl Parts<'_> {
         row: &'static Preset,
         models: Vec<Model>,
         voice: Voice,
+        kind: &str,
         chat: DependencyPolicy,
         embed: DependencyPolicy,
         gate: &Dependency,
@@ -210,8 +284,8 @@ impl Parts<'_> {
             row,
             models,
             voice,
-            chat: self.dependency(chat),
-            embed: self.dependency(embed),
+            chat: self.dependency(kind, chat),
+            embed: self.dependency(kind, embed),
             embed_gate: gate.clone(),
             metrics: self.metrics.clone(),
         }
@@ -219,7 +293,7 @@ impl Parts<'_> {
 
     /// S0-07: one gate for every embedding in the process.
     fn gate(&self) -> Dependency {
-        self.dependency(DependencyPolicy {
+        let policy = DependencyPolicy {
             name: "embed".into(),
             breaker: BreakerPolicy { failures: 0, reset: Duration::ZERO },
             bulkhead: BulkheadPolicy {
@@ -230,7 +304,8 @@ impl Parts<'_> {
             attempt_timeout: UNBOUNDED,
             hold: Duration::ZERO,
             guard: self.once(),
-        })
+        };
+        self.dependency("gate", policy)
     }
 
     /// Work inside the process is not repeated: it would fail the same way.
@@ -238,9 +313,16 @@ impl Parts<'_> {
         GuardConfig { attempts: 1, ..self.upstream.guard.clone() }
     }
 
-    fn dependency(&self, policy: DependencyPolicy) -> Dependency {
-        let dependency = Dependency::new(policy, &self.metrics, &self.alerts);
-        self.registry.add(dependency.clone());
+    /// The guard of that name and kind that is there already, or a new one.
+    fn dependency(&self, kind: &str, policy: DependencyPolicy) -> Dependency {
+        let same = |guard: &&Guard| guard.dependency.name() == policy.name && guard.kind == kind;
+        let kept = self.before.and_then(|before| before.0.guards.iter().find(same));
+        let dependency = match kept {
+            Some(guard) => guard.dependency.clone(),
+            None => Dependency::new(policy.clone(), &self.metrics, &self.alerts),
+        };
+        let guard = Guard { dependency: dependency.clone(), kind: kind.to_owned(), policy };
+        self.guards.borrow_mut().push(guard);
         dependency
     }
 

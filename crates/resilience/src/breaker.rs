@@ -135,6 +135,22 @@ impl Breaker {
         Self { policy, rate, state, epoch: 0, window: Window::new(rate.window, now) }
     }
 
+    /// Goes by other rules from now on. What it found stays; an open breaker waits no longer than the new reset time,
+    /// one that is switched off closes.
+    pub fn set_policy(&mut self, policy: BreakerPolicy, rate: RatePolicy, now: Instant) {
+        if rate.window != self.rate.window {
+            self.window = Window::new(rate.window, now);
+        }
+        (self.policy, self.rate) = (policy, rate);
+        match &mut self.state {
+            State::Open { .. } | State::HalfOpen { .. } if policy.failures == 0 => {
+                self.change(State::Closed { consecutive: 0 });
+            }
+            State::Open { until } => *until = (*until).min(now + policy.reset),
+            State::Closed { .. } | State::HalfOpen { .. } => {}
+        }
+    }
+
     /// What it does now.
     #[must_use]
     pub fn state(&self, now: Instant) -> BreakerState {

@@ -35,6 +35,7 @@ pub enum Full {
 type Waiter = oneshot::Sender<Result<Place, Full>>;
 
 struct State {
+    policy: BulkheadPolicy,
     in_use: usize,
     waiting: Lines<Waiter>,
     /// Moving average of how long a place is held, in seconds.
@@ -52,7 +53,6 @@ struct Meters {
 
 struct Inner {
     name: String,
-    policy: BulkheadPolicy,
     state: Mutex<State>,
     meters: Meters,
 }
@@ -82,16 +82,23 @@ impl Bulkhead {
             in_use: metrics.gate_in_use(name),
             wait: metrics.gate_wait(name),
         };
-        let policy = BulkheadPolicy { concurrency: policy.concurrency.max(1), ..policy };
-        let state = Mutex::new(State { in_use: 0, waiting: Lines::new(), hold: 0.0, warned: false });
-        Self(Arc::new(Inner { name: name.into(), policy, state, meters }))
+        let policy = at_least_one(policy);
+        let state = Mutex::new(State { policy, in_use: 0, waiting: Lines::new(), hold: 0.0, warned: false });
+        Self(Arc::new(Inner { name: name.into(), state, meters }))
+    }
+
+    /// Has other bounds from now on. Nobody inside or in line is sent away; more room is filled at once.
+    pub fn set_policy(&self, policy: BulkheadPolicy) {
+        let mut state = self.0.state.lock();
+        state.policy = at_least_one(policy);
+        self.serve(&mut state);
     }
 
     /// In use, waiting, capacity.
     #[must_use]
     pub fn usage(&self) -> (usize, usize, usize) {
         let state = self.0.state.lock();
-        (state.in_use, state.waiting.len(), self.0.policy.concurrency)
+        (state.in_use, state.waiting.len(), state.policy.concurrency)
     }
 
     /// Whether nobody is inside and nobody waits.
@@ -105,7 +112,7 @@ impl Bulkhead {
     #[must_use]
     pub fn try_enter(&self) -> Option<Place> {
         let mut state = self.0.state.lock();
-        (state.in_use < self.0.policy.concurrency && state.waiting.len() == 0).then(|| self.take(&mut state))
+        (state.in_use < state.policy.concurrency && state.waiting.len() == 0).then(|| self.take(&mut state))
     }
 
     /// Waits for a place. `weight` is how many places this caller gets for each one of weight 1.
@@ -141,7 +148,7 @@ impl Bulkhead {
         let mut state = self.0.state.lock();
         let (send, receive) = oneshot::channel();
         // Between trying and locking again a place may have come free.
-        if state.in_use < self.0.policy.concurrency && state.waiting.len() == 0 {
+        if state.in_use < state.policy.concurrency && state.waiting.len() == 0 {
             let place = self.take(&mut state);
             if let Err(Ok(unwanted)) = send.send(Ok(place)) {
                 self.untake(&mut state, unwanted);
@@ -149,10 +156,10 @@ impl Bulkhead {
             return Ok((u64::MAX, receive));
         }
         let wait = self.estimate(&state, state.waiting.ahead(caller, weight));
-        if wait > deadline.remaining() || self.0.policy.queue == 0 {
+        if wait > deadline.remaining() || state.policy.queue == 0 {
             return Err(Full::Refused(wait.max(LEAST_WAIT)));
         }
-        if state.waiting.len() >= self.0.policy.queue {
+        if state.waiting.len() >= state.policy.queue {
             let Some(victim) = state.waiting.evict(caller, weight) else {
                 return Err(Full::Refused(wait.max(LEAST_WAIT)));
             };
@@ -181,13 +188,13 @@ impl Bulkhead {
     /// How long somebody waits behind so many others.
     fn estimate(&self, state: &State, ahead: usize) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let turns = (ahead + 1) as f64 / self.0.policy.concurrency as f64;
+        let turns = (ahead + 1) as f64 / state.policy.concurrency as f64;
         Duration::from_secs_f64((turns * state.hold).clamp(0.0, 3_600.0))
     }
 
     /// Once when half full, and again only after it was nearly empty.
     fn warn(&self, state: &mut State) {
-        let (waiting, queue) = (state.waiting.len(), self.0.policy.queue);
+        let (waiting, queue) = (state.waiting.len(), state.policy.queue);
         if state.warned || queue < 2 || waiting * 2 < queue {
             return;
         }
@@ -203,7 +210,7 @@ impl Bulkhead {
 
     /// Hands free places to those who wait, fairly.
     fn serve(&self, state: &mut State) {
-        while state.in_use < self.0.policy.concurrency
+        while state.in_use < state.policy.concurrency
             && let Some(waiter) = state.waiting.pop()
         {
             let place = self.take(state);
@@ -212,7 +219,7 @@ impl Bulkhead {
                 self.untake(state, unwanted);
             }
         }
-        if state.warned && state.waiting.len() * 4 < self.0.policy.queue {
+        if state.warned && state.waiting.len() * 4 < state.policy.queue {
             state.warned = false;
         }
         self.tell(state);
@@ -249,6 +256,10 @@ impl Drop for Leaving<'_> {
             self.gate.tell(&state);
         }
     }
+}
+
+fn at_least_one(policy: BulkheadPolicy) -> BulkheadPolicy {
+    BulkheadPolicy { concurrency: policy.concurrency.max(1), ..policy }
 }
 
 fn number(count: usize) -> i64 {

@@ -25,6 +25,7 @@ use crate::{
     retry::{RetryBudget, RetryPolicy},
 };
 use account::Account;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_domain::{Action, Deadline};
 use portcullis_telemetry::{AlertCategory, Alerts, Gauge, Metrics};
@@ -139,9 +140,21 @@ struct Guards {
     budget: RetryBudget,
 }
 
-struct Inner {
+/// What it goes by; a reload puts others in its place.
+struct Rules {
     policy: DependencyPolicy,
     retry: RetryPolicy,
+}
+
+impl Rules {
+    fn new(policy: DependencyPolicy) -> Self {
+        Self { retry: policy.guard.retry(), policy }
+    }
+}
+
+struct Inner {
+    name: String,
+    rules: ArcSwap<Rules>,
     guards: Mutex<Guards>,
     bulkhead: Bulkhead,
     /// Where calls wait for pacing, one at a time and fairly: a gate with one place.
@@ -194,7 +207,7 @@ impl Dependency {
         };
         let one = BulkheadPolicy { concurrency: 1, queue: policy.bulkhead.queue };
         Self(Arc::new(Inner {
-            retry: policy.guard.retry(),
+            name: name.to_owned(),
             guards: Mutex::new(guards),
             bulkhead: Bulkhead::new(name, policy.bulkhead, metrics),
             pace_gate: Bulkhead::new(&format!("{name}-pace"), one, metrics),
@@ -203,14 +216,40 @@ impl Dependency {
             metrics: metrics.clone(),
             alerts: alerts.clone(),
             news: OnceLock::new(),
-            policy,
+            rules: ArcSwap::from_pointee(Rules::new(policy)),
         }))
+    }
+
+    /// Goes by another policy from now on, under the name it has. Breaker, windows, queue, calls under way and a held
+    /// account stay as they are; an account held for a refused key is tried anew, because keys were read again.
+    pub fn reconfigure(&self, policy: DependencyPolicy) {
+        let now = Instant::now();
+        let inner = &*self.0;
+        let before = {
+            let mut guards = inner.guards.lock();
+            let before = guards.breaker.state(now);
+            guards.breaker.set_policy(policy.breaker, policy.guard.rate(), now);
+            guards.pacer.set_policy(policy.pace);
+            guards.account.new_keys();
+            before
+        };
+        inner.bulkhead.set_policy(policy.bulkhead);
+        inner.pace_gate.set_policy(BulkheadPolicy { concurrency: 1, queue: policy.bulkhead.queue });
+        inner.rules.store(Arc::new(Rules::new(policy)));
+        let after = self.status().breaker;
+        if before != after {
+            tracing::info!("breaker {}: {} -> {}", inner.name, before.as_str(), after.as_str());
+        }
+    }
+
+    fn rules(&self) -> arc_swap::Guard<Arc<Rules>> {
+        self.0.rules.load()
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.policy.name
+        &self.0.name
     }
 
     /// Its state now. Sets the gauges that change by time alone.
@@ -258,7 +297,7 @@ impl Dependency {
                 Box::pin(self.wait_turn(ctx, &mut permit)).await?;
             }
             let begun = Instant::now();
-            let deadline = ctx.deadline.within(self.0.policy.attempt_timeout);
+            let deadline = ctx.deadline.within(self.rules().policy.attempt_timeout);
             let answer =
                 tokio::time::timeout_at(deadline.instant(), send(Attempt { number, deadline })).await;
             let (class, error) = match answer {
@@ -285,7 +324,7 @@ impl Dependency {
     /// not, or a caller with little patience could open the breaker for everybody; unless it had had at least half of
     /// an attempt's time.
     fn judged(&self, class: Class, ctx: &CallCtx, begun: Instant) -> Class {
-        let timeout = self.0.policy.attempt_timeout;
+        let timeout = self.rules().policy.attempt_timeout;
         let cut = class == Class::Cancelled && (ctx.deadline.passed() || begun.elapsed() >= timeout);
         if cut && begun.elapsed() >= timeout / 2 { Class::HardFailure } else { class }
     }
@@ -293,11 +332,13 @@ impl Dependency {
     /// The wait before another attempt, if there may be one.
     fn wait_before_retry(&self, class: Class, number: u32, ctx: &CallCtx) -> Option<Duration> {
         let asked = class.again()?;
-        if ctx.others || number.saturating_add(ctx.tried) >= self.0.retry.attempts {
+        if ctx.others || number.saturating_add(ctx.tried) >= self.rules().retry.attempts {
             return None;
         }
-        let wait =
-            asked.map_or_else(|| self.0.retry.backoff(number, rand::random()), |asked| asked.max(LEAST_WAIT));
+        let wait = asked.map_or_else(
+            || self.rules().retry.backoff(number, rand::random()),
+            |asked| asked.max(LEAST_WAIT),
+        );
         if wait >= ctx.deadline.remaining() {
             return None;
         }
@@ -306,7 +347,7 @@ impl Dependency {
         if guards.breaker.state(now) != BreakerState::Closed {
             return None;
         }
-        let allowed = guards.budget.spend(&self.0.retry, now);
+        let allowed = guards.budget.spend(&self.rules().retry, now);
         drop(guards);
         if !allowed {
             self.0.metrics.retry_budget_exhausted(self.name());
@@ -325,8 +366,10 @@ impl Dependency {
         if number == 1 {
             guards.budget.earn(now);
         }
-        let trial =
-            guards.account.check(ctx.others, self.0.policy.guard.probe_every(), now).map_err(Denied::Open)?;
+        let trial = guards
+            .account
+            .check(ctx.others, self.rules().policy.guard.probe_every(), now)
+            .map_err(Denied::Open)?;
         let (pass, transition) = guards.breaker.enter(now).map_err(Denied::Open)?;
         let (mut reserved, mut place, mut ticket) = (None, None, None);
         if self.0.pace_gate.is_idle()
@@ -375,7 +418,7 @@ impl Dependency {
         let _turn = turn.map_err(|full| match full {
             Full::Refused(wait) => Denied::Paced(wait),
             Full::TooLate if ctx.deadline.passed() => Denied::Late,
-            Full::TooLate => Denied::Paced(self.0.policy.guard.pace_wait()),
+            Full::TooLate => Denied::Paced(self.rules().policy.guard.pace_wait()),
         })?;
         loop {
             let now = Instant::now();
@@ -385,7 +428,7 @@ impl Dependency {
                     Ok(reserved) => return Ok(reserved),
                     Err(wait) if now + wait <= until.instant() => wait,
                     Err(wait) => {
-                        let every = self.0.policy.guard.probe_every();
+                        let every = self.rules().policy.guard.probe_every();
                         let probe =
                             if ctx.others { None } else { guards.pacer.probe(ctx.tokens, every, now) };
                         return probe.ok_or(Denied::Paced(wait));
@@ -397,7 +440,7 @@ impl Dependency {
     }
 
     fn pace_until(&self, ctx: &CallCtx) -> Deadline {
-        ctx.deadline.within(self.0.policy.guard.pace_wait())
+        ctx.deadline.within(self.rules().policy.guard.pace_wait())
     }
 
     /// The last look before sending: the breaker may have opened, the account may be held, the dependency may have
@@ -405,8 +448,10 @@ impl Dependency {
     fn confirm(&self, ctx: &CallCtx, permit: &mut CallPermit) -> Result<Option<Duration>, Denied> {
         let now = Instant::now();
         let mut guards = self.0.guards.lock();
-        let trial =
-            guards.account.check(ctx.others, self.0.policy.guard.probe_every(), now).map_err(Denied::Open)?;
+        let trial = guards
+            .account
+            .check(ctx.others, self.rules().policy.guard.probe_every(), now)
+            .map_err(Denied::Open)?;
         let probing = permit.reserved.as_ref().is_some_and(Reserved::is_probe);
         if !probing && let Some(wait) = guards.pacer.paused(now) {
             return Ok(Some(wait));
@@ -436,7 +481,7 @@ impl Dependency {
             self.0.alerts.raise(AlertCategory::BreakerOpen, name, message);
         }
         let open_for = match (from, to) {
-            (BreakerState::Closed, BreakerState::Open) => Some(self.0.policy.breaker.reset),
+            (BreakerState::Closed, BreakerState::Open) => Some(self.rules().policy.breaker.reset),
             (BreakerState::HalfOpen, BreakerState::Closed) => None,
             // A probe that failed is not told: a replica with a fault of its own would keep all others open.
             (BreakerState::Closed | BreakerState::Open | BreakerState::HalfOpen, _) => return,

@@ -98,6 +98,14 @@ impl Pacer {
         }
     }
 
+    /// Allows this much from now on; what was sent in the last 60 s counts on. Calls that were sent while there was no
+    /// limit at all were not counted.
+    pub const fn set_policy(&mut self, policy: PacePolicy) {
+        self.policy = policy;
+        // Tickets of uncounted calls bear the next number: none of theirs may be given to a counted one.
+        self.next += 1;
+    }
+
     /// Reserves room for a call of about so many tokens.
     ///
     /// # Errors

@@ -55,6 +55,11 @@ impl Registry {
         self.0.all.read().iter().find(|known| known.name() == name).cloned()
     }
 
+    /// Takes out those that are not wanted any more. Calls under way end as they would.
+    pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
+        self.0.all.write().retain(|known| wanted(known.name()));
+    }
+
     /// All, in the order they were added.
     #[must_use]
     pub fn all(&self) -> Vec<Dependency> {

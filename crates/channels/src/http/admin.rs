@@ -3,7 +3,7 @@
 //!
 //! Source: gateway.md section 13.
 
-use super::{Door, answer, answer::Schema, body, governed, operations::peer};
+use super::{Current, Door, answer, answer::Schema, body, governed, operations::peer};
 use axum::{
     Router,
     body::Body,
@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 /// Largest body of an admin call, in bytes.
 const MAX_BODY_BYTES: usize = 65_536;
 
-pub(super) fn routes(door: Arc<Door>) -> Router {
+pub(super) fn routes(door: Current) -> Router {
     Router::new()
         .route("/admin/v1/keys", get(list).post(create))
         .route("/admin/v1/keys/{id}", delete(revoke))

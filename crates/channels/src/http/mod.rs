@@ -26,6 +26,7 @@ pub use openapi::document as openapi_document;
 pub use tls::TlsError;
 
 use accept::{AcceptLimits, Acceptor};
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::{HeaderValue, Response};
 use linger::LingerLimits;
@@ -71,7 +72,8 @@ pub struct Parts {
     pub metrics_token: Option<SecretString>,
 }
 
-/// What handlers share.
+/// What handlers work with. One value lives from one reload to the next; a request takes it once and keeps it.
+#[derive(Clone)]
 pub(crate) struct Door {
     engine: Engine,
     keys: Keys,
@@ -104,9 +106,49 @@ impl Door {
     }
 }
 
+/// What of the doors changes with the settings while they are open.
+pub struct Live {
+    /// The way in.
+    pub engine: Engine,
+    /// `[gateway]`.
+    pub gateway: GatewayConfig,
+    /// `http.body_timeout_secs`.
+    pub body_timeout_secs: u64,
+    /// `[metrics]`.
+    pub metrics_access: MetricsConfig,
+    /// Value of the secret that opens `/metrics`.
+    pub metrics_token: Option<SecretString>,
+}
+
+/// The one pointer that a reload moves: a request sees what stood when it came, to its end. Cheap to clone.
+#[derive(Clone)]
+pub struct Current(Arc<ArcSwap<Door>>);
+
+impl Current {
+    /// From now on new requests see this; running ones end on what they began with.
+    pub fn swap(&self, live: Live) {
+        let before = self.0.load_full();
+        let door = Door {
+            engine: live.engine,
+            gateway: live.gateway,
+            body_timeout: Duration::from_secs(live.body_timeout_secs),
+            metrics_allow: live.metrics_access.allow,
+            metrics_token: live.metrics_token,
+            ..Door::clone(&before)
+        };
+        self.0.store(Arc::new(door));
+    }
+}
+
+impl axum::extract::FromRef<Current> for Arc<Door> {
+    fn from_ref(current: &Current) -> Self {
+        current.0.load_full()
+    }
+}
+
 /// The two listeners, ready to run.
 pub struct Doors {
-    door: Arc<Door>,
+    door: Current,
     http: HttpConfig,
     admin: AdminConfig,
     connections: Connections,
@@ -117,7 +159,7 @@ impl Doors {
     /// Builds the routes once.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let door = Arc::new(Door {
+        let door = Current(Arc::new(ArcSwap::from_pointee(Door {
             engine: parts.engine,
             keys: parts.keys,
             metrics: parts.metrics,
@@ -129,7 +171,7 @@ impl Doors {
             metrics_allow: parts.metrics_access.allow,
             metrics_token: parts.metrics_token,
             openapi: openapi::document().into(),
-        });
+        })));
         Self {
             door,
             http: parts.http,
@@ -137,6 +179,12 @@ impl Doors {
             connections: parts.connections,
             tasks: parts.tasks,
         }
+    }
+
+    /// The pointer through which a reload reaches both listeners.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        self.door.clone()
     }
 
     /// Serves the main listener until `stop`, then until its running requests have ended.

@@ -1,6 +1,6 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
-use super::{Door, answer::Schema, governed, governed::Route, openai::decode, operations};
+use super::{Current, Door, answer::Schema, governed, governed::Route, openai::decode, operations};
 use axum::{
     Router,
     body::Body,
@@ -40,7 +40,7 @@ pub(super) static V1: [Route; 4] = [
 ];
 
 /// The main listener's router.
-pub(super) fn main(door: Arc<Door>) -> Router {
+pub(super) fn main(door: Current) -> Router {
     let mut router = Router::new()
         .route("/health/live", get(operations::live))
         .route("/health/ready", get(operations::ready))

@@ -14,6 +14,8 @@ pub(super) struct Account {
     held_until: Option<Instant>,
     probed: Option<Instant>,
     bad_key: Option<Instant>,
+    /// Whether it is held because the key was refused, not because the credit is gone.
+    for_key: bool,
 }
 
 impl Account {
@@ -52,9 +54,18 @@ impl Account {
     /// Leaves it alone for so long; true when it was not held before.
     pub(super) fn hold(&mut self, time: Duration, now: Instant) -> bool {
         let fresh = self.held(now).is_none();
+        self.for_key = self.bad_key == Some(now);
         self.held_until = Some(now + time);
         self.probed = Some(now);
         fresh
+    }
+
+    /// The keys were read again: what was held for a refused key is tried anew.
+    pub(super) const fn new_keys(&mut self) {
+        self.bad_key = None;
+        if self.for_key {
+            (self.held_until, self.for_key) = (None, false);
+        }
     }
 
     /// A call worked, so the key is good. True when it was a try of a held account, which is thereby released; calls
@@ -102,6 +113,21 @@ mod tests {
         assert!(!account.key_refused(now));
         assert!(!account.worked(false));
         assert!(!account.key_refused(now + SECOND));
+    }
+
+    #[test]
+    fn keys_read_again_release_what_a_refused_key_held_and_nothing_else() {
+        let now = an_instant();
+        let mut account = Account::default();
+        account.hold(SECOND * 900, now);
+        account.new_keys();
+        assert!(account.held(now).is_some(), "no key brings credit");
+        let mut account = Account::default();
+        account.key_refused(now);
+        assert!(account.key_refused(now + SECOND));
+        account.hold(SECOND * 900, now + SECOND);
+        account.new_keys();
+        assert_eq!(account.held(now + SECOND), None);
     }
 
     #[test]

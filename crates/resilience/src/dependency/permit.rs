@@ -123,12 +123,12 @@ impl Dependency {
                 Consequence::None
             }
             Class::Exhausted { until } => {
-                let time = until.unwrap_or(self.0.policy.hold);
+                let time = until.unwrap_or(self.rules().policy.hold);
                 let fresh = guards.account.hold(time, now);
                 Consequence::Held { told: NO_CREDIT, time, fresh }
             }
             Class::BadKey if guards.account.key_refused(now) => {
-                let time = self.0.policy.hold;
+                let time = self.rules().policy.hold;
                 let fresh = guards.account.hold(time, now);
                 Consequence::Held { told: KEY_REFUSED, time, fresh }
             }

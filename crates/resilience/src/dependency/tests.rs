@@ -568,3 +568,45 @@ async fn after_ten_thousand_mixed_outcomes_everything_is_at_rest() {
 fn the_breaker_of_redis_opens_after_five_failures() {
     assert_eq!(crate::shared::RedisConfig::default().breaker_failures, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_policy_bites_on_the_next_call_and_what_the_breaker_found_stays() {
+    let dependency = dependency(policy());
+    open(&dependency).await;
+    let wider = DependencyPolicy {
+        breaker: BreakerPolicy { failures: 9, reset: Duration::from_secs(60) },
+        bulkhead: BulkheadPolicy { concurrency: 5, queue: 0 },
+        ..policy()
+    };
+    dependency.reconfigure(wider.clone());
+    let status = dependency.status();
+    assert_eq!((status.breaker, status.capacity), (BreakerState::Open, 5));
+    assert!(status.resumes_in_secs <= 60, "no longer than the new reset: {status:?}");
+    dependency
+        .reconfigure(DependencyPolicy { breaker: BreakerPolicy { failures: 0, ..wider.breaker }, ..wider });
+    assert_eq!(dependency.status().breaker, BreakerState::Closed, "switched off");
+    let double = Double::new(0, Class::Ok);
+    assert_eq!(call(&dependency, &double, 60).await.unwrap(), "yes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_room_serves_those_in_line_and_a_new_pace_counts_what_was_sent() {
+    let dependency = dependency(once());
+    dependency.reconfigure(DependencyPolicy {
+        bulkhead: BulkheadPolicy { concurrency: 1, queue: 9 },
+        pace: PacePolicy { per_min: Some(100), tokens_per_min: None },
+        ..once()
+    });
+    let double = Double::new(0, Class::Ok);
+    let begun = Instant::now();
+    let three = join_all((0..3).map(|_| call(&dependency, &double, 60)));
+    let widen = async {
+        sleep(Duration::from_millis(1)).await;
+        let pace = PacePolicy { per_min: Some(3), tokens_per_min: None };
+        dependency.reconfigure(DependencyPolicy { pace, ..once() });
+    };
+    let (answers, ()) = tokio::join!(three, widen);
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(begun.elapsed() < Duration::from_millis(20), "the second and third did not wait for the first");
+    assert!(matches!(call(&dependency, &double, 1).await, Err(CallError::Paced { .. })), "all three count");
+}
