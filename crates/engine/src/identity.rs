@@ -41,7 +41,7 @@ pub struct Identity {
     anonymous: bool,
     keys: Keys,
     jwt: Arc<Jwt>,
-    addresses: Addresses,
+    addresses: Arc<Addresses>,
     metrics: Metrics,
     audit: Audit,
     local: Arc<str>,
@@ -55,10 +55,25 @@ impl Identity {
             anonymous: parts.anonymous,
             keys: parts.keys,
             jwt: parts.jwt,
-            addresses: Addresses::new(&parts.config),
+            addresses: Arc::new(Addresses::new(&parts.config)),
             metrics: parts.metrics,
             audit: parts.audit,
             local: "local".into(),
+        }
+    }
+
+    /// The same with other rules: who may come without a credential, which tokens are believed. Addresses that guessed
+    /// stay counted.
+    #[must_use]
+    pub fn changed(&self, anonymous: bool, jwt: Arc<Jwt>) -> Self {
+        Self {
+            anonymous,
+            keys: self.keys.clone(),
+            jwt,
+            addresses: self.addresses.clone(),
+            metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
+            local: self.local.clone(),
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod text;
 
 pub use config::KeysConfig;
 pub use first::{AdminKey, LOCAL_KEY};
-pub use manage::{Issued, NewKey, Record};
+pub use manage::{Issued, NewKey, Record, failure as store_failure};
 
 use known::{Known, KnownKey};
 use parking_lot::Mutex;
@@ -141,6 +141,11 @@ impl Keys {
         self.0.declared.is_some() || self.0.closed.load(Ordering::Acquire)
     }
 
+    /// From now on these tiers are configured.
+    pub fn set_tiers(&self, tiers: BTreeSet<String>) {
+        self.0.known.set_tiers(tiers);
+    }
+
     pub(crate) fn known(&self) -> &Known {
         &self.0.known
     }
@@ -223,6 +228,7 @@ fn declare(hasher: &Hasher, key: &SecretString) -> Result<(Digest, Arc<KnownKey>
         id: DECLARED_ID.into(),
         digest,
         tier: Tier::Premium,
+        named_tier: Tier::Premium,
         scopes: Scopes::ALL,
         expires_at: i64::MAX,
         revoked: false,

@@ -18,5 +18,6 @@ pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
 };
 pub use app::{App, Inspected, Run};
+pub use keys::store_failure;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
 pub use screening::Screening;

@@ -7,10 +7,12 @@
 mod alerting;
 mod check;
 mod environment;
+mod reload;
 pub mod remote;
 mod running;
 pub mod secrets;
 pub mod settings;
+mod snapshot;
 mod stall;
 mod start;
 
@@ -23,7 +25,7 @@ pub use portcullis_telemetry::{audit, metric_catalogue};
 pub use running::Running;
 pub use secrets::Secrets;
 pub use settings::Settings;
-pub use start::{StartError, jwt, revoke_token, start};
+pub use start::{StartError, jwt, revoke_token, start, start_from};
 
 /// The words of `portcullis token`.
 pub mod tokens {

@@ -2,10 +2,12 @@
 //! flushed. Source: gateway.md section 14.
 
 use crate::stall::Watchdog;
+use portcullis_channels::http::control::{Call, Control, Unusable};
 use portcullis_resilience::Registry;
 use portcullis_store::Store;
 use portcullis_telemetry::{Audit, Health, LogGuard, Metrics};
 use secrecy::SecretString;
+use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) drain: Duration,
     pub(crate) flush: Duration,
+    pub(crate) control: Control,
+    pub(crate) asked_to_end: CancellationToken,
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) logs: LogGuard,
 }
@@ -78,6 +82,25 @@ impl Running {
     #[must_use]
     pub const fn registry(&self) -> &Registry {
         &self.0.registry
+    }
+
+    /// Reads the settings again and puts them in force; when anything is wrong with them, everything stays as it is.
+    /// The outcome is in the log and the audit trail.
+    ///
+    /// # Errors
+    /// All problems, as `portcullis check --json` says them; or nothing, when it is ending or asked too often.
+    pub async fn reload(&self, by: &str) -> Result<Value, Option<Value>> {
+        let by = by.to_owned();
+        match self.0.control.ask(|reply| Call::Reload { by, reply }).await {
+            Ok(Ok(told)) => Ok(told),
+            Ok(Err(Unusable(report))) => Err(Some(report)),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Waits until somebody asks for the end through the admin API.
+    pub async fn asked_to_end(&self) {
+        self.0.asked_to_end.cancelled().await;
     }
 
     /// Ends it: readiness 503 and no new connections at once; running answers get `server.drain_secs`, then are

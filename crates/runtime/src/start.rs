@@ -6,21 +6,22 @@
 
 use crate::{
     Secrets, Settings, alerting,
+    reload::{Keeper, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeyError, OwnKeys},
+    settings::{Examined, Origin, Sources},
+    snapshot::{self, Ground},
     stall::Watchdog,
 };
-use portcullis_apps::chat::ChatApp;
-use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError};
-use portcullis_domain::{Action, Door};
+use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError, control::Control};
+use portcullis_domain::Door;
 use portcullis_engine::{
-    Admission, App, Engine, Parts as EngineParts, Screening,
+    Admission, Engine, Parts as EngineParts,
     identity::{Identity, IdentityParts},
     jwt::Jwt,
     keys::{AdminKey, Keys, KeysError, KeysParts},
 };
-use portcullis_inspect::{Inspector, Mode};
-use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError};
+use portcullis_providers::ProvidersError;
 use portcullis_resilience::{
     Registry,
     connections::Connections,
@@ -33,9 +34,9 @@ use portcullis_telemetry::{
     AlertCategory, Alerts, Audit, AuditError, AuditEvent, Health, LogGuard, Metrics, init_logs,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why it could not start. Every message says how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +112,50 @@ struct Base {
     logs: LogGuard,
 }
 
-/// Builds everything and starts listening.
+impl Base {
+    /// What settings are built upon, now and at each reload.
+    fn ground(&self) -> Ground {
+        Ground {
+            client: self.client.clone(),
+            registry: self.registry.clone(),
+            metrics: self.metrics.clone(),
+            alerts: self.alerts.clone(),
+        }
+    }
+}
+
+/// Builds everything and starts listening. Settings that were given cannot be read again: nothing is reloaded.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
 pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, StartError> {
+    let origins = BTreeMap::new();
+    Box::pin(begin(Begin { settings, secrets, sources: None, origins })).await
+}
+
+/// The same with settings that came from somewhere, and are read from there again at each reload.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub async fn start_from(
+    examined: Examined,
+    sources: Sources,
+    secrets: Secrets,
+) -> Result<Running, StartError> {
+    let Examined { settings, origins, .. } = examined;
+    Box::pin(begin(Begin { settings, secrets, sources: Some(sources), origins })).await
+}
+
+/// What a start begins with.
+struct Begin {
+    settings: Settings,
+    secrets: Secrets,
+    sources: Option<Sources>,
+    origins: BTreeMap<String, Origin>,
+}
+
+async fn begin(begin: Begin) -> Result<Running, StartError> {
+    let Begin { settings, secrets, sources, origins } = begin;
     // Redis and Postgres over TLS take the process's crypto provider; a second start finds it installed.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let base = base(&settings, &secrets)?;
@@ -133,14 +173,31 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
         base.audit
             .record(proof("key_created", vec![("id", id.to_owned()), ("by", "first start".to_owned())]));
     }
-    let engine = engine(&settings, &secrets, &base, shared, store.clone(), identity.clone())?;
+    let tiers = store.tiers().list().await?;
+    keys.set_tiers(with_tiers(&settings, &tiers).tiers.into_keys().collect());
+    let ground = base.ground();
+    let providers = ground.providers(&settings, &secrets, None)?.commit(&base.registry);
+    base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
+    let (apps, screening) = (ground.apps(&settings, &providers), snapshot::screening(&settings));
+    let engine = Engine::new(EngineParts {
+        identity: identity.clone(),
+        limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
+        admission: Admission::new(&with_tiers(&settings, &tiers)),
+        screening: screening.clone(),
+        store: store.clone(),
+        metrics: base.metrics.clone(),
+        audit: base.audit.clone(),
+        apps: apps.clone(),
+        max_in_flight: settings.server.max_in_flight,
+    });
 
     let http = listen("http.listen", &settings.http.listen, &settings, &identity).await?;
     let admin = listen("admin.listen", &settings.admin.listen, &settings, &identity).await?;
     let serving = TaskTracker::new();
     let connections = &settings.connections;
+    let (control, calls) = Control::new();
     let doors = Doors::new(DoorParts {
-        engine,
+        engine: engine.clone(),
         keys: keys.clone(),
         metrics: base.metrics.clone(),
         health: base.health.clone(),
@@ -152,11 +209,37 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
         gateway: settings.gateway.clone(),
         metrics_access: settings.metrics.clone(),
         metrics_token: secrets.get(&settings.metrics.token_secret),
+        control: control.clone(),
+        registry: base.registry.clone(),
     });
     let addresses = (address(&http.1)?, address(&admin.1)?);
     serving.spawn(doors.serve_main(http.1, base.tokens.stop.clone())?);
     serving.spawn(doors.serve_admin(admin.1, base.tokens.stop.clone())?);
     let watchdog = watchdog(&settings, &base);
+    let (drain, flush) =
+        (Duration::from_secs(settings.server.drain_secs), Duration::from_secs(settings.server.flush_secs));
+    let asked_to_end = CancellationToken::new();
+    let keeper = Keeper {
+        sources,
+        started_with: settings.clone(),
+        settings,
+        secrets,
+        origins,
+        ground,
+        providers,
+        identity,
+        apps,
+        screening,
+        engine,
+        keys,
+        tiers,
+        store: store.clone(),
+        audit: base.audit.clone(),
+        current: doors.current(),
+        addresses: [addresses.0, addresses.1],
+        asked_to_end: asked_to_end.clone(),
+    };
+    base.background.spawn(keeper.run(calls, base.tokens.background.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), http = %addresses.0, admin = %addresses.1, store = store.kind(), "ready"
     );
@@ -173,8 +256,10 @@ pub async fn start(settings: Settings, secrets: Secrets) -> Result<Running, Star
         registry: base.registry,
         audit: base.audit,
         store,
-        drain: Duration::from_secs(settings.server.drain_secs),
-        flush: Duration::from_secs(settings.server.flush_secs),
+        drain,
+        flush,
+        control,
+        asked_to_end,
         watchdog,
         logs: base.logs,
     }))
@@ -342,48 +427,6 @@ pub async fn revoke_token(
     let written = store.revocations().add(kind, value, until).await;
     store.close().await;
     Ok(written?)
-}
-
-/// Providers, apps, and the path in.
-fn engine(
-    settings: &Settings,
-    secrets: &Secrets,
-    base: &Base,
-    shared: Option<Shared>,
-    store: Store,
-    identity: Arc<Identity>,
-) -> Result<Engine, StartError> {
-    let parts = ProviderParts {
-        providers: &settings.providers,
-        models: &settings.models,
-        embed: &settings.embed,
-        extract: &settings.extract,
-        upstream: &settings.upstream,
-        client: base.client.clone(),
-        registry: &base.registry,
-        metrics: base.metrics.clone(),
-        alerts: base.alerts.clone(),
-    };
-    let providers = Providers::new(&parts, |name| secrets.get(name))?;
-    base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
-    let chat: Arc<dyn App> = Arc::new(ChatApp::new(providers, &settings.routes, base.metrics.clone()));
-    let apps = [Action::Chat, Action::Embed, Action::Models].map(|action| (action, chat.clone()));
-    Ok(Engine::new(EngineParts {
-        identity,
-        limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
-        admission: Admission::new(&settings.admission()),
-        screening: Screening {
-            inspector: Arc::new(Inspector::new(&settings.inspect)),
-            max_chars: settings.inspect.max_chars,
-            offload_bytes: settings.inspect.offload_bytes,
-            shadow: settings.inspect.mode == Mode::Shadow,
-        },
-        store,
-        metrics: base.metrics.clone(),
-        audit: base.audit.clone(),
-        apps: apps.into(),
-        max_in_flight: settings.server.max_in_flight,
-    }))
 }
 
 /// Binds a listener, unless strangers could reach it without a key.

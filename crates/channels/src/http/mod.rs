@@ -9,6 +9,7 @@ mod admin;
 mod answer;
 mod body;
 mod config;
+pub mod control;
 mod governed;
 mod linger;
 mod openai;
@@ -32,7 +33,7 @@ use http::{HeaderValue, Response};
 use linger::LingerLimits;
 use portcullis_domain::{Failure, LimitView, RequestId};
 use portcullis_engine::{Engine, keys::Keys};
-use portcullis_resilience::connections::Connections;
+use portcullis_resilience::{Registry, connections::Connections};
 use portcullis_telemetry::{Health, Metrics};
 use secrecy::SecretString;
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
@@ -70,6 +71,10 @@ pub struct Parts {
     pub metrics_access: MetricsConfig,
     /// Value of the secret that opens `/metrics`.
     pub metrics_token: Option<SecretString>,
+    /// The settings in force and the end of the process, for the admin API.
+    pub control: control::Control,
+    /// Every guarded dependency, for the admin API.
+    pub registry: Registry,
 }
 
 /// What handlers work with. One value lives from one reload to the next; a request takes it once and keeps it.
@@ -86,6 +91,8 @@ pub(crate) struct Door {
     metrics_allow: Vec<IpAddr>,
     metrics_token: Option<SecretString>,
     openapi: bytes::Bytes,
+    control: control::Control,
+    registry: Registry,
 }
 
 impl Door {
@@ -171,6 +178,8 @@ impl Doors {
             metrics_allow: parts.metrics_access.allow,
             metrics_token: parts.metrics_token,
             openapi: openapi::document().into(),
+            control: parts.control,
+            registry: parts.registry,
         })));
         Self {
             door,

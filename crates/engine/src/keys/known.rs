@@ -22,6 +22,8 @@ pub(crate) struct KnownKey {
     pub(crate) id: Arc<str>,
     pub(super) digest: Digest,
     pub(crate) tier: Tier,
+    /// The tier that was given, whether it is configured or not.
+    pub(super) named_tier: Tier,
     pub(crate) scopes: Scopes,
     /// Unix milliseconds.
     pub(super) expires_at: i64,
@@ -36,7 +38,7 @@ pub(crate) struct Known {
     /// Until when each is refused, in Unix milliseconds.
     tokens: RwLock<Map<Box<str>, i64>>,
     subjects: RwLock<Map<Box<str>, i64>>,
-    tiers: BTreeSet<String>,
+    tiers: RwLock<BTreeSet<String>>,
     max_keys: usize,
     max_nobody: usize,
     nobody_for: Duration,
@@ -49,7 +51,7 @@ impl Known {
             nobody: Mutex::default(),
             tokens: RwLock::default(),
             subjects: RwLock::default(),
-            tiers,
+            tiers: RwLock::new(tiers),
             max_keys: config.cached_keys,
             max_nobody: config.unknown_keys,
             nobody_for: Duration::from_secs(config.unknown_secs),
@@ -63,11 +65,22 @@ impl Known {
     /// A tier whose limits are configured; others fall back to the ordinary one, so that no text of a token or of an
     /// old row becomes a metric label or escapes the limits.
     pub(crate) fn tier(&self, name: &str) -> Tier {
-        if self.tiers.contains(name) { Tier::from_name(name) } else { Tier::Authenticated }
+        if self.has_tier(name) { Tier::from_name(name) } else { Tier::Authenticated }
     }
 
     pub(crate) fn has_tier(&self, name: &str) -> bool {
-        self.tiers.contains(name)
+        self.tiers.read().contains(name)
+    }
+
+    /// Other tiers are configured now: known keys get theirs, or the ordinary one.
+    pub(super) fn set_tiers(&self, tiers: BTreeSet<String>) {
+        *self.tiers.write() = tiers;
+        for key in self.keys.write().values_mut() {
+            let tier = self.tier(key.named_tier.as_str());
+            if key.tier != tier {
+                *key = Arc::new(KnownKey { tier, ..KnownKey::clone(key) });
+            }
+        }
     }
 
     pub(super) fn ready(&self, row: &KeyRow) -> KnownKey {
@@ -76,6 +89,7 @@ impl Known {
             id: row.key.id.as_str().into(),
             digest: row.key.digest,
             tier: self.tier(row.key.tier.as_str()),
+            named_tier: row.key.tier.clone(),
             scopes: row.key.scopes,
             expires_at: row.key.expires_at.map_or(i64::MAX, jiff::Timestamp::as_millisecond),
             revoked: row.revoked_at.is_some(),

@@ -161,7 +161,8 @@ impl Keys {
 }
 
 /// What the caller is told of an error of the store; the whole is logged here, once.
-pub(crate) fn failure(error: StoreError) -> Failure {
+#[must_use]
+pub fn failure(error: StoreError) -> Failure {
     if let StoreError::Away { retry_after, reason } = error {
         tracing::warn!(reason, "the store is away");
         return Failure::Unavailable { retry_after, rate_limited: false };

@@ -13,7 +13,7 @@ use portcullis_runtime::{
     Environment, Running, Settings, read_secrets,
     secrets::LOCAL_KEY,
     settings::{Examined, Sources},
-    start,
+    start_from,
 };
 use secrecy::ExposeSecret as _;
 use std::{
@@ -51,15 +51,25 @@ async fn serve(examined: Examined, sources: Sources) -> Ended {
         Signals::new().map_err(|error| Trouble::failed(format!("cannot catch signals: {error}")))?;
     let secrets = read_secrets(&examined.settings, &sources.environment).await;
     panics_are_logged();
-    let running = Box::pin(start(examined.settings.clone(), secrets)).await.map_err(|error| {
-        Trouble::failed(format!("it cannot start: {error}"))
-            .safe("nothing was served and no data was changed")
-    })?;
+    let running =
+        Box::pin(start_from(examined.clone(), sources.clone(), secrets)).await.map_err(|error| {
+            Trouble::failed(format!("it cannot start: {error}"))
+                .safe("nothing was served and no data was changed")
+        })?;
     tell(&running, &examined, &sources);
-    signals.next().await;
+    loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::End => break,
+                // The outcome is in the log.
+                Wish::Reload => drop(running.reload("signal").await),
+            },
+            () = running.asked_to_end() => break,
+        }
+    }
     tokio::select! {
         () = running.drain() => Ok(ExitCode::SUCCESS),
-        () = signals.next() => {
+        () = signals.end() => {
             tracing::warn!("second signal: ended without waiting for running answers");
             Ok(ExitCode::from(1))
         }
@@ -120,21 +130,38 @@ fn program(environment: &Environment) -> String {
     }
 }
 
-/// SIGTERM and Ctrl-C alike.
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    End,
+    Reload,
+}
+
+/// SIGTERM and Ctrl-C end, SIGHUP reloads.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    reload: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Wish::End,
+            _ = self.interrupt.recv() => Wish::End,
+            _ = self.reload.recv() => Wish::Reload,
         }
+    }
+
+    async fn end(&mut self) {
+        while self.next().await == Wish::Reload {}
     }
 }

@@ -67,9 +67,23 @@ pub struct Examined {
 /// # Errors
 /// [`LoadError::Unreadable`] only.
 pub fn examine(sources: &Sources) -> Result<Examined, LoadError> {
-    let schema = Schema::of_settings();
     let mut report = Report::default();
-    let mut tree = read_file(sources, &mut report)?;
+    let tree = match find_file(sources) {
+        Some(path) => read_file(path, &mut report)?,
+        None => Tree::empty(),
+    };
+    Ok(examine_tree(sources, tree, report))
+}
+
+/// The same with this text in place of the file.
+pub(crate) fn examine_text(sources: &Sources, text: &str) -> Examined {
+    let mut report = Report::default();
+    let tree = parse(text, &mut report);
+    examine_tree(sources, tree, report)
+}
+
+fn examine_tree(sources: &Sources, mut tree: Tree, mut report: Report) -> Examined {
+    let schema = Schema::of_settings();
     let vars = sources.environment.with_prefix(overrides::prefix());
     report.problems.extend(overrides::environment(&schema, &mut tree, &vars));
     report.problems.extend(overrides::flags(&schema, &mut tree, &sources.flags));
@@ -86,7 +100,7 @@ pub fn examine(sources: &Sources) -> Result<Examined, LoadError> {
         });
     }
     report.tidy();
-    Ok(Examined { settings, report, origins: tree.origins })
+    Examined { settings, report, origins: tree.origins }
 }
 
 /// The settings, if nothing is wrong with them.
@@ -102,19 +116,18 @@ pub fn load(sources: &Sources) -> Result<Examined, LoadError> {
 }
 
 /// The first file of the order: flag, variable, working folder, system. Only the first two must exist.
-fn find_file(sources: &Sources) -> Option<(PathBuf, bool)> {
+pub(crate) fn find_file(sources: &Sources) -> Option<PathBuf> {
     if let Some(path) = &sources.config {
-        return Some((path.clone(), true));
+        return Some(path.clone());
     }
     if let Some(path) = sources.environment.path("PORTCULLIS_CONFIG") {
-        return Some((path, true));
+        return Some(path);
     }
     let local = sources.folder.as_deref().unwrap_or(Path::new("")).join(LOCAL_FILE);
-    [local, PathBuf::from(SYSTEM_FILE)].into_iter().find(|path| path.exists()).map(|path| (path, false))
+    [local, PathBuf::from(SYSTEM_FILE)].into_iter().find(|path| path.exists())
 }
 
-fn read_file(sources: &Sources, report: &mut Report) -> Result<Tree, LoadError> {
-    let Some((path, _)) = find_file(sources) else { return Ok(Tree::empty()) };
+fn read_file(path: PathBuf, report: &mut Report) -> Result<Tree, LoadError> {
     let unreadable = |reason: String| LoadError::Unreadable { path: path.clone(), reason };
     let meta = std::fs::metadata(&path).map_err(|error| unreadable(error.to_string()))?;
     if meta.len() > MAX_FILE_BYTES {
@@ -132,15 +145,20 @@ fn read_file(sources: &Sources, report: &mut Report) -> Result<Tree, LoadError> 
             return Ok(Tree::empty());
         }
     };
-    keys_in_text(&text, report);
-    let (mut tree, errors) = Tree::parse(&text);
+    let mut tree = parse(&text, report);
+    tree.file = Some(path);
+    Ok(tree)
+}
+
+fn parse(text: &str, report: &mut Report) -> Tree {
+    keys_in_text(text, report);
+    let (tree, errors) = Tree::parse(text);
     for error in errors {
         // The parser names what it found and what it expected, never a value.
         let mend = "see https://toml.io; a text stands in quotes, a list in [ ], a table's name in [ ] on its own line";
         report.problems.push(syntax(error.origin, &format!("broken TOML: {}", error.message), mend));
     }
-    tree.file = Some(path);
-    Ok(tree)
+    tree
 }
 
 fn syntax(origin: Origin, message: &str, mend: &str) -> Located {

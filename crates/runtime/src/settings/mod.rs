@@ -4,6 +4,7 @@
 //! with where it was said and how to mend it; no value that looks like a key may stand in a settings file, and no
 //! report ever shows one. Source: requirements S2-1.4 and S4-KEYS.
 
+pub(crate) mod diff;
 mod load;
 mod overrides;
 mod reference;
@@ -14,6 +15,7 @@ mod source;
 mod tests;
 
 pub use load::{Examined, LoadError, Sources, examine, load};
+pub(crate) use load::{examine_text, find_file};
 pub use reference::{config_markdown, example_toml};
 pub use report::{Located, Report, Severity};
 pub use source::Origin;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub admin: AdminConfig,
     /// The process itself: worker threads, drain, stall watchdog.
     pub server: ServerConfig,
+    /// This file itself.
+    pub config: ConfigSection,
     /// Where secrets are read from.
     pub secrets: crate::secrets::SecretsConfig,
     /// Where state is kept.
@@ -126,6 +130,7 @@ impl Default for Settings {
             http: HttpConfig::default(),
             admin: AdminConfig::default(),
             server: ServerConfig::default(),
+            config: ConfigSection::default(),
             secrets: crate::secrets::SecretsConfig::default(),
             store: StoreConfig::default(),
             redis: RedisConfig::default(),
@@ -200,6 +205,15 @@ impl Settings {
             actions,
         }
     }
+}
+
+/// `[config]`: this file itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigSection {
+    /// Whether the settings are read again by themselves within about a second of a change of the file, as SIGHUP and
+    /// `portcullis reload` do when told. A file with a problem changes nothing and is told in the log. Default false.
+    pub watch: bool,
 }
 
 /// The process itself.

@@ -1,0 +1,77 @@
+//! What of the running process changes with its settings, built from them and from what stays: at the start once, at
+//! each reload again. Invariant: building changes nothing that is in force; only `Staged::commit` and the swap of the
+//! doors' pointer do, and neither can fail.
+
+use crate::{Secrets, Settings};
+use portcullis_apps::chat::ChatApp;
+use portcullis_channels::http::Live;
+use portcullis_domain::Action;
+use portcullis_engine::{App, Engine, Screening};
+use portcullis_inspect::{Inspector, Mode};
+use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
+use portcullis_resilience::{Registry, http::Client};
+use portcullis_telemetry::{Alerts, Metrics};
+use std::sync::Arc;
+
+/// What stays while settings change.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) client: Client,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    pub(crate) alerts: Alerts,
+}
+
+/// Which app answers which action.
+pub(crate) type Apps = Vec<(Action, Arc<dyn App>)>;
+
+impl Ground {
+    /// The providers of these settings, over those that are in force.
+    pub(crate) fn providers(
+        &self,
+        settings: &Settings,
+        secrets: &Secrets,
+        before: Option<&Providers>,
+    ) -> Result<Staged, ProvidersError> {
+        let parts = ProviderParts {
+            providers: &settings.providers,
+            models: &settings.models,
+            embed: &settings.embed,
+            extract: &settings.extract,
+            upstream: &settings.upstream,
+            client: self.client.clone(),
+            registry: &self.registry,
+            metrics: self.metrics.clone(),
+            alerts: self.alerts.clone(),
+        };
+        Providers::stage(&parts, before, |name| secrets.get(name))
+    }
+
+    /// The apps over these providers.
+    pub(crate) fn apps(&self, settings: &Settings, providers: &Providers) -> Apps {
+        let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone());
+        let chat: Arc<dyn App> = Arc::new(chat);
+        ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
+    }
+}
+
+/// What is looked for in texts.
+pub(crate) fn screening(settings: &Settings) -> Screening {
+    Screening {
+        inspector: Arc::new(Inspector::new(&settings.inspect)),
+        max_chars: settings.inspect.max_chars,
+        offload_bytes: settings.inspect.offload_bytes,
+        shadow: settings.inspect.mode == Mode::Shadow,
+    }
+}
+
+/// What the doors see from now on.
+pub(crate) fn live(settings: &Settings, secrets: &Secrets, engine: Engine) -> Live {
+    Live {
+        engine,
+        gateway: settings.gateway.clone(),
+        body_timeout_secs: settings.http.body_timeout_secs,
+        metrics_access: settings.metrics.clone(),
+        metrics_token: secrets.get(&settings.metrics.token_secret),
+    }
+}
