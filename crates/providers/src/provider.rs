@@ -7,7 +7,7 @@
 use crate::{
     builtin::{Builtin, Spoken},
     model::Model,
-    presets::Preset,
+    presets::{ModelKind, Preset},
     refusal::Refusal,
     report::Report,
     wire::openai::{Exchange, Failed, OpenAi, tokens_of},
@@ -20,7 +20,7 @@ use portcullis_domain::{
 };
 use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
 use portcullis_telemetry::Metrics;
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Who calls, for which request, until when.
@@ -28,6 +28,8 @@ use tokio::time::Instant;
 pub struct Call {
     /// The request, for logs.
     pub id: RequestId,
+    /// The route it came by, as metric label: a configured name, `pinned` or `bare`.
+    pub route: Arc<str>,
     /// Whose turn it is in a queue.
     pub caller: Arc<str>,
     /// Places this caller gets for each one of weight 1.
@@ -94,6 +96,15 @@ impl Provider {
             .find(|model| &*model.name == name)
             .cloned()
             .unwrap_or_else(|| Model::unlisted(name, self.row))
+    }
+
+    /// How long calls of this kind will be refused at least; zero when one may be made now. One short lock.
+    #[must_use]
+    pub fn readiness(&self, kind: ModelKind, now: Instant) -> Duration {
+        match kind {
+            ModelKind::Chat => self.chat.readiness(now),
+            ModelKind::Embed => self.embed.readiness(now),
+        }
     }
 
     /// A conversation turn.
@@ -294,6 +305,7 @@ impl Provider {
     fn report(&self, call: &Call) -> Report {
         Report {
             provider: self.name.clone(),
+            route: call.route.clone(),
             metrics: self.metrics.clone(),
             request: call.id,
             started: Instant::now(),

@@ -19,6 +19,12 @@ pub struct Refusal {
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 impl Refusal {
+    /// Whether the provider was asked at all, or something of ours stood before it.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        !matches!(self.reason, "breaker_open" | "queue_full" | "paced")
+    }
+
     /// A refusal that another target may turn into an answer.
     pub(crate) const fn passed_on(failure: Failure, reason: &'static str) -> Self {
         Self { failure, pass_on: true, reason }

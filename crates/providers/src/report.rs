@@ -10,6 +10,7 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub(crate) struct Report {
     pub(crate) provider: Arc<str>,
+    pub(crate) route: Arc<str>,
     pub(crate) metrics: Metrics,
     pub(crate) request: RequestId,
     pub(crate) started: Instant,
@@ -20,7 +21,7 @@ impl Report {
     pub(crate) fn failed(&self, code: &'static str, detail: &str) {
         let took = self.started.elapsed();
         self.metrics.ai_failure(&self.provider, code, took);
-        self.metrics.ai_request(&self.provider, "error");
+        self.metrics.ai_request(&self.provider, &self.route, "error");
         tracing::warn!(
             provider = &*self.provider,
             code,
@@ -34,15 +35,15 @@ impl Report {
 
     /// The attempt brought a whole answer.
     pub(crate) fn answered(&self, usage: Usage) {
-        self.metrics.ai_request(&self.provider, "ok");
-        self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
+        self.metrics.ai_request(&self.provider, &self.route, "ok");
+        self.metrics.ai_tokens(&self.provider, &self.route, usage);
     }
 
     /// A stream has ended: `ok`, `cancelled`, or `error`, which [`Report::failed`] has counted already.
     pub(crate) fn streamed(&self, outcome: &'static str, usage: Usage) {
         if outcome != "error" {
-            self.metrics.ai_request(&self.provider, outcome);
+            self.metrics.ai_request(&self.provider, &self.route, outcome);
         }
-        self.metrics.ai_tokens(&self.provider, usage.input, usage.output);
+        self.metrics.ai_tokens(&self.provider, &self.route, usage);
     }
 }

@@ -280,6 +280,15 @@ impl Dependency {
         }
     }
 
+    /// How long calls will be refused at least; zero when one may be made now. For choosing among several: it takes
+    /// one short lock, changes nothing and allocates nothing.
+    #[must_use]
+    pub fn readiness(&self, now: Instant) -> Duration {
+        let guards = self.0.guards.lock();
+        let (held, paused) = (guards.account.held(now), guards.pacer.paused(now));
+        guards.breaker.wait(now).max(held.unwrap_or_default()).max(paused.unwrap_or_default())
+    }
+
     /// Makes a call. `send` makes one attempt; it is dropped when the attempt's time-out or the deadline passes.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 mod process;
 mod series;
 
-use portcullis_domain::{Action, AuthProblem, Door, LimitScope, Tier};
+use portcullis_domain::{Action, AuthProblem, Door, LimitScope, Tier, Usage};
 use series::Counter;
 use series::{Cell, Family, header};
 pub use series::{Gauge, Histogram};
@@ -135,12 +135,14 @@ table! {
     queue_depth: gauge ["queue"];
     /// News requests, by outcome.
     news_requests_total: counter ["outcome"];
-    /// Calls to AI providers, by outcome.
-    ai_requests_total: counter ["provider", "outcome"];
-    /// Times another target answered than the first choice.
-    ai_fallbacks_total: counter ["reason"];
-    /// Tokens used at providers.
-    ai_tokens_total: counter ["provider", "kind"];
+    /// Calls to AI providers, by route (`pinned` and `bare` for models named directly) and outcome.
+    ai_requests_total: counter ["provider", "route", "outcome"];
+    /// Times another target answered than the first choice, by route and why the first choice did not.
+    ai_fallbacks_total: counter ["route", "reason"];
+    /// Tokens used at providers: `input` (cached ones included), `cached`, `output`.
+    ai_tokens_total: counter ["provider", "route", "kind"];
+    /// Requests that a cache could answer, by route and outcome: `hit`, `miss`, `joined`, `replayed`, `semantic`.
+    cache_total: counter ["route", "outcome"];
     /// Age of the call that has waited longest, in seconds.
     queue_oldest_seconds: gauge ["queue"];
     /// Calls that hold a place.
@@ -342,8 +344,8 @@ impl Metrics {
     }
 
     /// One call to a provider ended.
-    pub fn ai_request(&self, provider: &str, outcome: &'static str) {
-        self.0.table.ai_requests_total.with([provider, outcome]).inc();
+    pub fn ai_request(&self, provider: &str, route: &str, outcome: &'static str) {
+        self.0.table.ai_requests_total.with([provider, route, outcome]).inc();
     }
 
     /// One failed call to a provider; `code` is an HTTP status or a word of ours.
@@ -352,14 +354,22 @@ impl Metrics {
     }
 
     /// Another target answered than the first choice.
-    pub fn ai_fallback(&self, reason: &'static str) {
-        self.0.table.ai_fallbacks_total.with([reason]).inc();
+    pub fn ai_fallback(&self, route: &str, reason: &'static str) {
+        self.0.table.ai_fallbacks_total.with([route, reason]).inc();
     }
 
-    /// Tokens used.
-    pub fn ai_tokens(&self, provider: &str, input: u64, output: u64) {
-        self.0.table.ai_tokens_total.with([provider, "input"]).add(input);
-        self.0.table.ai_tokens_total.with([provider, "output"]).add(output);
+    /// Tokens used; `cached` are those of `input` that the provider had kept.
+    pub fn ai_tokens(&self, provider: &str, route: &str, usage: Usage) {
+        self.0.table.ai_tokens_total.with([provider, route, "input"]).add(usage.input);
+        if usage.cached > 0 {
+            self.0.table.ai_tokens_total.with([provider, route, "cached"]).add(usage.cached);
+        }
+        self.0.table.ai_tokens_total.with([provider, route, "output"]).add(usage.output);
+    }
+
+    /// A cache was asked for an answer.
+    pub fn cache(&self, route: &str, outcome: &'static str) {
+        self.0.table.cache_total.with([route, outcome]).inc();
     }
 
     /// Calls waiting in a queue.

@@ -4,8 +4,9 @@
 use super::routes::{Route, Routes, not_found};
 use bytes::Bytes;
 use portcullis_domain::{Caller, Failure};
-use portcullis_providers::Capability;
+use portcullis_providers::{Capability, ModelKind};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// Every name, or the one asked for.
 ///
@@ -23,27 +24,22 @@ pub(crate) fn models(routes: &Routes, caller: &Caller, id: Option<&str>) -> Resu
 }
 
 fn entry(name: &str, route: &Route, is_route: bool) -> Value {
-    let first = route.targets.first();
-    let owner = match first {
+    let models = || route.targets.iter().map(|target| &target.model);
+    let owner = match route.targets.first() {
         Some(target) if !is_route => target.provider.name(),
         Some(_) | None => "portcullis",
     };
-    let lacks: Vec<&str> =
-        first.map(|target| target.model.lacks.iter().map(|lack| lack.as_str()).collect()).unwrap_or_default();
-    let able: Vec<&str> =
-        Capability::ALL.iter().map(|able| able.as_str()).filter(|able| !lacks.contains(able)).collect();
-    let mut about = json!({
-        "route": is_route,
-        "kind": route.kind.as_str(),
-        "state": if route.stand_in { "no-provider" } else { "ready" },
-    });
-    if route.kind == portcullis_providers::ModelKind::Chat {
-        about["capabilities"] = json!(able);
+    let mut about = json!({ "route": is_route, "kind": route.kind.as_str(), "state": state(route) });
+    if route.kind == ModelKind::Chat {
+        // A request goes to a target that can do what it needs, so one is enough.
+        let able = |capability: &Capability| models().any(|model| !model.lacks.contains(capability));
+        about["capabilities"] =
+            Capability::ALL.into_iter().filter(able).map(Capability::as_str).collect::<Vec<_>>().into();
     }
     for (member, value) in [
-        ("context", first.and_then(|target| target.model.context)),
-        ("max_output", first.and_then(|target| target.model.max_output)),
-        ("dimensions", first.and_then(|target| target.model.dimensions)),
+        ("context", models().filter_map(|model| model.context).max()),
+        ("max_output", models().filter_map(|model| model.max_output).max()),
+        ("dimensions", models().next().and_then(|model| model.dimensions)),
     ] {
         if let Some(value) = value {
             about[member] = json!(value);
@@ -51,4 +47,15 @@ fn entry(name: &str, route: &Route, is_route: bool) -> Value {
     }
     // Names are ours and have no date of birth; clients want a number.
     json!({ "id": name, "object": "model", "created": 0, "owned_by": owner, "portcullis": about })
+}
+
+/// Whether it answers now.
+fn state(route: &Route) -> &'static str {
+    let now = Instant::now();
+    let ready = (0..route.targets.len()).any(|index| route.readiness(index, now).is_zero());
+    match (route.stand_in, ready) {
+        (true, _) => "no-provider",
+        (false, true) => "ready",
+        (false, false) => "unavailable",
+    }
 }

@@ -4,22 +4,26 @@
 //! is not the first choice's says so; dropping the reply cancels the provider's work. Source: gateway design
 //! sections 2, 4 and 6.
 
+mod affinity;
+mod choose;
 mod config;
 mod list;
+mod manage;
 mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use config::{RouteConfig, RoutesConfig, TargetConfig, problems};
+pub use config::{CacheMode, RouteConfig, RoutesConfig, Sticky, TargetConfig, problems};
+pub use manage::{RouteView, TargetView};
 
-use portcullis_domain::{
-    Action, ChatRequest, Degraded, EmbedRequest, Failure, Needs, Payload, Reply, ReplyBody,
-};
+use choose::Set;
+use portcullis_domain::{Action, ChatRequest, Degraded, EmbedRequest, Failure, Payload, Reply, ReplyBody};
 use portcullis_engine::{App, Inspected, Run};
 use portcullis_providers::{Call, ModelKind, Providers, Refusal};
 use portcullis_telemetry::Metrics;
-use routes::{Route, Routes, Target};
+use routes::{Route, Routes, Target, Wanted};
 use std::{future::Future, time::Duration};
+use tokio::time::Instant;
 
 /// The app.
 pub struct ChatApp {
@@ -36,55 +40,58 @@ impl ChatApp {
         Self { providers, routes, metrics }
     }
 
-    async fn chat(&self, call: Call, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
+    async fn chat(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
         let route = self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
-        let targets = route.fitting(ModelKind::Chat, chat.needs)?.collect::<Vec<_>>();
+        let fits = route.fitting(ModelKind::Chat, wanted(chat))?;
+        let affinity = affinity::affinity(&route.sticky, chat, |_| None);
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.chat(&call, chat, &model).await }
         };
-        self.over(&route, &targets, call, answer).await
+        self.over(&route, fits, affinity, request, answer).await
     }
 
-    async fn embed(&self, call: Call, request: &Inspected, embed: &EmbedRequest) -> Result<Reply, Failure> {
+    async fn embed(&self, request: &Inspected, embed: &EmbedRequest) -> Result<Reply, Failure> {
         let route = self.routes.resolve(&embed.model, &request.caller, &self.providers)?;
-        let targets = route.fitting(ModelKind::Embed, Needs::default())?.collect::<Vec<_>>();
+        let fits = route.fitting(ModelKind::Embed, Wanted::default())?;
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.embed(&call, embed, &model).await }
         };
-        self.over(&route, &targets, call, answer).await
+        self.over(&route, fits, None, request, answer).await
     }
 
-    /// Tries the targets in turn until one answers or the failure is one that nobody else can mend.
+    /// Asks one target after the other until one answers or the failure is one that nobody else can mend. A target is
+    /// asked once; one that could not even be asked costs no hop.
     async fn over<'a, F, Fut>(
         &self,
-        route: &Route,
-        targets: &[&'a Target],
-        call: Call,
+        route: &'a Route,
+        fits: Set,
+        affinity: Option<u64>,
+        request: &Inspected,
         answer: F,
     ) -> Result<Reply, Failure>
     where
         F: Fn(Call, &'a Target) -> Fut,
         Fut: Future<Output = Result<Reply, Refusal>>,
     {
-        let mut refusals: Vec<Refusal> = Vec::new();
-        for (hop, target) in targets.iter().enumerate() {
+        let call = call(request, route);
+        let mut left = route.chooser.on(fits, Instant::now());
+        let (first, mut refusals, mut asked) = (left, Vec::<Refusal>::new(), 0);
+        while asked < route.max_hops {
+            let Some((index, ready)) = route.choose(left, affinity, Instant::now()) else { break };
+            let Some(target) = route.targets.get(index) else { break };
+            left = left.without(index);
             // Another target is better than the same again; the last one gets the attempts that are left.
-            let tried = u32::try_from(refusals.len()).unwrap_or(u32::MAX);
-            let call = Call { tried, others: hop + 1 < targets.len(), ..call.clone() };
+            let tried = u32::try_from(asked).unwrap_or(u32::MAX);
+            let call = Call { tried, others: ready && asked + 1 < route.max_hops, ..call.clone() };
             match Box::pin(answer(call, target)).await {
                 Ok(reply) => {
-                    let degraded = match refusals.last() {
-                        Some(refusal) => {
-                            self.metrics.ai_fallback(refusal.reason);
-                            Some(Degraded::Fallback)
-                        }
-                        None => route.stand_in.then_some(Degraded::NoProvider),
-                    };
+                    let degraded = self.degraded(route, index, first, refusals.last());
                     return Ok(Reply { degraded, target: Some(target.name.clone()), ..reply });
                 }
                 Err(refusal) => {
+                    asked += usize::from(refusal.was_asked());
                     let last = !refusal.pass_on;
                     refusals.push(refusal);
                     if last {
@@ -95,6 +102,41 @@ impl ChatApp {
         }
         Err(conclude(refusals))
     }
+
+    /// In which way an answer of this target is less than what was asked for; counts a fallback.
+    fn degraded(
+        &self,
+        route: &Route,
+        index: usize,
+        first: Set,
+        refusal: Option<&Refusal>,
+    ) -> Option<Degraded> {
+        // Better targets that were not well are passed by unasked.
+        let second = route.is_second_choice(index, first);
+        let reason = refusal.map(|refusal| refusal.reason).or(second.then_some("not_ready"));
+        let Some(reason) = reason else { return route.stand_in.then_some(Degraded::NoProvider) };
+        self.metrics.ai_fallback(&route.label, reason);
+        Some(if route.is_other_space(index) { Degraded::EmbeddingSpace } else { Degraded::Fallback })
+    }
+}
+
+/// What a conversation needs of its target. Four bytes make about one token.
+fn wanted(chat: &ChatRequest) -> Wanted {
+    let bytes: usize = chat.parts.iter().map(|part| part.span.len()).sum();
+    let tokens = bytes as u64 / 4 + u64::from(chat.max_tokens.unwrap_or(0));
+    Wanted { needs: chat.needs, tokens }
+}
+
+fn call(request: &Inspected, route: &Route) -> Call {
+    Call {
+        id: request.id,
+        route: route.label.clone(),
+        caller: request.caller.id.clone(),
+        weight: request.weight,
+        deadline: request.deadline,
+        tried: 0,
+        others: false,
+    }
 }
 
 impl App for ChatApp {
@@ -104,17 +146,9 @@ impl App for ChatApp {
 
     fn run(&self, request: Inspected) -> Run<'_> {
         Box::pin(async move {
-            let call = Call {
-                id: request.id,
-                caller: request.caller.id.clone(),
-                weight: request.weight,
-                deadline: request.deadline,
-                tried: 0,
-                others: false,
-            };
             match &request.payload {
-                Payload::Chat(chat) => self.chat(call, &request, chat).await,
-                Payload::Embed(embed) => self.embed(call, &request, embed).await,
+                Payload::Chat(chat) => self.chat(&request, chat).await,
+                Payload::Embed(embed) => self.embed(&request, embed).await,
                 Payload::Models(models) => {
                     let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;
                     Ok(Reply::new(ReplyBody::Whole(body), portcullis_domain::Meter::default()))

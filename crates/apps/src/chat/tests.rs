@@ -1,6 +1,6 @@
 //! The gateway over real sockets: who answers to which name, who takes over, what the caller is told.
 
-use super::{ChatApp, RouteConfig, RoutesConfig, TargetConfig};
+use super::{ChatApp, RouteConfig, RoutesConfig, Sticky, TargetConfig};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use portcullis_domain::{
@@ -27,6 +27,33 @@ type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
 
 /// An app over these doubles, each a provider of its own.
 fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
+    app_with(doubles, routes, |_, _| {})
+}
+
+/// The same, with every provider changed.
+fn app_with(
+    doubles: &[(&str, &OpenAi)],
+    routes: Routed<'_>,
+    change: impl Fn(&str, &mut ProviderConfig),
+) -> (ChatApp, Metrics) {
+    built(doubles, routes, change, |_| {})
+}
+
+/// The same, with every route changed.
+fn app_routed(
+    doubles: &[(&str, &OpenAi)],
+    routes: Routed<'_>,
+    change: impl Fn(&mut RouteConfig),
+) -> (ChatApp, Metrics) {
+    built(doubles, routes, |_, _| {}, change)
+}
+
+fn built(
+    doubles: &[(&str, &OpenAi)],
+    routes: Routed<'_>,
+    provider_change: impl Fn(&str, &mut ProviderConfig),
+    route_change: impl Fn(&mut RouteConfig),
+) -> (ChatApp, Metrics) {
     let metrics = Metrics::new();
     let provider = |double: &OpenAi| ProviderConfig {
         base_url: Some(double.base_url()),
@@ -35,8 +62,14 @@ fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
         breaker_failures: Some(3),
         ..ProviderConfig::default()
     };
-    let configs: ProvidersConfig =
-        doubles.iter().map(|(name, double)| ((*name).to_owned(), provider(double))).collect();
+    let configs: ProvidersConfig = doubles
+        .iter()
+        .map(|(name, double)| {
+            let mut config = provider(double);
+            provider_change(name, &mut config);
+            ((*name).to_owned(), config)
+        })
+        .collect();
     let parts = Parts {
         providers: &configs,
         models: &ModelsConfig::default(),
@@ -58,12 +91,15 @@ fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
         provider: (*provider).into(),
         model: (*model).into(),
         rank: *rank,
+        weight: 1,
     };
     let routes: RoutesConfig = routes
         .iter()
         .map(|(name, targets)| {
             let targets = targets.iter().map(target).collect();
-            ((*name).to_owned(), RouteConfig { targets, ..RouteConfig::default() })
+            let mut config = RouteConfig { targets, ..RouteConfig::default() };
+            route_change(&mut config);
+            ((*name).to_owned(), config)
         })
         .collect();
     (ChatApp::new(providers, &routes, metrics.clone()), metrics)
@@ -162,7 +198,7 @@ async fn the_next_target_takes_over_before_the_first_byte_and_the_answer_says_so
             assert_eq!(reply.target.as_deref(), Some("b/gpt-double"));
             assert!(!bytes(reply).await.unwrap().is_empty());
             assert_eq!((a.counts().requests, b.counts().requests), (1, 1), "{behaviour:?}");
-            assert!(metrics.render().contains("ai_fallbacks_total{reason="));
+            assert!(metrics.render().contains("ai_fallbacks_total{route=\"pair\",reason="));
         }
     }
 }
@@ -340,4 +376,143 @@ async fn the_model_list_shows_what_this_key_may_use() {
         assert_eq!(list(PIN, Some(&id)).await.unwrap()["id"], id.as_str());
     }
     assert!(matches!(list(PLAIN, Some("a/gpt-double")).await, Err(Failure::NotFound(_))));
+}
+
+/// `pair` with two targets of equal rank.
+const EVEN: Routed = &[("pair", &[("a", "gpt-double", 0), ("b", "gpt-double", 0)])];
+
+#[tokio::test]
+async fn targets_of_one_rank_take_turns_and_neither_is_a_fallback() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app(&[("a", &a), ("b", &b)], EVEN);
+    for _ in 0..6 {
+        assert_eq!(ask(&app, PLAIN, "pair").await.unwrap().degraded, None);
+    }
+    assert_eq!((a.counts().requests, b.counts().requests), (3, 3));
+    assert!(
+        app.set_weight("pair", 1, 5) && !app.set_weight("pair", 2, 5) && !app.set_weight("pair", 0, 1001)
+    );
+    for _ in 0..6 {
+        drop(ask(&app, PLAIN, "pair").await.unwrap());
+    }
+    assert_eq!((a.counts().requests, b.counts().requests), (4, 8));
+    assert!(app.switch_off("pair", 1, Some(Duration::from_secs(600))));
+    for _ in 0..6 {
+        drop(ask(&app, PLAIN, "pair").await.unwrap());
+    }
+    assert_eq!((a.counts().requests, b.counts().requests), (10, 8));
+    let view = app.routes().into_iter().find(|route| route.name == "pair").unwrap();
+    assert_eq!((view.targets[1].weight, view.targets[1].off_for_secs), (5, 600));
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_well_is_passed_by_and_the_only_one_left_is_asked_all_the_same() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, metrics) = app(&[("a", &a), ("b", &b)], TWO);
+    a.next(Behaviour::rate_limited(300));
+    assert_eq!(ask(&app, PLAIN, "pair").await.unwrap().degraded, Some(Degraded::Fallback));
+    // Paused for five minutes: not asked while the other is well.
+    assert_eq!(ask(&app, PLAIN, "pair").await.unwrap().degraded, Some(Degraded::Fallback));
+    assert_eq!((a.counts().requests, b.counts().requests), (1, 2));
+    assert!(metrics.render().contains("ai_fallbacks_total{route=\"pair\",reason=\"not_ready\"} 1"));
+    // Nobody is well: the soonest first, and the other after it.
+    b.next(Behaviour::rate_limited(900));
+    let reply = ask(&app, PLAIN, "pair").await.unwrap();
+    assert_eq!(reply.target.as_deref(), Some("a/gpt-double"), "a pause is only an opinion");
+    assert_eq!((a.counts().requests, b.counts().requests), (2, 3));
+}
+
+#[tokio::test]
+async fn a_conversation_too_long_for_one_target_goes_to_one_that_takes_it() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let small = |config: &mut ProviderConfig| {
+        config.models = Some(serde_json::from_str(r#"[{"name":"gpt-double","context":50}]"#).unwrap());
+    };
+    let (app, _) = app_with(&[("a", &a), ("b", &b)], TWO, |name, config| {
+        if name == "a" {
+            small(config);
+        }
+    });
+    let long = |model: &str| {
+        let Payload::Chat(mut chat) = chat(model, false, Needs::default()) else { panic!() };
+        chat.max_tokens = Some(60);
+        Payload::Chat(chat)
+    };
+    let reply = app.run(inspected(PLAIN, long("pair"))).await.unwrap();
+    assert_eq!(
+        (reply.target.as_deref(), reply.degraded),
+        (Some("b/gpt-double"), None),
+        "it never was its choice"
+    );
+    let failure = app.run(inspected(PIN, long("a/gpt-double"))).await.map(|_| ()).unwrap_err();
+    assert!(matches!(failure, Failure::InvalidInput { code: InputCode::ContextTooLong, .. }), "{failure}");
+    assert_eq!(a.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_may_use_some_routes_finds_no_other_name() {
+    let a = OpenAi::start().await;
+    let (app, _) = app(&[("a", &a)], &[("mine", &[("a", "gpt-double", 0)])]);
+    let as_guest = |payload| {
+        let mut request = inspected(PIN, payload);
+        request.caller.routes = Some(["mine".into()].into());
+        app.run(request)
+    };
+    assert!(as_guest(chat("mine", false, Needs::default())).await.is_ok());
+    for name in ["default", "gpt-double", "a/gpt-double"] {
+        let failure = as_guest(chat(name, false, Needs::default())).await.map(|_| ()).unwrap_err();
+        assert!(matches!(failure, Failure::NotFound(_)), "{name}: {failure}");
+    }
+    let list = bytes(as_guest(Payload::Models(ModelsRequest { id: None })).await.unwrap()).await.unwrap();
+    let list: Value = serde_json::from_slice(&list).unwrap();
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["id"]), (1, &Value::from("mine")));
+}
+
+#[tokio::test]
+async fn the_same_system_prompt_stays_with_one_target_until_that_one_is_ill() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app_routed(&[("a", &a), ("b", &b)], EVEN, |route| route.sticky = Sticky::Prefix);
+    let with_system = |system: &str| {
+        let Payload::Chat(mut chat) = chat("pair", false, Needs::default()) else { panic!() };
+        let body = String::from_utf8(chat.body.to_vec()).unwrap();
+        let message = format!("[{{\"role\":\"system\",\"content\":\"{system}\"}},");
+        let body = body.replacen('[', &message, 1);
+        let at = body.find(system).unwrap();
+        chat.parts = vec![TextPart { role: Role::System, span: at..at + system.len(), escaped: false }];
+        chat.body = body.into();
+        app.run(inspected(PLAIN, Payload::Chat(chat)))
+    };
+    let mut homes = std::collections::BTreeSet::new();
+    for system in ["one", "two", "three", "four", "five", "six", "seven", "eight"] {
+        let home = with_system(system).await.unwrap().target;
+        for _ in 0..3 {
+            assert_eq!(with_system(system).await.unwrap().target, home);
+        }
+        homes.insert(home);
+    }
+    assert_eq!(homes.len(), 2, "both have something to do");
+    a.always(Behaviour::server_error());
+    for system in ["one", "two", "three", "four", "five", "six", "seven", "eight"] {
+        assert_eq!(with_system(system).await.unwrap().target.as_deref(), Some("b/gpt-double"));
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_allows_it_redoes_embeddings_in_another_space_and_says_so() {
+    let a = OpenAi::start().await;
+    let routes: Routed = &[("mixed", &[("a", "embed-double", 0), ("builtin", "embed", 0)])];
+    let (app, _) = app_routed(&[("a", &a)], routes, |route| route.fallback_space_change = true);
+    for _ in 0..3 {
+        let reply = app.run(inspected(PLAIN, embed("mixed"))).await.unwrap();
+        assert_eq!(
+            (reply.target.as_deref(), reply.degraded),
+            (Some("a/embed-double"), None),
+            "no turns across spaces"
+        );
+    }
+    a.next(Behaviour::error(502, "", "", ""));
+    let reply = app.run(inspected(PLAIN, embed("mixed"))).await.unwrap();
+    assert_eq!(reply.degraded, Some(Degraded::EmbeddingSpace));
+    let answer: Value = serde_json::from_slice(&bytes(reply).await.unwrap()).unwrap();
+    assert_eq!(answer["model"], "builtin/embed");
 }

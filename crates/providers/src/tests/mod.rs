@@ -90,6 +90,7 @@ impl World {
 pub(super) fn call() -> Call {
     Call {
         id: RequestId::from_parts(1_700_000_000_000, 7),
+        route: "test".into(),
         caller: "key:test".into(),
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(30)),

@@ -68,7 +68,7 @@ async fn an_answer_that_breaks_off_is_never_presented_as_finished() {
         let metrics = world.metrics.render();
         assert!(metrics.contains("ai_failures{provider=\"double\""), "{behaviour:?}");
         assert!(
-            metrics.contains("ai_requests_total{provider=\"double\",outcome=\"error\"} 1"),
+            metrics.contains("ai_requests_total{provider=\"double\",route=\"test\",outcome=\"error\"} 1"),
             "{behaviour:?}"
         );
         assert!(!metrics.contains("provider=\"double\",outcome=\"ok\""), "counted once");
@@ -99,7 +99,10 @@ async fn dropping_the_stream_is_seen_by_the_provider_and_frees_its_place() {
     world.double.wait_for_hang_ups(1).await;
     assert!(meter.get().estimated);
     let metrics = world.metrics.render();
-    assert!(metrics.contains("ai_requests_total{provider=\"double\",outcome=\"cancelled\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("ai_requests_total{provider=\"double\",route=\"test\",outcome=\"cancelled\"} 1"),
+        "{metrics}"
+    );
     assert!(!metrics.contains("ai_failures{provider"), "going away is nobody's failure");
 }
 

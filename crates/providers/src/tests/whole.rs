@@ -30,7 +30,10 @@ async fn a_whole_answer_goes_out_as_the_callers_bytes_and_comes_back_as_the_prov
     let usage = reply.meter.get();
     assert!(usage.input > 0 && usage.output > 0 && !usage.estimated, "{usage:?}");
     let metrics = world.metrics.render();
-    assert!(metrics.contains("ai_requests_total{provider=\"double\",outcome=\"ok\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("ai_requests_total{provider=\"double\",route=\"test\",outcome=\"ok\"} 1"),
+        "{metrics}"
+    );
     assert_eq!(world.in_use("double"), 0);
 }
 

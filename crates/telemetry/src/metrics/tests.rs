@@ -16,9 +16,10 @@ fn moved() -> Metrics {
     metrics.request_done(Door::Http, Action::Chat, "ok", Duration::from_millis(3));
     metrics.queue_depth("openai").set(4);
     metrics.queue_oldest_seconds("openai").set(2);
-    metrics.ai_request("openai", "ok");
-    metrics.ai_fallback("rate_limited");
-    metrics.ai_tokens("openai", 12, 30);
+    metrics.ai_request("openai", "fast", "ok");
+    metrics.ai_fallback("fast", "rate_limited");
+    metrics.ai_tokens("openai", "fast", Usage { input: 12, output: 30, ..Usage::default() });
+    metrics.cache("fast", "hit");
     metrics.gate_in_use("openai").inc();
     metrics.gate_wait("openai").observe(Duration::from_millis(5));
     metrics.learned_rpm("openai").set(60);
