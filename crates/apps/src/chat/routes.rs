@@ -292,7 +292,11 @@ fn configured(name: &str, config: &RouteConfig, providers: &Providers) -> Route 
             let affordable = within(config, target.model.price);
             if !affordable {
                 let target = &*target.name;
-                tracing::warn!(route = name, target, "left out: dearer than the route allows, or its price is not known");
+                tracing::warn!(
+                    route = name,
+                    target,
+                    "left out: dearer than the route allows, or its price is not known"
+                );
             }
             affordable
         })
@@ -308,7 +312,9 @@ fn configured(name: &str, config: &RouteConfig, providers: &Providers) -> Route 
 
 /// Whether a price is under the route's ceiling; an unknown one is under none.
 fn within(config: &RouteConfig, price: Option<Price>) -> bool {
-    let under = |most: Option<u64>, price: Option<u64>| most.is_none_or(|most| price.is_some_and(|price| price <= most));
+    let under = |most: Option<u64>, price: Option<u64>| {
+        most.is_none_or(|most| price.is_some_and(|price| price <= most))
+    };
     under(config.max_input_price, price.map(|price| price.input))
         && under(config.max_output_price, price.map(|price| price.output))
 }

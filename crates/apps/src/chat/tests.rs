@@ -463,7 +463,10 @@ async fn a_key_that_may_use_some_routes_finds_no_other_name() {
         let failure = as_guest(chat(name, false, Needs::default())).await.map(|_| ()).unwrap_err();
         assert!(matches!(failure, Failure::NotFound(_)), "{name}: {failure}");
     }
-    let list = bytes(as_guest(Payload::Models(ModelsRequest { id: None })).await.unwrap()).await.unwrap();
+    let list =
+        bytes(as_guest(Payload::Models(ModelsRequest { id: None, format: Format::OpenAi })).await.unwrap())
+            .await
+            .unwrap();
     let list: Value = serde_json::from_slice(&list).unwrap();
     assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["id"]), (1, &Value::from("mine")));
 }
