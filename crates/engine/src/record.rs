@@ -6,7 +6,7 @@ use crate::pipeline::{Inner, Refused, Views};
 use bytes::Bytes;
 use futures_core::Stream;
 use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
-use portcullis_store::UsageRow;
+use portcullis_store::LedgerRow;
 use portcullis_telemetry::Metrics;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -128,14 +128,25 @@ impl Record {
 
 impl Record {
     fn count_usage(&self, usage: Option<Usage>) {
-        if let (Some(used), Some((caller, _)), Some(model)) = (usage, &self.caller, &self.model) {
-            self.engine.store.usage().add(&UsageRow {
-                at: jiff::Timestamp::now(),
+        if let (Some(used), Some((caller, tier)), Some(target)) = (usage, &self.caller, &self.model) {
+            let (provider, model) = target.split_once('/').unwrap_or(("", target));
+            self.engine.store.ledger().add(LedgerRow {
+                at: jiff::Timestamp::now().as_millisecond(),
+                request: self.id.as_str().into(),
                 caller: caller.clone(),
-                model: model.clone(),
-                requests: 1,
+                person: caller.clone(),
+                key: None,
+                team: None,
+                tier: tier.as_str().into(),
+                route: "".into(),
+                provider: provider.into(),
+                model: model.into(),
                 input: used.input,
+                cached: 0,
                 output: used.output,
+                micros: 0,
+                price: None,
+                estimated: used.estimated,
             });
         }
     }

@@ -29,10 +29,12 @@ pub struct StoreConfig {
     pub breaker_failures: u32,
     /// How long Postgres is left alone, in seconds; then one call tries. Default 30.
     pub breaker_reset_secs: u64,
-    /// How often usage is added to the store, in seconds. `kill -9` loses at most this much of it. Default 5.
+    /// How often usage is added to the store, in seconds. Default 5.
     pub usage_flush_secs: u64,
-    /// Distinct rows of usage (day, caller, model) kept in memory between flushes; more go to `data/spool` while the
-    /// store is away. Default 10000.
+    /// How often what was used is written to the journal in `data/spool`, in milliseconds. `kill -9` loses at most this
+    /// much of the usage of calls that no budget of `[budgets]` refuses; that of others is never lost. Default 50.
+    pub journal_ms: u64,
+    /// Rows of usage gathered in memory before they are added to the store early. Default 10000.
     pub usage_rows: usize,
     /// Size of `data/spool`, in bytes. Beyond it the newest usage is lost, which is logged and alerted.
     /// Default 67108864.
@@ -51,6 +53,7 @@ impl Default for StoreConfig {
             breaker_failures: 3,
             breaker_reset_secs: 30,
             usage_flush_secs: 5,
+            journal_ms: 50,
             usage_rows: 10_000,
             spool_max_bytes: 67_108_864,
         }
@@ -68,6 +71,7 @@ impl StoreConfig {
             ("breaker_failures", u64::from(self.breaker_failures), 1, 1000),
             ("breaker_reset_secs", self.breaker_reset_secs, 1, 3600),
             ("usage_flush_secs", self.usage_flush_secs, 1, 3600),
+            ("journal_ms", self.journal_ms, 1, 10_000),
             ("usage_rows", self.usage_rows as u64, 100, 1_000_000),
             ("spool_max_bytes", self.spool_max_bytes, 0, 1 << 40),
         ] {

@@ -1,8 +1,8 @@
-//! The only owner of persistent state in Portcullis: API keys, tiers, revocations and usage, in SQLite (one process) or
+//! The only owner of persistent state in Portcullis: API keys, tiers, revocations and the ledger of usage, in SQLite (one process) or
 //! Postgres (several), and the private files beside them.
 //!
 //! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
-//! that is its owner's alone; usage is added exactly once, however often a batch is sent.
+//! that is its owner's alone; a row of the ledger is added exactly once, however often a batch is sent.
 
 mod config;
 mod db;
@@ -10,18 +10,20 @@ mod error;
 pub mod files;
 mod guard;
 mod keys;
+mod ledger;
 mod migrations;
 mod revocations;
-mod spool;
 mod tiers;
-mod usage;
 
 pub use config::StoreConfig;
 pub use error::{Result, StoreError};
 pub use keys::{Changes, KeyOrigin, KeyRow, Keys, NewKey};
+pub use ledger::{
+    GroupBy, Ledger, LedgerId, LedgerPrice, LedgerRow, NoLedgerId, RaiseRow, Recovered, Spent, SumBy, SumRow,
+    UsageQuery, UsageSum,
+};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use tiers::{TierRow, Tiers};
-pub use usage::{Usage, UsageRow, UsageSum};
 
 use db::{Db, on};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -53,12 +55,12 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     db: Db,
-    usage: usage::Meter,
+    clerk: ledger::Clerk,
     config: StoreConfig,
 }
 
 impl Store {
-    /// Opens the store, makes or updates its tables, and takes up spooled usage.
+    /// Opens the store and makes or updates its tables.
     ///
     /// # Errors
     /// A data folder that others may enter, a URL of no known kind, a database that is away or refuses.
@@ -70,9 +72,10 @@ impl Store {
             (None, None) => format!("sqlite:{}", parts.data_dir.join("portcullis.db").display()),
         };
         let db = Db::open(parts.config, &url, parts.metrics, parts.health).await?;
-        let spool = spool::Spool::open(spool_dir(parts.data_dir), parts.config.spool_max_bytes)?;
-        let usage = usage::Meter::new(parts.config.usage_rows, spool, parts.metrics, parts.alerts.clone());
-        Ok(Self(Arc::new(Inner { db, usage, config: parts.config.clone() })))
+        let (bytes, rows) = (parts.config.spool_max_bytes, parts.config.usage_rows);
+        let clerk =
+            ledger::Clerk::open(spool_dir(parts.data_dir), bytes, rows, parts.metrics, parts.alerts.clone())?;
+        Ok(Self(Arc::new(Inner { db, clerk, config: parts.config.clone() })))
     }
 
     /// `sqlite` or `postgres`.
@@ -101,8 +104,8 @@ impl Store {
 
     /// Who used how much.
     #[must_use]
-    pub fn usage(&self) -> Usage<'_> {
-        Usage(&self.0)
+    pub fn ledger(&self) -> Ledger<'_> {
+        Ledger(&self.0)
     }
 
     /// The number of the newest change that other replicas must hear of.
@@ -140,7 +143,7 @@ impl Store {
 
     /// Adds what usage is left, or spools it, and closes the connections.
     pub async fn close(&self) {
-        self.usage().close().await;
+        self.ledger().close().await;
         self.0.db.close().await;
     }
 

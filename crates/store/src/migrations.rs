@@ -7,8 +7,14 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const SQLITE: &[&str] = &[include_str!("../migrations/sqlite/0001_first.sql")];
-const POSTGRES: &[&str] = &[include_str!("../migrations/postgres/0001_first.sql")];
+const SQLITE: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_first.sql"),
+    include_str!("../migrations/sqlite/0002_ledger.sql"),
+];
+const POSTGRES: &[&str] = &[
+    include_str!("../migrations/postgres/0001_first.sql"),
+    include_str!("../migrations/postgres/0002_ledger.sql"),
+];
 
 fn migrator(steps: &'static [&'static str]) -> Migrator {
     let steps = steps.iter().zip(1..).map(|(sql, version)| {

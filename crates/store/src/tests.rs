@@ -4,7 +4,7 @@ mod away;
 mod suite;
 mod survival;
 
-use crate::{KeyOrigin, NewKey, Store, StoreConfig, StoreParts, UsageRow};
+use crate::{GroupBy, KeyOrigin, LedgerPrice, LedgerRow, NewKey, Store, StoreConfig, StoreParts, UsageQuery};
 use jiff::Timestamp;
 use portcullis_domain::{Scope, Scopes, Tier};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -68,19 +68,44 @@ fn key(id: &str) -> NewKey {
     }
 }
 
-fn usage(at: i64, caller: &str, model: &str, counts: [u64; 3]) -> UsageRow {
-    let [requests, input, output] = counts;
-    let at = Timestamp::from_millisecond(at).unwrap();
-    UsageRow { at, caller: caller.into(), model: model.into(), requests, input, output }
+/// A row with that much input and output, at a price of a micro-dollar for each token of either.
+fn usage(at: i64, caller: &str, model: &str, [input, output]: [u64; 2]) -> LedgerRow {
+    let price = LedgerPrice { input: 1_000_000, cached: 1_000_000, output: 1_000_000 };
+    LedgerRow {
+        at,
+        request: "req_1".into(),
+        caller: caller.into(),
+        person: caller.into(),
+        key: caller.strip_prefix("key:").map(Into::into),
+        team: None,
+        tier: "authenticated".into(),
+        route: "fast".into(),
+        provider: "openai".into(),
+        model: model.into(),
+        input,
+        cached: 0,
+        output,
+        micros: price.cost(input, 0, output),
+        price: Some(price),
+        estimated: false,
+    }
 }
 
-async fn sums(store: &Store) -> Vec<(String, String, String, [i64; 3])> {
-    let sums = store.usage().report("0000-00-00", "9999-99-99", 1000).await.unwrap();
-    sums.into_iter().map(|s| (s.day, s.caller, s.model, [s.requests, s.input, s.output])).collect()
+/// Day, caller and model; requests, input and output.
+async fn sums(store: &Store) -> Vec<([String; 3], [i64; 3])> {
+    let by = vec![GroupBy::Day, GroupBy::Caller, GroupBy::Model];
+    let query = UsageQuery { by, from: 0, to: i64::MAX, limit: 10_000 };
+    let sums = store.ledger().usage(&query).await.unwrap();
+    let row = |sum: crate::UsageSum| (sum.group.try_into().unwrap(), [sum.requests, sum.input, sum.output]);
+    sums.into_iter().map(row).collect()
 }
 
-/// Batches in that spool.
+fn row(day: &str, caller: &str, model: &str, counts: [i64; 3]) -> ([String; 3], [i64; 3]) {
+    ([day, caller, model].map(str::to_owned), counts)
+}
+
+/// Files of the journal in that spool.
 fn batches(spool: &Path) -> usize {
     let files = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension() == Some("json".as_ref())).count()
+    files.filter(|path| path.extension() == Some("journal".as_ref())).count()
 }

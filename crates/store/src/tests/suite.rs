@@ -1,7 +1,10 @@
 //! The cases that hold on SQLite and on PostgreSQL alike.
 
-use super::{Place, batches, key, sums, usage};
-use crate::{KeyOrigin, RevocationKind, Store, StoreError};
+use super::{Place, batches, key, row, sums, usage};
+use crate::{
+    GroupBy, KeyOrigin, LedgerPrice, LedgerRow, RaiseRow, RevocationKind, Spent, Store, StoreError, SumBy,
+    SumRow, UsageQuery,
+};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -32,7 +35,12 @@ cases!(
     a_note_is_kept_once,
     two_replicas_add_up_their_usage_by_utc_day,
     a_batch_that_is_sent_twice_counts_once,
-    usage_from_the_spool_is_taken_up_at_the_next_flush,
+    what_an_earlier_process_left_in_the_journal_is_charged_once,
+    a_reservation_is_charged_at_what_it_came_to_or_not_at_all,
+    sums_are_over_the_subject_the_time_and_the_tier_asked_for,
+    a_corrected_price_changes_money_as_if_it_had_held_from_the_start,
+    old_rows_go_and_younger_ones_stay,
+    raises_add_up_and_changed_budgets_are_kept,
     many_rows_of_usage_go_in_several_statements,
     everything_is_there_after_closing_and_opening_again,
 );
@@ -143,62 +151,231 @@ async fn two_replicas_add_up_their_usage_by_utc_day(place: &Place) {
     let (one, two) = (place.open("a").await, place.open("b").await);
     let before_midnight = 1_795_305_599_999;
     for store in [&one, &two] {
-        store.usage().add(&usage(before_midnight, "key:a", "fast", [1, 10, 3]));
-        store.usage().add(&usage(before_midnight, "key:a", "fast", [1, 20, 4]));
-        store.usage().add(&usage(before_midnight + 1, "key:a", "fast", [1, 5, 5]));
+        store.ledger().add(usage(before_midnight, "key:a", "fast", [10, 3]));
+        store.ledger().add(usage(before_midnight, "key:a", "fast", [20, 4]));
+        store.ledger().add(usage(before_midnight + 1, "key:a", "fast", [5, 5]));
     }
-    let (usage_one, usage_two) = (one.usage(), two.usage());
-    let (flush_one, flush_two) = tokio::join!(usage_one.flush(), usage_two.flush());
+    let (ledger_one, ledger_two) = (one.ledger(), two.ledger());
+    let (flush_one, flush_two) = tokio::join!(ledger_one.flush(), ledger_two.flush());
     flush_one.unwrap();
     flush_two.unwrap();
-    one.usage().flush().await.unwrap();
-    let row = |day: &str, counts| (day.to_owned(), "key:a".to_owned(), "fast".to_owned(), counts);
-    assert_eq!(sums(&one).await, [row("2026-11-22", [2, 10, 10]), row("2026-11-21", [4, 60, 14])]);
+    one.ledger().flush().await.unwrap();
+    let expected =
+        [row("2026-11-21", "key:a", "fast", [4, 60, 14]), row("2026-11-22", "key:a", "fast", [2, 10, 10])];
+    assert_eq!(sums(&one).await, expected);
 }
 
 async fn a_batch_that_is_sent_twice_counts_once(place: &Place) {
+    let spool = place.data_dir("a").join("spool");
     let store = place.open("a").await;
+    store.ledger().add(usage(0, "key:a", "fast", [2, 3]));
+    store.ledger().secure_all().await;
+    let file = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension() == Some("journal".as_ref())).unwrap();
+    let content = std::fs::read(&file).unwrap();
+    store.ledger().flush().await.unwrap();
+    assert!(!file.exists());
+    store.close().await;
     // As after an answer that got lost: the batch is in the store and still in the spool.
-    let batch = json!({"id": "0000000000001-a", "rows": {"2026-01-01": {"key:a": {"fast": [1, 2, 3]}}}});
-    let spooled = place.data_dir("a").join("spool/0000000000001-a.json");
-    for _ in 0..2 {
-        crate::files::write_private(&spooled, batch.to_string().as_bytes()).unwrap();
-        store.usage().flush().await.unwrap();
-        assert!(!spooled.exists());
-    }
-    assert_eq!(sums(&store).await[0].3, [1, 2, 3]);
+    crate::files::write_private(&file, &content).unwrap();
+    let store = place.open("a").await;
+    store.ledger().recover().await.unwrap();
+    store.ledger().flush().await.unwrap();
+    assert!(!file.exists());
+    assert_eq!(sums(&store).await, [row("1970-01-01", "key:a", "fast", [1, 2, 3])]);
 }
 
-async fn usage_from_the_spool_is_taken_up_at_the_next_flush(place: &Place) {
-    let store = place.open("a").await;
+/// A store that ends as `kill -9` ends it: nothing is flushed, only the lock on the spool is let go.
+fn killed(store: Store) {
+    store.0.clerk.let_go();
+    drop(store);
+}
+
+async fn what_an_earlier_process_left_in_the_journal_is_charged_once(place: &Place) {
     let spool = place.data_dir("a").join("spool");
-    for n in 1..4_u64 {
-        let id = format!("000000000000{n}-a");
-        let batch = json!({"id": id, "rows": {"2026-01-01": {"key:a": {"fast": [n, 0, 0]}}}});
-        crate::files::write_private(&spool.join(format!("{id}.json")), batch.to_string().as_bytes()).unwrap();
+    let store = place.open("a").await;
+    let ledger = store.ledger();
+    let ids = [ledger.next_id(), ledger.next_id(), ledger.next_id(), ledger.next_id()];
+    for (id, caller) in ids.into_iter().zip(["key:settled", "key:released", "key:running", "key:unsecured"]) {
+        if caller == "key:unsecured" {
+            assert!(ledger.secure(ids[2]).await);
+            assert!(ledger.settle(ids[0], Spent { input: 7, output: 1, ..Spent::default() }).is_some());
+            ledger.release(ids[1]);
+            ledger.secure_all().await;
+        }
+        ledger.open(id, usage(0, caller, "fast", [100, 100]));
     }
-    crate::files::write_private(&spool.join("0000000000000-a.json"), b"{torn").unwrap();
-    store.usage().add(&usage(1_767_225_600_000, "key:a", "fast", [10, 0, 0]));
-    store.usage().flush().await.unwrap();
-    assert_eq!(sums(&store).await[0].3, [16, 0, 0]);
+    killed(store);
+    let mut torn = std::fs::OpenOptions::new().append(true).open(newest(&spool)).unwrap();
+    std::io::Write::write_all(&mut torn, b"[\"settled\",\"1-1\",{").unwrap();
+
+    let store = place.open("a").await;
+    let recovered = store.ledger().recover().await.unwrap();
+    let shown: Vec<_> =
+        recovered.iter().map(|left| (&*left.row.caller, left.reserved, left.charged)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("key:settled", [200, 200], true),
+            ("key:released", [200, 200], false),
+            ("key:running", [200, 200], true)
+        ]
+    );
+    assert!(recovered[2].row.estimated);
+    // Killed again before anything was stored.
+    store.ledger().secure_all().await;
+    killed(store);
+    let store = place.open("a").await;
+    store.ledger().recover().await.unwrap();
+    for _ in 0..2 {
+        store.ledger().flush().await.unwrap();
+    }
+    let expected = [
+        row("1970-01-01", "key:running", "fast", [1, 100, 100]),
+        row("1970-01-01", "key:settled", "fast", [1, 7, 1]),
+    ];
+    assert_eq!(sums(&store).await, expected);
     assert_eq!(batches(&spool), 0);
-    assert!(spool.join("0000000000000-a.unreadable").exists(), "it is kept for somebody to look at");
+}
+
+fn newest(spool: &std::path::Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension() == Some("journal".as_ref())).max().unwrap()
+}
+
+async fn a_reservation_is_charged_at_what_it_came_to_or_not_at_all(place: &Place) {
+    let store = place.open("a").await;
+    let ledger = store.ledger();
+    let (paid, freed, long) = (ledger.next_id(), ledger.next_id(), ledger.next_id());
+    for id in [paid, freed, long] {
+        ledger.open(id, usage(0, "key:a", "fast", [50, 50]));
+    }
+    ledger.release(freed);
+    let spent = Spent { input: 10, cached: 12, output: 2, micros: 9, estimated: true };
+    let settled = ledger.settle(paid, spent).unwrap();
+    assert_eq!(
+        (settled.cached, settled.micros, settled.estimated),
+        (10, 9, true),
+        "cached is a part of input"
+    );
+    assert_eq!(ledger.settle(paid, spent), None, "only once");
+    assert_eq!(ledger.settle(freed, spent), None);
+    ledger.flush().await.unwrap();
+    // What is still open goes on into the next file.
+    assert_eq!(batches(&place.data_dir("a").join("spool")), 1);
+    killed(store);
+    let store = place.open("a").await;
+    assert_eq!(store.ledger().recover().await.unwrap().len(), 1);
+    store.ledger().flush().await.unwrap();
+    assert_eq!(sums(&store).await, [row("1970-01-01", "key:a", "fast", [2, 60, 52])]);
+}
+
+async fn sums_are_over_the_subject_the_time_and_the_tier_asked_for(place: &Place) {
+    let store = place.open("a").await;
+    for (at, caller, team, tier) in [
+        (1000, "key:a", "blue", "premium"),
+        (2000, "key:a", "blue", "authenticated"),
+        (2000, "key:b", "blue", "authenticated"),
+        (3000, "jwt:c", "", "authenticated"),
+    ] {
+        let team = (!team.is_empty()).then(|| team.into());
+        let row = LedgerRow { team, tier: tier.into(), ..usage(at, caller, "fast", [1, 2]) };
+        store.ledger().add(row);
+    }
+    store.ledger().flush().await.unwrap();
+    let shown = async |by, since, tier| {
+        let sums = store.ledger().sums(by, since, tier).await.unwrap();
+        let mut sums: Vec<_> =
+            sums.into_iter().map(|SumRow { subject, tokens, micros }| (subject, tokens, micros)).collect();
+        sums.sort();
+        sums
+    };
+    let sum = |subject: &str, rows: u64| (subject.to_owned(), 3 * rows, 3 * rows);
+    assert_eq!(shown(SumBy::Team, 0, None).await, [sum("", 1), sum("blue", 3)]);
+    assert_eq!(shown(SumBy::Team, 1001, None).await, [sum("", 1), sum("blue", 2)]);
+    assert_eq!(shown(SumBy::Caller, 0, Some("premium")).await, [sum("key:a", 1)]);
+    assert_eq!(shown(SumBy::Key, 0, None).await, [sum("", 1), sum("a", 2), sum("b", 1)]);
+    assert_eq!(shown(SumBy::All, 2000, None).await, [sum("", 3)]);
+    assert_eq!(shown(SumBy::All, 9000, None).await, [sum("", 0)]);
+    let query = UsageQuery { by: vec![GroupBy::Team, GroupBy::Tier], from: 0, to: 2001, limit: 10 };
+    let groups = store.ledger().usage(&query).await.unwrap();
+    let groups: Vec<_> =
+        groups.into_iter().map(|sum| (sum.group.join("/"), sum.requests, sum.micros)).collect();
+    assert_eq!(groups, [("blue/authenticated".to_owned(), 2, 6), ("blue/premium".to_owned(), 1, 3)]);
+    let all = store.ledger().usage(&UsageQuery { by: vec![], ..query }).await.unwrap();
+    assert_eq!((all.len(), all[0].requests), (1, 3));
+}
+
+async fn a_corrected_price_changes_money_as_if_it_had_held_from_the_start(place: &Place) {
+    let store = place.open("a").await;
+    let right = LedgerPrice { input: 150_000, cached: 75_001, output: 600_000 };
+    let rows = [[3, 1], [1_000_001, 7], [0, 0], [12_345, 67_890]];
+    for (n, counts) in (0..).zip(rows) {
+        let price = (n % 2 == 0).then_some(LedgerPrice { input: 1, cached: 1, output: 1 });
+        store.ledger().add(LedgerRow { cached: counts[0] / 3, price, ..usage(n, "key:a", "m", counts) });
+        store.ledger().add(usage(n, "key:a", "other", counts));
+    }
+    store.ledger().flush().await.unwrap();
+    let expected: u64 = rows[1..].iter().map(|[input, output]| right.cost(*input, input / 3, *output)).sum();
+    let sum = async || store.ledger().sums(SumBy::All, 0, None).await.unwrap()[0].micros;
+    let before = sum().await;
+    let (changed, by) = store.ledger().reprice(("openai", "m"), (1, 100), right).await.unwrap();
+    assert_eq!(changed, 3);
+    assert_eq!(i64::try_from(sum().await).unwrap(), i64::try_from(before).unwrap() + by);
+    let by = vec![GroupBy::Model];
+    let query = UsageQuery { by, from: 1, to: 100, limit: 10 };
+    let groups = store.ledger().usage(&query).await.unwrap();
+    assert_eq!((groups[0].micros, groups[0].unpriced), (i64::try_from(expected).unwrap(), 0));
+}
+
+async fn old_rows_go_and_younger_ones_stay(place: &Place) {
+    let store = place.open("a").await;
+    for at in 0..10 {
+        store.ledger().add(usage(at, "key:a", "fast", [1, 0]));
+    }
+    store.ledger().flush().await.unwrap();
+    assert_eq!(store.ledger().purge(4).await.unwrap(), 4);
+    assert_eq!(sums(&store).await[0].1, [6, 6, 0]);
+}
+
+async fn raises_add_up_and_changed_budgets_are_kept(place: &Place) {
+    let store = place.open("a").await;
+    let raise = |window_start, tokens| RaiseRow {
+        budget: "team".into(),
+        subject: "blue".into(),
+        window_start,
+        tokens,
+        micros: 5,
+    };
+    for raise in [raise(0, 1), raise(7, 10), raise(7, 20)] {
+        store.ledger().raise(&raise).await.unwrap();
+    }
+    let mut found = store.ledger().raises().await.unwrap();
+    found.sort_by_key(|raise| raise.window_start);
+    assert_eq!(found, [raise(0, 1), RaiseRow { micros: 10, ..raise(7, 30) }]);
+    store.ledger().forget_raises(8).await.unwrap();
+    assert_eq!(store.ledger().raises().await.unwrap(), [raise(0, 1)], "a window without end is not over");
+    store.ledger().set_budget("a", Some(&json!({"tokens": 1}))).await.unwrap();
+    store.ledger().set_budget("a", Some(&json!({"tokens": 2}))).await.unwrap();
+    store.ledger().set_budget("b", Some(&json!({}))).await.unwrap();
+    store.ledger().set_budget("b", None).await.unwrap();
+    assert_eq!(store.ledger().budgets().await.unwrap(), [("a".to_owned(), json!({"tokens": 2}))]);
 }
 
 async fn many_rows_of_usage_go_in_several_statements(place: &Place) {
     let store = place.open("a").await;
     for n in 0..1201 {
-        store.usage().add(&usage(0, &format!("key:{n}"), "fast", [1, 1, 1]));
+        store.ledger().add(usage(0, &format!("key:{n}"), "fast", [1, 1]));
     }
-    store.usage().flush().await.unwrap();
-    assert_eq!(store.usage().report("1970-01-01", "1970-01-01", 5000).await.unwrap().len(), 1201);
+    store.ledger().flush().await.unwrap();
+    assert_eq!(sums(&store).await.len(), 1201);
 }
 
 async fn everything_is_there_after_closing_and_opening_again(place: &Place) {
     let config = crate::StoreConfig::default();
     let (store, _) = place.open_with("a", &config).await;
     store.keys().create(&key("one")).await.unwrap();
-    store.usage().add(&usage(0, "key:one", "fast", [1, 1, 1]));
+    store.ledger().add(usage(0, "key:one", "fast", [1, 1]));
     store.close().await;
     let store: Store = place.open("a").await;
     assert!(store.keys().get("one").await.unwrap().is_some());

@@ -109,15 +109,15 @@ async fn what_does_not_fit_into_memory_or_spool_is_counted_as_lost_and_never_blo
     let store = Store::open(parts).await.unwrap();
     server.kill();
     for n in 0..1000 {
-        store.usage().add(&usage(0, &format!("key:{n}"), "fast", [1, 1, 1]));
+        store.ledger().add(usage(0, &format!("key:{n}"), "fast", [1, 1]));
     }
-    assert!(store.usage().flush().await.is_err());
+    assert!(store.ledger().flush().await.is_err());
     let alert = told.try_recv().unwrap();
     assert!(format!("{alert:?}").contains("800 requests"), "{alert:?}");
     // Twice the bound was kept; it is held for the next try, which finds the database again.
     let server = server.restart().await;
     for _ in 0..100 {
-        if store.usage().flush().await.is_ok() {
+        if store.ledger().flush().await.is_ok() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -135,20 +135,19 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store = Place::sqlite().open("a").await;
-            let mut model = BTreeMap::<(String, String, String), [i64; 3]>::new();
+            let mut model = BTreeMap::<[String; 3], [i64; 3]>::new();
             for (caller, route, day, tokens, flush) in events {
                 let (caller, route) = (format!("key:{caller}"), format!("route{route}"));
-                store.usage().add(&usage(day * 86_400_000, &caller, &route, [1, tokens, 2 * tokens]));
-                let sum = model.entry((format!("1970-01-0{}", day + 1), caller, route)).or_default();
+                store.ledger().add(usage(day * 86_400_000, &caller, &route, [tokens, 2 * tokens]));
+                let sum = model.entry([format!("1970-01-0{}", day + 1), caller, route]).or_default();
                 let tokens = i64::try_from(tokens).unwrap();
                 *sum = [sum[0] + 1, sum[1] + tokens, sum[2] + 2 * tokens];
                 if flush {
-                    store.usage().flush().await.unwrap();
+                    store.ledger().flush().await.unwrap();
                 }
             }
-            store.usage().flush().await.unwrap();
-            let kept: BTreeMap<_, _> =
-                sums(&store).await.into_iter().map(|(d, c, r, counts)| ((d, c, r), counts)).collect();
+            store.ledger().flush().await.unwrap();
+            let kept: BTreeMap<_, _> = sums(&store).await.into_iter().collect();
             assert_eq!(kept, model);
         });
     }
