@@ -11,7 +11,7 @@ pub use rows::PRESETS;
 
 use crate::config::Capability;
 use jiff::civil::Date;
-use portcullis_domain::Price;
+use portcullis_domain::{Format, Price};
 use rows::TEMPLATE;
 
 /// How a provider is spoken to.
@@ -36,6 +36,17 @@ impl Wire {
             Self::Gemini => "gemini",
             Self::Anthropic => "anthropic",
             Self::Builtin => "in process",
+        }
+    }
+
+    /// The format that is spoken over the network; none inside the process.
+    #[must_use]
+    pub const fn format(self) -> Option<Format> {
+        match self {
+            Self::OpenAi => Some(Format::OpenAi),
+            Self::Gemini => Some(Format::Gemini),
+            Self::Anthropic => Some(Format::Anthropic),
+            Self::Builtin => None,
         }
     }
 
@@ -71,6 +82,8 @@ pub struct Preset {
     pub name: &'static str,
     /// How it is spoken to.
     pub wire: Wire,
+    /// Whether it offers OpenAI's responses beside.
+    pub responses: bool,
     /// Which extra error codes it has.
     pub dialect: Dialect,
     /// Where it is; empty when the configuration must say.

@@ -8,19 +8,23 @@ use crate::{
     builtin::{Builtin, Spoken},
     model::Model,
     presets::{ModelKind, Preset},
-    refusal::Refusal,
+    refusal::{Refusal, incident},
     report::Report,
-    wire::openai::{Exchange, Failed, OpenAi, tokens_of},
+    wire::{
+        Dropped, Translator, head,
+        remote::{Exchange, Failed, Remote},
+    },
 };
 use bytes::Bytes;
 use futures_util::stream;
 use portcullis_domain::{
-    Action, ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Meter, Reply, ReplyBody,
+    Action, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, Meter, Reply, ReplyBody,
     RequestId, Usage,
 };
 use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
 use portcullis_telemetry::Metrics;
-use std::{future::Future, sync::Arc, time::Duration};
+use portcullis_wire::look::tokens_of;
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Who calls, for which request, until when.
@@ -40,6 +44,8 @@ pub struct Call {
     pub tried: u32,
     /// Whether another target is left, which is better than trying the same again.
     pub others: bool,
+    /// Whether members that the target cannot honour are refused instead of dropped.
+    pub strict: bool,
 }
 
 /// Tokens expected of an answer whose length the caller does not bound: for pacing only.
@@ -47,7 +53,7 @@ const OUTPUT_GUESS: u32 = 1024;
 
 /// How it is spoken to.
 pub(crate) enum Voice {
-    OpenAi(Box<OpenAi>),
+    Remote(Box<Remote>),
     Builtin(Builtin),
 }
 
@@ -84,8 +90,11 @@ impl Provider {
 
     /// Whether a model that is not listed may be asked for: only the provider knows all it has.
     #[must_use]
-    pub const fn takes_any_model(&self) -> bool {
-        matches!(self.voice, Voice::OpenAi(_))
+    pub fn takes_any_model(&self) -> bool {
+        match &self.voice {
+            Voice::Remote(remote) => remote.takes_any_model(),
+            Voice::Builtin(_) => false,
+        }
     }
 
     /// The model of that name, listed or not.
@@ -117,22 +126,20 @@ impl Provider {
         let ctx = context(call, Action::Chat, input_estimate.saturating_add(output));
         match &self.voice {
             Voice::Builtin(builtin) => self.builtin_chat(builtin, call, &ctx, request, model).await,
-            Voice::OpenAi(wire) => {
-                let body = request.splice(&model.name);
-                let body = &body;
+            Voice::Remote(remote) => {
+                let outgoing = &remote.chat(call.id, request, &model.name, call.strict)?;
                 if request.stream {
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
-                        let exchange = exchange(body, attempt, &report, input_estimate);
-                        wire.open(request.n, !request.include_usage, exchange).await
+                        remote.open(outgoing, exchange(attempt, &report, input_estimate)).await
                     };
                     let Guarded { value, permit } = self.guarded(&self.chat, &ctx, call, attempt).await?;
                     let (stream, meter) = value.into_stream(permit);
-                    return Ok(Reply::new(ReplyBody::Stream(stream), meter));
+                    return Ok(reply(ReplyBody::Stream(stream), meter, &outgoing.dropped));
                 }
                 let attempt = |attempt: Attempt| async move {
                     let report = self.report(call);
-                    let answer = wire.whole(exchange(body, attempt, &report, input_estimate)).await?;
+                    let answer = remote.whole(outgoing, exchange(attempt, &report, input_estimate)).await?;
                     report.answered(answer.1);
                     Ok(answer)
                 };
@@ -140,7 +147,9 @@ impl Provider {
                     self.guarded(&self.chat, &ctx, call, attempt).await?;
                 permit.settle(u32::try_from(usage.input + usage.output).unwrap_or(u32::MAX));
                 permit.finish(Class::Ok);
-                Ok(whole(bytes, usage))
+                let meter = Meter::default();
+                meter.set(usage);
+                Ok(reply(ReplyBody::Whole(bytes), meter, &outgoing.dropped))
             }
         }
     }
@@ -150,9 +159,9 @@ impl Provider {
     /// # Errors
     /// `Refusal`.
     pub async fn embed(&self, call: &Call, request: &EmbedRequest, model: &Model) -> Result<Reply, Refusal> {
-        let (bytes, count) = match &request.input {
-            EmbedInput::Texts(parts) => (parts.iter().map(|part| part.span.len() as u64).sum(), parts.len()),
-            EmbedInput::Tokens { count } => (request.body.len() as u64, *count),
+        let bytes = match &request.input {
+            EmbedInput::Texts(parts) => parts.iter().map(|part| part.span.len() as u64).sum(),
+            EmbedInput::Tokens { .. } => request.body.len() as u64,
         };
         let input_estimate = tokens_of(bytes);
         let ctx = context(call, Action::Embed, input_estimate);
@@ -166,12 +175,12 @@ impl Provider {
                     };
                     self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
                 }
-                Voice::OpenAi(wire) => {
-                    let body = &request.splice(&model.name);
+                Voice::Remote(remote) => {
+                    let texts = &remote.embed(request, &model.name)?;
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
-                        let exchange = exchange(body, attempt, &report, input_estimate);
-                        let answer = wire.vectors(count, exchange).await?;
+                        let answer =
+                            remote.vectors(texts, exchange(attempt, &report, input_estimate)).await?;
                         report.answered(answer.1);
                         Ok(answer)
                     };
@@ -200,14 +209,7 @@ impl Provider {
         let (spoken, usage) = self.finished(self.guarded(&self.chat, ctx, call, attempt).await?);
         let meter = Meter::default();
         meter.set(usage);
-        let body = match spoken {
-            Spoken::Whole(bytes) => ReplyBody::Whole(bytes),
-            Spoken::Events(events) => {
-                let events: ByteStream = Box::pin(stream::iter(events.into_iter().map(Ok)));
-                ReplyBody::Stream(events)
-            }
-        };
-        Ok(Reply::new(body, meter))
+        Ok(Reply::new(rendered(call.id, request, spoken)?, meter))
     }
 
     /// Ends a call whose value is whole.
@@ -313,8 +315,38 @@ impl Provider {
     }
 }
 
-fn exchange<'a>(body: &Bytes, attempt: Attempt, report: &'a Report, input_estimate: u64) -> Exchange<'a> {
-    Exchange { body: body.clone(), deadline: attempt.deadline, report, input_estimate }
+fn exchange(attempt: Attempt, report: &Report, input_estimate: u64) -> Exchange<'_> {
+    Exchange { lane: 0, deadline: attempt.deadline, report, input_estimate }
+}
+
+fn reply(body: ReplyBody, meter: Meter, dropped: &Dropped) -> Reply {
+    Reply { dropped: dropped.clone(), ..Reply::new(body, meter) }
+}
+
+/// The builtin models speak OpenAI's format; other callers get it translated.
+fn rendered(id: RequestId, request: &ChatRequest, spoken: Spoken) -> Result<ReplyBody, Refusal> {
+    let broken = || Refusal::last(Failure::Internal { incident: incident() }, "internal");
+    let same = request.format == Format::OpenAi;
+    Ok(match spoken {
+        Spoken::Whole(bytes) if same => ReplyBody::Whole(bytes),
+        Spoken::Whole(bytes) => {
+            let answer = portcullis_wire::read_answer(Format::OpenAi, &bytes).ok_or_else(broken)?;
+            let head = head(id, request.include_usage, &request.body);
+            ReplyBody::Whole(portcullis_wire::write_answer(request.format, &answer, &head))
+        }
+        Spoken::Events(events) => {
+            let mut out = VecDeque::from(events);
+            if !same {
+                let head = head(id, request.include_usage, &request.body);
+                let mut back = Translator::new(Format::OpenAi, request.format, head);
+                for events in std::mem::take(&mut out) {
+                    back.events(&events, &mut out).map_err(|_| broken())?;
+                }
+                back.finish(&mut out);
+            }
+            ReplyBody::Stream(Box::pin(stream::iter(out.into_iter().map(Ok))))
+        }
+    })
 }
 
 fn deadline() -> Refusal {

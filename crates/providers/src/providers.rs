@@ -5,9 +5,9 @@ use crate::{
     builtin::{Builtin, ExtractConfig},
     config::{EmbedConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig},
     model::Model,
-    presets::{self, BUILTIN, PRESETS, Preset, Wire},
+    presets::{self, BUILTIN, PRESETS, Preset},
     provider::{Provider, Voice},
-    wire::openai::OpenAi,
+    wire::remote::{Remote, RemoteParts},
 };
 use portcullis_resilience::{
     Dependency, DependencyPolicy, GuardConfig, Registry, breaker::BreakerPolicy, bulkhead::BulkheadPolicy,
@@ -202,13 +202,7 @@ impl Stage<'_> {
         if !active {
             return Ok(None);
         }
-        match row.wire {
-            Wire::OpenAi => {}
-            Wire::Gemini | Wire::Anthropic | Wire::Builtin => {
-                tracing::info!(provider = name, wire = row.wire.as_str(), "this wire is not spoken yet");
-                return Ok(None);
-            }
-        }
+        let Some(format) = row.wire.format() else { return Ok(None) };
         let base = config.base_url.as_deref().unwrap_or(row.base_url);
         crate::config::base_url(base).map_err(fail)?;
         let mut bounds = self.upstream.clone();
@@ -216,7 +210,16 @@ impl Stage<'_> {
             bounds.attempt_timeout_secs = secs;
         }
         let policy = self.policy(name, row, config, &bounds);
-        let voice = OpenAi::new(self.client.clone(), base, key, row.dialect, bounds).map_err(fail)?;
+        let voice = Remote::new(RemoteParts {
+            client: self.client.clone(),
+            format,
+            responses: row.responses,
+            base,
+            keys: key.into_iter().collect(),
+            dialect: row.dialect,
+            bounds,
+        })
+        .map_err(fail)?;
         let models = self.models(name, row, config);
         let embed = DependencyPolicy {
             name: format!("{name}-embed"),
@@ -230,7 +233,7 @@ impl Stage<'_> {
             },
             ..policy.clone()
         };
-        Ok(Some(self.provider(name, row, models, Voice::OpenAi(Box::new(voice)), base, policy, embed, gate)))
+        Ok(Some(self.provider(name, row, models, Voice::Remote(Box::new(voice)), base, policy, embed, gate)))
     }
 
     /// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only

@@ -7,6 +7,7 @@
 pub mod anthropic;
 pub mod gemini;
 pub mod look;
+mod members;
 pub mod openai;
 pub mod responses;
 pub mod sse;

@@ -28,6 +28,8 @@ pub struct Seen {
     pub usage_only: bool,
     /// Whether nothing may follow.
     pub done: bool,
+    /// Whether the provider's filter refused the prompt, so that there will be no answer.
+    pub blocked: bool,
 }
 
 /// What a whole answer showed.

@@ -129,6 +129,7 @@ fn wanted(chat: &ChatRequest) -> Wanted {
 
 fn call(request: &Inspected, route: &Route) -> Call {
     Call {
+        strict: request.hints.strict,
         id: request.id,
         route: route.label.clone(),
         caller: request.caller.id.clone(),

@@ -16,12 +16,12 @@ pub use extract::ExtractConfig;
 use crate::{
     provider::Call,
     refusal::{Refusal, incident},
-    wire::openai::tokens_of,
 };
 use answer::{Head, Saying};
 use bytes::Bytes;
 use minilm::{DIMENSIONS, MiniLm, ModelError};
 use portcullis_domain::{ChatRequest, EmbedInput, EmbedRequest, Failure, InputCode, Role, Usage};
+use portcullis_wire::look::tokens_of;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

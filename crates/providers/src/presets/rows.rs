@@ -61,6 +61,7 @@ const NO_LOGPROBS: &[Capability] = &[Capability::Logprobs];
 pub(super) const TEMPLATE: Preset = Preset {
     name: "openai-compatible",
     wire: Wire::OpenAi,
+    responses: false,
     dialect: Dialect::Plain,
     base_url: "",
     key_secret: "",
@@ -118,6 +119,7 @@ const GEMINI: Preset = Preset {
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "openai",
+        responses: true,
         base_url: "https://api.openai.com/v1",
         key_secret: "openai_api_key",
         concurrency: 16,

@@ -89,6 +89,7 @@ impl World {
 /// A call that is not tried again, so that each behaviour of the double is seen once.
 pub(super) fn call() -> Call {
     Call {
+        strict: false,
         id: RequestId::from_parts(1_700_000_000_000, 7),
         route: "test".into(),
         caller: "key:test".into(),

@@ -1,5 +1,11 @@
-//! The wires providers are spoken to in. A wire turns a request into bytes for its provider and the provider's bytes
-//! into an answer; which wire a provider speaks is a word in its preset row.
+//! How providers are spoken to: over the network in a format of `portcullis-wire`, the caller's own or another. Which
+//! format a provider speaks is a word in its preset row.
 
 pub(crate) mod classify;
-pub(crate) mod openai;
+pub(crate) mod endpoint;
+pub(crate) mod remote;
+mod scan;
+mod stream;
+mod translate;
+
+pub(crate) use translate::{Dropped, Translator, head};

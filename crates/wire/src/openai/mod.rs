@@ -1,96 +1,49 @@
-//! OpenAI's chat completions and embeddings.
+//! OpenAI's chat completions and embeddings: what most of the field speaks.
 
-use crate::{
-    Head, Odd, Written,
-    look::{Glance, Seen},
-};
-use bytes::{Bytes, BytesMut};
-use portcullis_domain::{Completion, Conversation, Failure, Member, Step, Vectors};
+mod answer;
+mod embed;
+mod look;
+mod request;
+mod stream;
 
-/// Reads a request.
-///
-/// # Errors
-/// `InvalidInput` naming the member.
-pub fn read_request(_body: &[u8]) -> Result<Conversation, Failure> {
-    Err(Failure::NotFound("This format is not offered here.".into()))
-}
+pub use answer::{read_answer, write_answer};
+pub use embed::{read_vectors, write_embed, write_vectors};
+pub use look::{look_event, look_vectors, look_whole};
+pub use request::{read_request, write_request};
+pub use stream::{Reader, Writer};
 
-/// Writes a request.
-#[must_use]
-pub fn write_request(_conversation: &Conversation, _model: &str) -> Written {
-    Written { body: Bytes::new(), dropped: Vec::new() }
-}
+use look::usage;
+use portcullis_domain::{Member, Usage};
+use serde_json::{Value, json};
 
 /// What a member is called here.
 #[must_use]
-pub const fn member_name(_member: Member) -> &'static str {
-    "member"
-}
-
-/// Reads a whole answer.
-#[must_use]
-pub fn read_answer(_body: &[u8]) -> Option<Completion> {
-    None
-}
-
-/// Writes a whole answer.
-#[must_use]
-pub fn write_answer(_answer: &Completion, _head: &Head) -> Bytes {
-    Bytes::new()
-}
-
-/// Looks at one event.
-///
-/// # Errors
-/// [`Odd`].
-pub fn look_event(_data: &[u8]) -> Result<Seen, Odd> {
-    Err(Odd::WrongSchema)
-}
-
-/// Looks at a whole answer.
-#[must_use]
-pub fn look_whole(_body: &[u8]) -> Option<Glance> {
-    None
-}
-
-/// Reads a streamed answer.
-#[derive(Debug, Default)]
-pub struct Reader {}
-
-impl Reader {
-    pub(crate) fn event(&mut self, _data: &[u8], _out: &mut Vec<Step>) -> Result<(), Odd> {
-        Err(Odd::WrongSchema)
+pub const fn member_name(member: Member) -> &'static str {
+    match member {
+        Member::ImageUrl => "messages.content.image_url",
+        Member::Reasoning => "messages.reasoning_content",
+        Member::ParallelTools => "parallel_tool_calls",
+        Member::ToolChoice => "tool_choice",
+        Member::Strict => "strict",
+        Member::Shape => "response_format",
+        Member::TopK => "top_k",
+        Member::Seed => "seed",
+        Member::PresencePenalty => "presence_penalty",
+        Member::FrequencyPenalty => "frequency_penalty",
+        Member::N => "n",
+        Member::Logprobs => "logprobs",
+        Member::Stop => "stop",
+        Member::Effort => "reasoning_effort",
+        Member::User => "user",
     }
 }
 
-/// Writes a streamed answer.
-#[derive(Debug)]
-pub struct Writer {}
-
-impl Writer {
-    pub(crate) fn new(_head: Head) -> Self {
-        Self {}
-    }
-
-    pub(crate) fn step(&mut self, _step: &Step, _out: &mut BytesMut) {}
-
-    pub(crate) fn finish(&mut self, _out: &mut BytesMut) {}
-}
-
-/// Writes texts to embed.
-#[must_use]
-pub fn write_embed(_texts: &[impl AsRef<str>], _model: &str, _dimensions: Option<u32>) -> Bytes {
-    Bytes::new()
-}
-
-/// Reads vectors.
-#[must_use]
-pub fn read_vectors(_body: &[u8]) -> Option<Vectors> {
-    None
-}
-
-/// Writes vectors.
-#[must_use]
-pub fn write_vectors(_vectors: &Vectors, _encoding: portcullis_domain::Encoding) -> Bytes {
-    Bytes::new()
+fn written_usage(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    })
 }

@@ -5,8 +5,8 @@
 //! call's permit is held to the end and dropping the stream drops the provider's connection at once (cancelled).
 
 use super::{
-    shape::tokens_of,
-    sse::{Broken, Scanner},
+    scan::{Broken, Scanner},
+    translate::Translator,
 };
 use crate::report::Report;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use futures_core::Stream;
 use http_body::Body;
 use portcullis_domain::{Failure, Meter, Usage};
 use portcullis_resilience::{CallPermit, Class};
+use portcullis_wire::look::tokens_of;
 use std::{
     collections::VecDeque,
     pin::Pin,
@@ -38,7 +39,9 @@ pub(crate) struct Clocks {
 pub(crate) struct Source<B> {
     pub(crate) body: B,
     pub(crate) scanner: Scanner,
-    /// What the scanner has let pass so far.
+    /// What turns the events into the caller's format, where that is another one.
+    pub(crate) back: Option<Translator>,
+    /// What may go out, in the caller's format.
     pub(crate) ready: VecDeque<Bytes>,
     /// What broke it right behind its first chunk.
     pub(crate) fault: Option<Broken>,
@@ -49,9 +52,34 @@ pub(crate) struct Source<B> {
     pub(crate) report: Report,
 }
 
+impl<B> Source<B> {
+    /// Takes what arrived; what may go out is then ready.
+    pub(crate) fn take(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        let Some(back) = &mut self.back else { return self.scanner.push(chunk, &mut self.ready) };
+        let mut passed = VecDeque::new();
+        let result = self.scanner.push(chunk, &mut passed);
+        let translated = passed.iter().try_for_each(|events| back.events(events, &mut self.ready));
+        let done = self.scanner.done();
+        result.and(translated).inspect(|()| {
+            if done {
+                back.finish(&mut self.ready);
+            }
+        })
+    }
+
+    /// The provider has ended; tells whether the answer is whole.
+    pub(crate) fn end(&mut self) -> Result<(), Broken> {
+        let Some(back) = &mut self.back else { return self.scanner.finish(&mut self.ready) };
+        let mut passed = VecDeque::new();
+        let result = self.scanner.finish(&mut passed);
+        passed.iter().try_for_each(|events| back.events(events, &mut self.ready))?;
+        result.inspect(|()| back.finish(&mut self.ready))
+    }
+}
+
 enum State {
     Open,
-    /// `[DONE]` has passed: bytes left that may follow.
+    /// The mark of the end has passed: bytes left that may follow.
     Draining(usize),
     /// The answer broke off; told once what is ready has gone out.
     Broken,
@@ -138,7 +166,7 @@ impl<B> Passing<B> {
             }
             return;
         }
-        let result = self.source.scanner.push(chunk, &mut self.source.ready);
+        let result = self.source.take(chunk);
         self.measure();
         match result {
             Ok(()) if self.source.scanner.done() => self.complete(),
@@ -179,7 +207,7 @@ where
                     self.state = State::Ended;
                     return Poll::Ready(());
                 }
-                match self.source.scanner.finish(&mut self.source.ready) {
+                match self.source.end() {
                     Ok(()) => {
                         self.end(Class::Ok, "ok");
                         self.state = State::Ended;

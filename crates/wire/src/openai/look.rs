@@ -1,6 +1,11 @@
-//! The little of OpenAI's answers that we read: enough to know that an answer is one, that it has ended, and what it
+//! The little of OpenAI's answers that is read of bytes that pass: enough to know that an answer is one, that it has ended, and what it
 //! cost. Everything is borrowed from the bytes and nothing is kept.
 
+use crate::{
+    Odd,
+    look::{Glance, Seen},
+};
+use bytes::Bytes;
 use portcullis_domain::Usage;
 use serde::{
     Deserialize, Deserializer,
@@ -9,31 +14,65 @@ use serde::{
 use serde_json::value::RawValue;
 use std::{fmt, marker::PhantomData};
 
-/// Bytes of JSON text that make about one token; on the low side, so that an estimate is on the high side.
-const BYTES_A_TOKEN: u64 = 4;
+/// Looks at one event.
+///
+/// # Errors
+/// [`Odd`].
+pub fn look_event(data: &[u8]) -> Result<Seen, Odd> {
+    if data == b"[DONE]" {
+        return Ok(Seen { done: true, ..Seen::default() });
+    }
+    let chunk = Chunk::read(data).ok_or(Odd::WrongSchema)?;
+    if let Some(error) = chunk.error.filter(|error| error.get() != "null") {
+        return Err(Odd::Error(Bytes::copy_from_slice(error.get().as_bytes())));
+    }
+    let usage = chunk.usage();
+    let Counts { choices, finished, text_bytes } = match chunk.choices {
+        Some(ref seen) => seen.counts,
+        None if usage.is_some() => Counts::default(),
+        None => return Err(Odd::WrongSchema),
+    };
+    Ok(Seen {
+        begins: true,
+        finished,
+        text_bytes,
+        usage,
+        usage_only: choices == 0 && usage.is_some(),
+        done: false,
+        blocked: false,
+    })
+}
 
-/// Tokens of so many bytes of text, estimated.
-pub(crate) const fn tokens_of(bytes: u64) -> u64 {
-    bytes.div_ceil(BYTES_A_TOKEN)
+/// Looks at a whole answer: at least one choice, each with a message.
+#[must_use]
+pub fn look_whole(body: &[u8]) -> Option<Glance> {
+    let whole = Whole::read(body)?;
+    Some(Glance { text_bytes: whole.choices.counts.text_bytes, usage: whole.usage(), blocked: false })
+}
+
+/// Looks at vectors: `count` of them in the order of the texts, each a list or a text. Their usage, where it is told.
+#[must_use]
+pub fn look_vectors(body: &[u8], count: usize) -> Option<Option<Usage>> {
+    Vectors::read(body, count).map(|vectors| vectors.usage())
 }
 
 /// One chunk of a streamed answer.
 #[derive(Deserialize)]
-pub(crate) struct Chunk<'a> {
+struct Chunk<'a> {
     #[serde(borrow, default)]
-    pub(crate) choices: Option<Choices<'a, ChunkChoice<'a>>>,
+    choices: Option<Choices<'a, ChunkChoice<'a>>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pub(crate) error: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
 }
 
 impl<'a> Chunk<'a> {
-    pub(crate) fn read(data: &'a [u8]) -> Option<Self> {
+    fn read(data: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(data).ok()
     }
 
-    pub(crate) fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         let inside = || self.choices.as_ref().and_then(|choices| choices.usage);
         self.usage.or_else(inside).and_then(usage)
     }
@@ -41,27 +80,27 @@ impl<'a> Chunk<'a> {
 
 /// A whole answer.
 #[derive(Deserialize)]
-pub(crate) struct Whole<'a> {
+struct Whole<'a> {
     #[serde(borrow)]
-    pub(crate) choices: Choices<'a, WholeChoice<'a>>,
+    choices: Choices<'a, WholeChoice<'a>>,
     #[serde(borrow, default)]
     usage: Option<&'a RawValue>,
 }
 
 impl<'a> Whole<'a> {
     /// The answer, if it is one: at least one choice, each with a message.
-    pub(crate) fn read(body: &'a [u8]) -> Option<Self> {
+    fn read(body: &'a [u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(body).ok().filter(|whole| whole.choices.counts.choices > 0)
     }
 
-    pub(crate) fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         self.usage.or(self.choices.usage).and_then(usage)
     }
 }
 
 /// Vectors.
 #[derive(Deserialize)]
-pub(crate) struct Vectors<'a> {
+struct Vectors<'a> {
     #[serde(borrow)]
     data: Vec<Vector<'a>>,
     #[serde(borrow, default)]
@@ -79,7 +118,7 @@ struct Vector<'a> {
 
 impl<'a> Vectors<'a> {
     /// The vectors, if there are `count` of them in the order of the texts, each a list or a text.
-    pub(crate) fn read(body: &'a [u8], count: usize) -> Option<Self> {
+    fn read(body: &'a [u8], count: usize) -> Option<Self> {
         let read: Self = serde_json::from_slice(body).ok()?;
         let sound = |(at, vector): (usize, &Vector<'_>)| {
             vector.index.is_none_or(|index| index == at) && vector.embedding.get().starts_with(['[', '"'])
@@ -87,31 +126,31 @@ impl<'a> Vectors<'a> {
         (read.data.len() == count && read.data.iter().enumerate().all(sound)).then_some(read)
     }
 
-    pub(crate) fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         self.usage.and_then(usage)
     }
 }
 
 /// What was counted while passing over the choices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+struct Counts {
     /// How many there were.
-    pub(crate) choices: u32,
+    choices: u32,
     /// How many named a finish reason.
-    pub(crate) finished: u32,
+    finished: u32,
     /// Bytes of their texts and tool calls, as JSON.
-    pub(crate) text_bytes: u64,
+    text_bytes: u64,
 }
 
 /// Choices, folded while they are read: no list is built.
-pub(crate) struct Choices<'a, T> {
-    pub(crate) counts: Counts,
+struct Choices<'a, T> {
+    counts: Counts,
     usage: Option<&'a RawValue>,
     kind: PhantomData<T>,
 }
 
 /// What is read of a choice.
-pub(crate) trait Choice<'a> {
+trait Choice<'a> {
     fn text_bytes(&self) -> u64;
     fn finished(&self) -> bool;
     fn usage(&self) -> Option<&'a RawValue>;
@@ -119,7 +158,7 @@ pub(crate) trait Choice<'a> {
 
 /// A choice of a chunk.
 #[derive(Deserialize)]
-pub(crate) struct ChunkChoice<'a> {
+struct ChunkChoice<'a> {
     #[serde(borrow, default)]
     delta: Option<Words<'a>>,
     #[serde(borrow, default)]
@@ -130,7 +169,7 @@ pub(crate) struct ChunkChoice<'a> {
 
 /// A choice of a whole answer.
 #[derive(Deserialize)]
-pub(crate) struct WholeChoice<'a> {
+struct WholeChoice<'a> {
     #[serde(borrow)]
     message: Words<'a>,
     #[serde(borrow, default)]
@@ -216,17 +255,41 @@ impl<'de: 'a, 'a, T: Choice<'a> + Deserialize<'de>> Visitor<'de> for Fold<'a, T>
 }
 
 /// Usage, where it is one: a number that is none is as good as none.
-fn usage(raw: &RawValue) -> Option<Usage> {
+pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
     #[derive(Deserialize)]
-    struct Tokens {
+    struct Tokens<'a> {
         #[serde(default, deserialize_with = "count")]
         prompt_tokens: Option<u64>,
         #[serde(default, deserialize_with = "count")]
         completion_tokens: Option<u64>,
+        #[serde(default, deserialize_with = "count")]
+        cached_tokens: Option<u64>,
+        #[serde(borrow, default)]
+        prompt_tokens_details: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        completion_tokens_details: Option<&'a RawValue>,
     }
-    let read: Tokens = serde_json::from_str(raw.get()).ok()?;
+    #[derive(Default, Deserialize)]
+    struct Details {
+        #[serde(default, deserialize_with = "count")]
+        cached_tokens: Option<u64>,
+        #[serde(default, deserialize_with = "count")]
+        reasoning_tokens: Option<u64>,
+    }
+    let details = |raw: Option<&RawValue>| {
+        raw.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok()).unwrap_or_default()
+    };
+    let read: Tokens<'_> = serde_json::from_str(raw.get()).ok()?;
     let input = read.prompt_tokens?;
-    Some(Usage { input, output: read.completion_tokens.unwrap_or(0), estimated: false, ..Usage::default() })
+    let cached = details(read.prompt_tokens_details).cached_tokens.or(read.cached_tokens);
+    let reasoning = details(read.completion_tokens_details).reasoning_tokens;
+    Some(Usage {
+        input,
+        cached: cached.unwrap_or(0).min(input),
+        output: read.completion_tokens.unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
+        estimated: false,
+    })
 }
 
 /// A count that a sane provider could send; anything else is none.

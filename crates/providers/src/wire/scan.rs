@@ -5,11 +5,12 @@
 //! Invariants: what comes out is what came in, but for that chunk and whatever follows `[DONE]`; memory is bounded by
 //! `max_event_bytes`; work is linear in the bytes. Source: WHATWG HTML, "Server-sent events", line ends LF and CRLF.
 
-use super::shape::{Chunk, Counts};
 use bytes::{Bytes, BytesMut};
-use memchr::memchr_iter;
-use portcullis_domain::Usage;
-use std::borrow::Cow;
+use portcullis_domain::{Format, Usage};
+use portcullis_wire::{
+    Odd, look,
+    sse::{data_of, first_end, last_end},
+};
 
 /// What makes a stream unusable.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(crate) enum Broken {
 /// The state of one stream.
 #[derive(Debug)]
 pub(crate) struct Scanner {
+    format: Format,
     held: BytesMut,
     /// Bytes of `held` known to hold no end of an event.
     searched: usize,
@@ -38,12 +40,14 @@ pub(crate) struct Scanner {
     done: bool,
     usage: Option<Usage>,
     text_bytes: u64,
+    blocked: bool,
 }
 
 impl Scanner {
-    /// For an answer with so many choices.
-    pub(crate) fn new(choices: u32, drop_usage: bool, max_event_bytes: usize) -> Self {
+    /// For an answer of that format with so many choices.
+    pub(crate) fn new(format: Format, choices: u32, drop_usage: bool, max_event_bytes: usize) -> Self {
         Self {
+            format,
             held: BytesMut::new(),
             searched: 0,
             max_event_bytes,
@@ -54,6 +58,7 @@ impl Scanner {
             done: false,
             usage: None,
             text_bytes: 0,
+            blocked: false,
         }
     }
 
@@ -62,9 +67,14 @@ impl Scanner {
         self.events > 0
     }
 
-    /// Whether `[DONE]` has passed.
+    /// Whether the mark of the end (`[DONE]`, `message_stop`) has passed.
     pub(crate) const fn done(&self) -> bool {
         self.done
+    }
+
+    /// Whether the provider's filter refused the prompt.
+    pub(crate) const fn blocked(&self) -> bool {
+        self.blocked
     }
 
     /// What the provider said of its use.
@@ -137,64 +147,21 @@ impl Scanner {
             return Err(Broken::TooLong);
         }
         let Some(data) = data_of(event) else { return Ok(true) };
-        if data.as_ref() == b"[DONE]" {
-            self.done = true;
+        let seen = look::event(self.format, &data).map_err(|odd| match odd {
+            Odd::WrongSchema => Broken::WrongSchema,
+            Odd::Error(body) => Broken::Error(body),
+        })?;
+        self.done = seen.done;
+        if seen.done && !self.begun() && !seen.begins {
             // Nothing but the mark: a proxy in front of the provider, not an answer.
-            return if self.begun() { Ok(true) } else { Err(Broken::WrongSchema) };
+            return Err(Broken::WrongSchema);
         }
-        let chunk = Chunk::read(&data).ok_or(Broken::WrongSchema)?;
-        if let Some(error) = chunk.error {
-            return Err(Broken::Error(Bytes::copy_from_slice(error.get().as_bytes())));
-        }
-        let usage = chunk.usage();
-        let Counts { choices, finished, text_bytes } = match chunk.choices {
-            Some(ref seen) => seen.counts,
-            None if usage.is_some() => Counts::default(),
-            None => return Err(Broken::WrongSchema),
-        };
-        self.events += 1;
-        self.finished += finished;
-        self.text_bytes += text_bytes;
-        self.usage = usage.or(self.usage);
-        Ok(!(self.drop_usage && choices == 0 && usage.is_some()))
-    }
-}
-
-/// The data of an event; none when it has none (comments, names, retry times).
-fn data_of(event: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let mut data: Option<Cow<'_, [u8]>> = None;
-    for line in event.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(value) = line.strip_prefix(b"data:") else { continue };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        match &mut data {
-            None => data = Some(Cow::Borrowed(value)),
-            Some(all) => {
-                let all = all.to_mut();
-                all.push(b'\n');
-                all.extend_from_slice(value);
-            }
-        }
-    }
-    data
-}
-
-/// Where the first event ends: behind its blank line.
-fn first_end(bytes: &[u8]) -> Option<usize> {
-    memchr_iter(b'\n', bytes).find_map(|at| blank_line(bytes, at))
-}
-
-/// Where the last whole event ends, looking from `from` on.
-fn last_end(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr_iter(b'\n', &bytes[from..]).rev().find_map(|at| blank_line(bytes, from + at))
-}
-
-/// The end of the blank line that follows the line end at `at`.
-fn blank_line(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at + 1..)? {
-        [b'\n', ..] => Some(at + 2),
-        [b'\r', b'\n', ..] => Some(at + 3),
-        _ => None,
+        self.events += u64::from(seen.begins);
+        self.finished += seen.finished;
+        self.text_bytes += seen.text_bytes;
+        self.usage = seen.usage.or(self.usage);
+        self.blocked |= seen.blocked;
+        Ok(!(self.drop_usage && seen.usage_only))
     }
 }
 
@@ -216,7 +183,7 @@ mod tests {
 
     /// Feeds `text` in pieces that end at `cuts`.
     fn run(text: &str, cuts: &[usize], drop_usage: bool) -> (Vec<u8>, Result<(), Broken>, Scanner) {
-        let mut scanner = Scanner::new(1, drop_usage, 4096);
+        let mut scanner = Scanner::new(Format::OpenAi, 1, drop_usage, 4096);
         let mut out: Vec<Bytes> = Vec::new();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         cuts.extend([0, text.len()]);
@@ -262,7 +229,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic_and_never_grow(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let mut scanner = Scanner::new(1, true, 64);
+            let mut scanner = Scanner::new(Format::OpenAi, 1, true, 64);
             let mut out: Vec<Bytes> = Vec::new();
             for piece in bytes.chunks(7) {
                 if scanner.push(Bytes::copy_from_slice(piece), &mut out).is_err() {
@@ -285,7 +252,7 @@ mod tests {
         // The last blank line may be missing.
         assert_eq!(run(&format!("{}\n\n{DONE}", chunk("a")), &[], true).1, Ok(()));
         // Two choices were asked for, one has finished.
-        let mut two = Scanner::new(2, true, 4096);
+        let mut two = Scanner::new(Format::OpenAi, 2, true, 4096);
         let mut out: Vec<Bytes> = Vec::new();
         two.push(Bytes::from(stream("\n", &[LAST])), &mut out).unwrap();
         assert_eq!(two.finish(&mut out), Err(Broken::Truncated));
