@@ -108,6 +108,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// Answers wanted, 1 to 8.
     pub n: u32,
+    /// Whether the same answer is asked for each time: `temperature` 0 or a `seed`.
+    pub deterministic: bool,
     /// What the target must be able to do.
     pub needs: Needs,
     /// Every text in the conversation, in order.
@@ -235,8 +237,9 @@ pub struct Hints {
     pub cache: CacheWish,
     /// `x-portcullis-strict: 1`: members that a target cannot honour are refused instead of dropped.
     pub strict: bool,
-    /// Value of the header by which a sticky route keeps a caller on one target, at most 128 visible characters.
-    pub affinity: Option<Box<str>>,
+    /// Headers by which sticky routes keep requests on one target: name in lower case, value of at most 128 visible
+    /// characters. Only those that a route asks for.
+    pub affinity: Vec<(Box<str>, Box<str>)>,
 }
 
 /// What a caller asks of caches.
@@ -268,6 +271,7 @@ mod tests {
             stream_options_span: options.map(|at| at..at + 23),
             max_tokens: None,
             n: 1,
+            deterministic: false,
             needs: Needs::default(),
             parts: vec![],
         }

@@ -11,6 +11,11 @@ pub trait App: Send + Sync + 'static {
     /// Stable lower-case name, for logs.
     fn name(&self) -> &'static str;
 
+    /// Headers of a request that the app wants to see as `Hints::affinity`, in lower case.
+    fn affinity_headers(&self) -> &[Box<str>] {
+        &[]
+    }
+
     /// Answers one message. Runs under the message's deadline; a panic is caught and becomes `Failure::Internal`.
     /// Dropping the future, or the stream in the reply, must cancel the work behind it.
     fn run(&self, request: Inspected) -> Run<'_>;

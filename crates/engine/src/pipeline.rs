@@ -145,6 +145,12 @@ impl Engine {
         &self.0.limits
     }
 
+    /// Headers that the app behind this action wants to see as `Hints::affinity`, in lower case.
+    #[must_use]
+    pub fn affinity_headers(&self, action: Action) -> &[Box<str>] {
+        self.0.apps[action.index()].as_ref().map_or(&[], |app| app.affinity_headers())
+    }
+
     /// A fresh request id, for answers that never reach the path (unknown paths).
     #[must_use]
     pub fn request_id(&self) -> RequestId {

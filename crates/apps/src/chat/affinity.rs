@@ -8,16 +8,12 @@ use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The affinity of a conversation; `header` finds one of the request's headers.
-pub(crate) fn affinity<'a>(
-    sticky: &Sticky,
-    chat: &ChatRequest,
-    header: impl Fn(&str) -> Option<&'a str>,
-) -> Option<u64> {
+/// The affinity of a conversation with these headers.
+pub(crate) fn affinity(sticky: &Sticky, chat: &ChatRequest, headers: &[(Box<str>, Box<str>)]) -> Option<u64> {
     match sticky {
         Sticky::Off => None,
         Sticky::Header(name) => {
-            header(name).filter(|value| !value.is_empty()).map(|value| of([value.as_bytes()]))
+            headers.iter().find(|(found, _)| found == name).map(|(_, value)| of([value.as_bytes()]))
         }
         Sticky::Prefix => {
             let system = chat.parts.iter().filter(|part| part.role == Role::System);

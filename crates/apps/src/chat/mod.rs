@@ -43,7 +43,7 @@ impl ChatApp {
     async fn chat(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
         let route = self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
         let fits = route.fitting(ModelKind::Chat, wanted(chat))?;
-        let affinity = affinity::affinity(&route.sticky, chat, |_| None);
+        let affinity = affinity::affinity(&route.sticky, chat, &request.hints.affinity);
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.chat(&call, chat, &model).await }
@@ -143,6 +143,10 @@ fn call(request: &Inspected, route: &Route) -> Call {
 impl App for ChatApp {
     fn name(&self) -> &'static str {
         "chat"
+    }
+
+    fn affinity_headers(&self) -> &[Box<str>] {
+        self.routes.affinity_headers()
     }
 
     fn run(&self, request: Inspected) -> Run<'_> {

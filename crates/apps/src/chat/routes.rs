@@ -12,7 +12,11 @@ use super::{
 };
 use portcullis_domain::{Caller, Failure, InputCode, Needs, Price, Scope};
 use portcullis_providers::{BUILTIN, Model, ModelKind, Provider, Providers};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Routes that exist without configuration.
@@ -66,6 +70,7 @@ pub(crate) struct Routes {
     pinned: BTreeMap<String, Arc<Route>>,
     bare: BTreeMap<String, Option<Arc<Route>>>,
     pinned_label: Arc<str>,
+    affinity_headers: Box<[Box<str>]>,
 }
 
 impl Routes {
@@ -89,7 +94,15 @@ impl Routes {
                     .or_insert_with(|| Some(route(&bare_label)));
             }
         }
-        Self { routes, pinned, bare, pinned_label }
+        let affinity_headers: BTreeSet<Box<str>> = routes
+            .values()
+            .filter_map(|route| match &route.sticky {
+                Sticky::Header(name) => Some(name.clone()),
+                Sticky::Off | Sticky::Prefix => None,
+            })
+            .collect();
+        let affinity_headers = affinity_headers.into_iter().collect();
+        Self { routes, pinned, bare, pinned_label, affinity_headers }
     }
 
     /// The route of a name for this caller.
@@ -139,6 +152,11 @@ impl Routes {
         routes
             .chain(models.map(|(name, route)| (name.as_str(), &**route, false)))
             .filter(|(name, ..)| caller.may_use(name))
+    }
+
+    /// The headers that sticky routes go by.
+    pub(crate) fn affinity_headers(&self) -> &[Box<str>] {
+        &self.affinity_headers
     }
 
     /// Every configured and shipped route, by name.

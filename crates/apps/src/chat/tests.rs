@@ -138,6 +138,7 @@ fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
         stream_options_span: None,
         max_tokens: None,
         n: 1,
+        deterministic: false,
         needs,
         parts: vec![TextPart { role: Role::User, span: at..at + 5, escaped: false }],
         body: body.into(),
@@ -518,4 +519,24 @@ async fn a_route_that_allows_it_redoes_embeddings_in_another_space_and_says_so()
     assert_eq!(reply.degraded, Some(Degraded::EmbeddingSpace));
     let answer: Value = serde_json::from_slice(&bytes(reply).await.unwrap()).unwrap();
     assert_eq!(answer["model"], "builtin/embed");
+}
+
+#[tokio::test]
+async fn a_header_keeps_its_senders_at_one_target_and_without_it_turns_are_taken() {
+    let (a, b) = (OpenAi::start().await, OpenAi::start().await);
+    let (app, _) = app_routed(&[("a", &a), ("b", &b)], EVEN, |route| {
+        route.sticky = Sticky::try_from("header:X-Session".to_owned()).unwrap();
+    });
+    assert_eq!(app.affinity_headers().concat(), "x-session");
+    let with = |session: Option<&str>| {
+        let mut request = inspected(PLAIN, chat("pair", false, Needs::default()));
+        request.hints.affinity.extend(session.map(|session| ("x-session".into(), session.into())));
+        let running = app.run(request);
+        async { running.await.unwrap().target }
+    };
+    for session in ["one", "two", "three"] {
+        let home = with(Some(session)).await;
+        assert_eq!((with(Some(session)).await, with(Some(session)).await), (home.clone(), home));
+    }
+    assert_ne!(with(None).await, with(None).await);
 }

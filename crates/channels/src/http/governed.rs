@@ -44,7 +44,8 @@ pub(super) async fn serve(
     let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
     let refuse = |failure: &Failure, views: &[_]| door.refuse(Schema::OpenAi, failure, &id, views);
-    match smuggled(&head.headers).and_then(|()| hints(&head.headers)) {
+    let wanted = door.engine.affinity_headers(route.action);
+    match smuggled(&head.headers).and_then(|()| hints(&head.headers, wanted)) {
         Ok(hints) => inbound.hints = hints,
         Err(failure) => return refuse(&failure, &[]),
     }
@@ -102,11 +103,11 @@ fn client_id(headers: &HeaderMap) -> Option<Box<str>> {
         .then(|| text.into())
 }
 
-/// What the caller wishes beside the request.
+/// What the caller wishes beside the request; `affinity` names the headers that sticky routes go by.
 ///
 /// # Errors
 /// An idempotency key that is empty, too long or holds other than visible characters.
-fn hints(headers: &HeaderMap) -> Result<Hints, Failure> {
+fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
     const MOST: usize = 128;
     let visible =
         |text: &str| !text.is_empty() && text.len() <= MOST && text.bytes().all(|b| b.is_ascii_graphic());
@@ -131,7 +132,12 @@ fn hints(headers: &HeaderMap) -> Result<Hints, Failure> {
         }
     }
     let strict = headers.get("x-portcullis-strict").is_some_and(|value| value == "1");
-    Ok(Hints { idempotency_key, cache, strict, affinity: None })
+    let sticky = |name: &Box<str>| {
+        let value = headers.get(&**name)?.to_str().ok().filter(|value| visible(value))?;
+        Some((name.clone(), value.into()))
+    };
+    let affinity = affinity.iter().filter_map(sticky).collect();
+    Ok(Hints { idempotency_key, cache, strict, affinity })
 }
 
 /// What the caller presents: `Authorization: Bearer K`, else `x-api-key: K`.

@@ -170,6 +170,7 @@ fn chat(text: &str) -> ChatRequest {
         stream_options_span: None,
         max_tokens: None,
         n: 1,
+        deterministic: false,
         needs: Needs::default(),
         parts: vec![TextPart { role: Role::User, span: start..start + text.len(), escaped: false }],
         body: body.into(),

@@ -151,6 +151,7 @@ pub(super) fn chat(messages: &[(Role, &str)], stream: bool, include_usage: bool)
         stream_options_span,
         max_tokens: None,
         n: 1,
+        deterministic: false,
         needs: Needs::default(),
         parts,
     }

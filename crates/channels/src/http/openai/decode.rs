@@ -67,6 +67,8 @@ struct ChatBody<'a> {
     #[serde(borrow, default, deserialize_with = "raw")]
     temperature: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
+    seed: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "raw")]
     top_p: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
     presence_penalty: Option<&'a RawValue>,
@@ -136,7 +138,8 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
         (None, None) => None,
     };
     let n = present(peek.n).map_or(Ok(1), |raw| whole(raw, "n", 1, limits.answers))?;
-    number(peek.temperature, "temperature", 0.0, 2.0)?;
+    let temperature = number(peek.temperature, "temperature", 0.0, 2.0)?;
+    let deterministic = temperature == Some(0.0) || present(peek.seed).is_some();
     number(peek.top_p, "top_p", 0.0, 1.0)?;
     number(peek.presence_penalty, "presence_penalty", -2.0, 2.0)?;
     number(peek.frequency_penalty, "frequency_penalty", -2.0, 2.0)?;
@@ -153,6 +156,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
         stream_options_span,
         max_tokens,
         n,
+        deterministic,
         needs,
         parts,
         body,
@@ -219,10 +223,15 @@ fn whole(raw: &RawValue, param: &'static str, least: u32, most: u32) -> Result<u
     if (least..=most).contains(&value) { Ok(value) } else { Err(rule()) }
 }
 
-fn number(raw: Option<&RawValue>, param: &'static str, least: f64, most: f64) -> Result<(), Failure> {
-    let Some(raw) = present(raw) else { return Ok(()) };
+fn number(
+    raw: Option<&RawValue>,
+    param: &'static str,
+    least: f64,
+    most: f64,
+) -> Result<Option<f64>, Failure> {
+    let Some(raw) = present(raw) else { return Ok(None) };
     match serde_json::from_str::<f64>(raw.get()) {
-        Ok(value) if (least..=most).contains(&value) => Ok(()),
+        Ok(value) if (least..=most).contains(&value) => Ok(Some(value)),
         Ok(_) | Err(_) => {
             Err(Failure::invalid(param, format!("{param} must be a number from {least} to {most}.")))
         }
