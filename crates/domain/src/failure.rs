@@ -170,13 +170,15 @@ pub enum AuthProblem {
     UnknownKey,
     /// Too many failures from this address; refused unseen.
     AddressBlocked,
+    /// A good key, from an address it may not be used from.
+    Address,
     /// The check itself failed; refused to be safe.
     CheckFailed,
 }
 
 impl AuthProblem {
     /// Every problem, for metric tables.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Missing,
         Self::Malformed,
         Self::Algorithm,
@@ -191,6 +193,7 @@ impl AuthProblem {
         Self::Revoked,
         Self::UnknownKey,
         Self::AddressBlocked,
+        Self::Address,
         Self::CheckFailed,
     ];
 
@@ -212,6 +215,7 @@ impl AuthProblem {
             Self::Revoked => "revoked",
             Self::UnknownKey => "unknown_key",
             Self::AddressBlocked => "address_blocked",
+            Self::Address => "address",
             Self::CheckFailed => "check_failed",
         }
     }

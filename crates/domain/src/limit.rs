@@ -11,13 +11,15 @@ pub enum LimitScope {
     User,
     /// One caller's requests per minute, by tier.
     Tier,
+    /// One key's own requests or tokens per minute.
+    Key,
     /// One caller's use of one action.
     Action,
 }
 
 impl LimitScope {
     /// Every scope, in lock order.
-    pub const ALL: [Self; 5] = [Self::Global, Self::Ip, Self::User, Self::Tier, Self::Action];
+    pub const ALL: [Self; 6] = [Self::Global, Self::Ip, Self::User, Self::Tier, Self::Key, Self::Action];
 
     /// The stable name: metric label, header item, configuration key.
     #[must_use]
@@ -27,6 +29,7 @@ impl LimitScope {
             Self::Ip => "ip",
             Self::User => "user",
             Self::Tier => "tier",
+            Self::Key => "key",
             Self::Action => "action",
         }
     }

@@ -188,7 +188,7 @@ pub(crate) struct Subjects {
 }
 
 /// Charges of one message, widest scope first.
-pub(crate) type Charges<'a> = SmallVec<[Charge<'a>; 5]>;
+pub(crate) type Charges<'a> = SmallVec<[Charge<'a>; 6]>;
 
 impl Admission {
     /// The table of that configuration. Tiers that no row names are treated as `authenticated`.
@@ -257,6 +257,9 @@ impl Admission {
             charges.push(charge(LimitScope::User, &caller.id, quota));
         }
         charges.push(charge(LimitScope::Tier, &caller.id, row.window));
+        if let Some(rpm) = caller.limits.as_ref().and_then(|limits| limits.rpm) {
+            charges.push(charge(LimitScope::Key, &caller.id, Quota::window(rpm, MINUTE)));
+        }
         if let (Some(quota), Some(subject)) = (self.actions[action.index()], &subjects.action) {
             charges.push(charge(LimitScope::Action, subject, quota));
         }
@@ -317,6 +320,18 @@ mod tests {
         let expected = (LimitScope::Action, "embed/key:a".to_owned(), Quota::window(100, MINUTE));
         assert_eq!(charges.last(), Some(&expected));
         assert_eq!(charges.len(), 5);
+    }
+
+    #[test]
+    fn a_key_with_a_limit_of_its_own_draws_from_it_too() {
+        let admission = Admission::new(&AdmissionConfig::default());
+        let limits = portcullis_domain::KeyLimits { rpm: Some(7), ..Default::default() };
+        let caller = Caller { limits: Some(limits.into()), ..caller(Tier::Authenticated, "10.1.2.3") };
+        let subjects = admission.subjects(&caller, Action::Embed);
+        let charges = admission.charges(&caller, Action::Embed, &subjects);
+        let scopes: Vec<_> = charges.iter().map(|charge| charge.scope).collect();
+        assert_eq!(scopes, LimitScope::ALL, "in lock order");
+        assert_eq!(charges[4].quota, Quota::window(7, MINUTE));
     }
 
     #[test]

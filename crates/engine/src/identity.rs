@@ -129,9 +129,16 @@ impl Identity {
         let now = Timestamp::now();
         // Three parts with two dots cannot be a key of ours: neither alphabet has a dot.
         if text::claims_to_be_key(token) || !token.contains('.') {
-            let key = self.keys.check(token, now.as_millisecond()).await?;
+            let key = self.keys.check(token, address, now.as_millisecond()).await?;
             let caller = Caller::new(key.caller.clone(), key.tier.clone(), key.scopes, address);
-            return Ok(Caller { key_id: Some(key.id.clone()), ..caller });
+            return Ok(Caller {
+                key_id: Some(key.id.clone()),
+                team: key.team.clone(),
+                user: key.user.clone(),
+                routes: key.routes.clone(),
+                limits: key.limits.clone(),
+                ..caller
+            });
         }
         let known = self.keys.known();
         let revoked = |kind, value: &str| known.is_revoked(kind, value, now.as_millisecond());
@@ -168,6 +175,10 @@ impl Identity {
                 ("blocked", matches!(count, Count::JustBlocked(_)).to_string()),
             ],
         });
+        if problem == AuthProblem::Address {
+            // Whoever has the whole key may know why it is not taken.
+            return Failure::Forbidden("This key may not be used from this address.".into());
+        }
         Failure::Unauthenticated(problem)
     }
 }

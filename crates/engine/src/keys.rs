@@ -6,6 +6,7 @@
 //! Source: gateway.md section 13, settings.md "Secrets and keys" and "When Postgres is away".
 
 mod config;
+mod definition;
 mod first;
 mod follow;
 pub(crate) mod known;
@@ -13,6 +14,7 @@ mod manage;
 pub(crate) mod text;
 
 pub use config::KeysConfig;
+pub use definition::{Bounds, Budget, Definition};
 pub use first::{AdminKey, LOCAL_KEY};
 pub use manage::{Issued, NewKey, Record, failure as store_failure};
 
@@ -24,6 +26,7 @@ use portcullis_store::{Store, StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -151,7 +154,12 @@ impl Keys {
     }
 
     /// Checks a key. Touches the store only for an id that is not known yet.
-    pub(crate) async fn check(&self, key: &str, now_ms: i64) -> Result<Arc<KnownKey>, Refusal> {
+    pub(crate) async fn check(
+        &self,
+        key: &str,
+        address: IpAddr,
+        now_ms: i64,
+    ) -> Result<Arc<KnownKey>, Refusal> {
         let inner = &*self.0;
         let digest = inner.hasher.digest(key);
         if let Some((declared, known)) = &inner.declared
@@ -168,12 +176,15 @@ impl Keys {
             None => self.look_up(id).await?.ok_or(Refusal::Problem(AuthProblem::UnknownKey, None))?,
         };
         // The secret first: who does not have it learns nothing about the key's state.
-        let problem = if !text::same(&known.digest, &digest) {
+        let old = |(old, until): &(Digest, i64)| now_ms < *until && text::same(old, &digest);
+        let problem = if !text::same(&known.digest, &digest) && !known.old.as_ref().is_some_and(old) {
             AuthProblem::UnknownKey
         } else if known.revoked {
             AuthProblem::Revoked
         } else if known.expires_at <= now_ms {
             AuthProblem::Expired
+        } else if !known.admits(address) {
+            AuthProblem::Address
         } else {
             return Ok(known);
         };
@@ -233,6 +244,12 @@ fn declare(hasher: &Hasher, key: &SecretString) -> Result<(Digest, Arc<KnownKey>
         expires_at: i64::MAX,
         revoked: false,
         changed_seq: 0,
+        old: None,
+        networks: Box::default(),
+        team: None,
+        user: None,
+        routes: None,
+        limits: None,
     };
     Ok((digest, Arc::new(known)))
 }

@@ -48,6 +48,8 @@ pub struct NewKey {
     pub routes: Vec<String>,
     /// Free words of the operator.
     pub labels: BTreeMap<String, String>,
+    /// What else binds it: JSON of the crate that owns its meaning.
+    pub bounds: serde_json::Value,
     /// Where it comes from.
     pub origin: KeyOrigin,
     /// When it was made.
@@ -59,8 +61,10 @@ pub struct NewKey {
 /// A key as kept.
 #[derive(Clone, Debug)]
 pub struct KeyRow {
-    /// What it was made with.
+    /// What it was made with, or changed to since.
     pub key: NewKey,
+    /// The digest it had before it was rotated, and until when that is still good.
+    pub old: Option<([u8; 32], Timestamp)>,
     /// Since when it is refused.
     pub revoked_at: Option<Timestamp>,
     /// The number of its last change.
@@ -80,8 +84,23 @@ pub struct Changes {
     pub more: bool,
 }
 
-type Raw =
-    (String, String, Vec<u8>, String, String, String, String, String, i64, Option<i64>, Option<i64>, i64);
+type Raw = (
+    String,
+    String,
+    Vec<u8>,
+    String,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    String,
+    Option<Vec<u8>>,
+    Option<i64>,
+);
 
 /// A revocation as kept.
 type RawRevocation = (String, String, i64, i64);
@@ -91,31 +110,41 @@ pub struct Keys<'a>(pub(crate) &'a Db);
 
 macro_rules! columns {
     () => {
-        "id, name, digest, tier, scopes, routes, labels, origin, created_at, expires_at, revoked_at, changed_seq"
+        "id, name, digest, tier, scopes, routes, labels, origin, created_at, expires_at, revoked_at, changed_seq, \
+         bounds, old_digest, old_until"
     };
 }
 
 const INSERT: &str = concat!(
     "INSERT INTO api_keys (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULL, $11)"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULL, $11, $12, NULL, NULL)"
 );
+
+const UPDATE: &str = "UPDATE api_keys SET name = $2, digest = $3, tier = $4, scopes = $5, routes = $6, labels = $7, \
+                      expires_at = $8, bounds = $9, old_digest = $10, old_until = $11, changed_seq = $12 \
+                      WHERE id = $1 AND changed_seq = $13 AND revoked_at IS NULL";
+
+fn scope_words(key: &NewKey) -> String {
+    let scopes: Vec<_> = key.scopes.iter().map(portcullis_domain::Scope::as_str).collect();
+    scopes.join(" ")
+}
 
 macro_rules! insert {
     ($tx:expr, $key:expr, $seq:expr) => {{
-        let scopes: Vec<_> = $key.scopes.iter().map(|scope| scope.as_str()).collect();
         sqlx::query(INSERT)
             .bind(&$key.id)
             .bind(&$key.name)
             .bind($key.digest.as_slice())
             .bind($key.tier.as_str())
-            .bind(scopes.join(" "))
+            .bind(scope_words($key))
             .bind(serde_json::json!($key.routes).to_string())
             .bind(serde_json::json!($key.labels).to_string())
             .bind($key.origin.as_str())
             .bind($key.created_at.as_millisecond())
             .bind($key.expires_at.map(Timestamp::as_millisecond))
             .bind($seq)
+            .bind($key.bounds.to_string())
             .execute(&mut *$tx)
             .await?
     }};
@@ -138,7 +167,7 @@ impl Keys<'_> {
                 })
             })
             .await?;
-        Ok(KeyRow { key: key.clone(), revoked_at: None, changed_seq })
+        Ok(KeyRow { key: key.clone(), old: None, revoked_at: None, changed_seq })
     }
 
     /// Keeps a key if there is no other at all, revoked ones included. Of several processes that try at the same time
@@ -191,6 +220,42 @@ impl Keys<'_> {
             })
             .await?;
         raw.into_iter().map(row).collect()
+    }
+
+    /// Changes a key to what the row says, if nobody changed it since the row was read and it is not revoked. Id,
+    /// origin and time of making stay. The row with its new number; none when it was not changed.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn update(&self, row: &KeyRow) -> Result<Option<KeyRow>> {
+        let (db, key) = (self.0, &row.key);
+        let old = row.old.as_ref();
+        let seq = db
+            .call(async {
+                on!(db, write pool => {
+                    let mut tx = pool.begin().await?;
+                    let seq = next_change!(tx);
+                    let done = sqlx::query(UPDATE)
+                        .bind(&key.id)
+                        .bind(&key.name)
+                        .bind(key.digest.as_slice())
+                        .bind(key.tier.as_str())
+                        .bind(scope_words(key))
+                        .bind(serde_json::json!(key.routes).to_string())
+                        .bind(serde_json::json!(key.labels).to_string())
+                        .bind(key.expires_at.map(Timestamp::as_millisecond))
+                        .bind(key.bounds.to_string())
+                        .bind(old.map(|(digest, _)| digest.as_slice()))
+                        .bind(old.map(|(_, until)| until.as_millisecond()))
+                        .bind(seq)
+                        .bind(row.changed_seq)
+                        .execute(&mut *tx)
+                        .await?;
+                    tx.commit().await.map(|()| (done.rows_affected() == 1).then_some(seq))
+                })
+            })
+            .await?;
+        Ok(seq.map(|changed_seq| KeyRow { changed_seq, ..row.clone() }))
     }
 
     /// Revokes the key for good. Says whether it was there and not revoked before.
@@ -282,7 +347,8 @@ fn cut(newest: i64, last_key: Option<i64>, last_revocation: Option<i64>) -> (i64
 fn row(raw: Raw) -> Result<KeyRow> {
     const DAMAGED: StoreError = StoreError::Damaged("api_keys");
     let (id, name, digest, tier, scopes, routes, labels, origin, created, expires, revoked, changed_seq) =
-        raw;
+        (raw.0, raw.1, raw.2, raw.3, raw.4, raw.5, raw.6, raw.7, raw.8, raw.9, raw.10, raw.11);
+    let (bounds, old_digest, old_until) = (raw.12, raw.13, raw.14);
     let time = |ms: i64| Timestamp::from_millisecond(ms).map_err(|_| DAMAGED);
     Ok(KeyRow {
         key: NewKey {
@@ -293,9 +359,14 @@ fn row(raw: Raw) -> Result<KeyRow> {
             scopes: Scopes::parse(scopes.split_whitespace()).map_err(|_| DAMAGED)?,
             routes: serde_json::from_str(&routes).map_err(|_| DAMAGED)?,
             labels: serde_json::from_str(&labels).map_err(|_| DAMAGED)?,
+            bounds: serde_json::from_str(&bounds).map_err(|_| DAMAGED)?,
             origin: if origin == KeyOrigin::First.as_str() { KeyOrigin::First } else { KeyOrigin::Made },
             created_at: time(created)?,
             expires_at: expires.map(time).transpose()?,
+        },
+        old: match (old_digest, old_until) {
+            (Some(digest), Some(until)) => Some((digest.try_into().map_err(|_| DAMAGED)?, time(until)?)),
+            (_, _) => None,
         },
         revoked_at: revoked.map(time).transpose()?,
         changed_seq,

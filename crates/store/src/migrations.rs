@@ -10,10 +10,12 @@ use sqlx::{
 const SQLITE: &[&str] = &[
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_ledger.sql"),
+    include_str!("../migrations/sqlite/0003_keys.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0001_first.sql"),
     include_str!("../migrations/postgres/0002_ledger.sql"),
+    include_str!("../migrations/postgres/0003_keys.sql"),
 ];
 
 fn migrator(steps: &'static [&'static str]) -> Migrator {

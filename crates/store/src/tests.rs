@@ -62,6 +62,7 @@ fn key(id: &str) -> NewKey {
         scopes: Scopes::NONE.with(Scope::Chat).with(Scope::AdminRead),
         routes: vec!["fast".into(), "a b".into()],
         labels: [("team".to_owned(), "blue \"1\"".to_owned())].into(),
+        bounds: serde_json::json!({"rpm": 7}),
         origin: KeyOrigin::Made,
         created_at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
         expires_at: Some(Timestamp::from_millisecond(1_900_000_000_000).unwrap()),

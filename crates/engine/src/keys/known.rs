@@ -1,12 +1,17 @@
 //! What this process knows of keys and revoked tokens, so that a known caller costs no trip to the store. Invariants:
 //! a key once seen revoked stays revoked; an older row never replaces a newer one; every map is bounded.
 
-use super::{KeysConfig, text::Digest};
+use super::{
+    KeysConfig,
+    definition::{Bounds, Network},
+    text::Digest,
+};
 use parking_lot::{Mutex, RwLock};
-use portcullis_domain::{Scopes, Tier};
+use portcullis_domain::{KeyLimits, Scopes, Tier};
 use portcullis_store::{Changes, KeyRow, RevocationKind};
 use std::{
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +34,21 @@ pub(crate) struct KnownKey {
     pub(super) expires_at: i64,
     pub(super) revoked: bool,
     pub(super) changed_seq: i64,
+    /// What it was before it was rotated, and until when that is good, in Unix milliseconds.
+    pub(super) old: Option<(Digest, i64)>,
+    /// Where it may be used from; empty: anywhere.
+    pub(super) networks: Box<[Network]>,
+    pub(crate) team: Option<Arc<str>>,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) routes: Option<Arc<[Box<str>]>>,
+    pub(crate) limits: Option<Arc<KeyLimits>>,
+}
+
+impl KnownKey {
+    /// Whether it may be used from there.
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.holds(address))
+    }
 }
 
 pub(crate) struct Known {
@@ -84,6 +104,8 @@ impl Known {
     }
 
     pub(super) fn ready(&self, row: &KeyRow) -> KnownKey {
+        let bounds = Bounds::read(&row.key.id, &row.key.bounds);
+        let routes = &row.key.routes;
         KnownKey {
             caller: format!("key:{}", row.key.id).into(),
             id: row.key.id.as_str().into(),
@@ -94,6 +116,12 @@ impl Known {
             expires_at: row.key.expires_at.map_or(i64::MAX, jiff::Timestamp::as_millisecond),
             revoked: row.revoked_at.is_some(),
             changed_seq: row.changed_seq,
+            old: row.old.map(|(digest, until)| (digest, until.as_millisecond())),
+            networks: bounds.networks(),
+            limits: bounds.limits(),
+            team: bounds.team.map(Into::into),
+            user: bounds.user.map(Into::into),
+            routes: (!routes.is_empty()).then(|| routes.iter().map(|name| name.as_str().into()).collect()),
         }
     }
 

@@ -1,9 +1,13 @@
 //! Keys made, listed and revoked, tokens revoked: what the admin API and the command line do.
 
-use super::{Keys, text};
+use super::{
+    Keys,
+    definition::{Bounds, Definition, Sound},
+    text,
+};
 use crate::{ids, jwt::Jwt};
 use jiff::Timestamp;
-use portcullis_domain::{Failure, Scope, Scopes, Tier};
+use portcullis_domain::{Failure, Scopes, Tier};
 use portcullis_store::{KeyOrigin, KeyRow, RevocationKind, StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -30,20 +34,17 @@ pub struct NewKey {
 pub struct Record {
     /// Its public id.
     pub id: String,
-    /// What people call it.
-    pub name: String,
-    /// Service level.
-    pub tier: String,
-    /// What it allows.
-    pub scopes: Vec<&'static str>,
     /// Whether it was made by itself at the first start.
     pub first: bool,
     /// When it was made.
     pub created_at: Timestamp,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
     /// Since when it is refused.
     pub revoked_at: Option<Timestamp>,
+    /// Until when the text it had before it was rotated is still good.
+    pub old_key_until: Option<Timestamp>,
+    /// What can be changed.
+    #[serde(flatten)]
+    pub definition: Definition,
 }
 
 /// A key just made: the only time its text is seen.
@@ -57,15 +58,22 @@ pub struct Issued {
 
 impl From<&KeyRow> for Record {
     fn from(row: &KeyRow) -> Self {
+        let KeyRow { key, old, revoked_at, .. } = row;
         Self {
-            id: row.key.id.clone(),
-            name: row.key.name.clone(),
-            tier: row.key.tier.to_string(),
-            scopes: row.key.scopes.iter().map(Scope::as_str).collect(),
-            first: row.key.origin == KeyOrigin::First,
-            created_at: row.key.created_at,
-            expires_at: row.key.expires_at,
-            revoked_at: row.revoked_at,
+            id: key.id.clone(),
+            first: key.origin == KeyOrigin::First,
+            created_at: key.created_at,
+            revoked_at: *revoked_at,
+            old_key_until: old.map(|(_, until)| until),
+            definition: Definition {
+                name: key.name.clone(),
+                tier: key.tier.to_string(),
+                scopes: key.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+                routes: key.routes.clone(),
+                labels: key.labels.clone(),
+                expires_at: key.expires_at,
+                bounds: Bounds::read(&key.id, &key.bounds),
+            },
         }
     }
 }
@@ -79,7 +87,26 @@ impl Keys {
         if !self.0.known.has_tier(wish.tier.as_str()) {
             return Err(Failure::invalid("tier", "tier must be one of the configured tiers."));
         }
-        let (new, key) = self.fresh(wish, KeyOrigin::Made);
+        let (id, key) = text::fresh();
+        let new = self.row(id, &key, wish, KeyOrigin::Made);
+        self.create(new, key).await
+    }
+
+    /// Makes a key of that definition, likewise.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the part that is wrong; as `issue`.
+    pub async fn make(&self, definition: Definition) -> Result<Issued, Failure> {
+        let Sound { tier, scopes } = definition.sound(|tier| self.0.known.has_tier(tier))?;
+        future(definition.expires_at)?;
+        let (id, key) = text::fresh();
+        let wish = NewKey { name: String::new(), tier, scopes, expires_at: None };
+        let mut new = self.row(id, &key, wish, KeyOrigin::Made);
+        define(&mut new, definition);
+        self.create(new, key).await
+    }
+
+    async fn create(&self, new: portcullis_store::NewKey, key: SecretString) -> Result<Issued, Failure> {
         let row = self.0.store.keys().create(&new).await.map_err(failure)?;
         self.0.known.learn(&row);
         self.0.closed.store(true, Ordering::Release);
@@ -87,9 +114,60 @@ impl Keys {
         Ok(Issued { key, record: Record::from(&row) })
     }
 
-    pub(super) fn fresh(&self, wish: NewKey, origin: KeyOrigin) -> (portcullis_store::NewKey, SecretString) {
-        let (id, key) = text::fresh();
-        (self.row(id, &key, wish, origin), key)
+    /// One key, revoked or not.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unavailable` or `Internal` when the store does not answer.
+    pub async fn record(&self, id: &str) -> Result<Record, Failure> {
+        Ok(Record::from(&self.kept(id).await?))
+    }
+
+    async fn kept(&self, id: &str) -> Result<KeyRow, Failure> {
+        let found = self.0.store.keys().get(id).await.map_err(failure)?;
+        found.ok_or_else(|| Failure::NotFound("There is no such key.".into()))
+    }
+
+    /// Changes what a definition says, for a key that is not revoked: here at once, on other replicas as soon as a
+    /// revocation.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidInput` naming the part that is wrong; `Conflict` when somebody else changed it meanwhile.
+    pub async fn redefine(&self, id: &str, definition: Definition) -> Result<Record, Failure> {
+        let Sound { tier, scopes } = definition.sound(|tier| self.0.known.has_tier(tier))?;
+        let mut row = self.kept(id).await?;
+        if definition.expires_at != row.key.expires_at {
+            future(definition.expires_at)?;
+        }
+        (row.key.tier, row.key.scopes) = (tier, scopes);
+        define(&mut row.key, definition);
+        Ok(Record::from(&self.put(&row).await?))
+    }
+
+    /// Gives a key a new text under its id; the old one is good for `overlap` more. Limits, budgets and usage go on.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is revoked or somebody else changed it meanwhile.
+    pub async fn rotate(&self, id: &str, overlap: Duration) -> Result<Issued, Failure> {
+        let mut row = self.kept(id).await?;
+        let key = text::fresh_of(id);
+        let until = Timestamp::now() + overlap;
+        row.old = (!overlap.is_zero()).then_some((row.key.digest, until));
+        row.key.digest = self.0.hasher.digest(key.expose_secret());
+        let row = self.put(&row).await?;
+        Ok(Issued { key, record: Record::from(&row) })
+    }
+
+    async fn put(&self, row: &KeyRow) -> Result<KeyRow, Failure> {
+        if row.revoked_at.is_some() {
+            return Err(Failure::Conflict("This key is revoked; make another.".into()));
+        }
+        let changed = self.0.store.keys().update(row).await.map_err(failure)?;
+        let row = changed.ok_or_else(|| {
+            Failure::Conflict("Somebody else changed this key at the same time; read it again.".into())
+        })?;
+        self.0.known.learn(&row);
+        self.tell("changed").await;
+        Ok(row)
     }
 
     pub(super) fn row(
@@ -107,6 +185,7 @@ impl Keys {
             scopes: wish.scopes,
             routes: Vec::new(),
             labels: BTreeMap::new(),
+            bounds: serde_json::Value::Object(serde_json::Map::new()),
             origin,
             created_at: Timestamp::now(),
             expires_at: wish.expires_at,
@@ -157,6 +236,23 @@ impl Keys {
         self.tell("changed").await;
         self.refresh_soon().await;
         Ok(())
+    }
+}
+
+/// Tier and scopes apart, which are checked words.
+fn define(key: &mut portcullis_store::NewKey, definition: Definition) {
+    let Definition { name, routes, labels, expires_at, bounds, tier: _, scopes: _ } = definition;
+    key.name = name.trim().to_owned();
+    (key.routes, key.labels, key.expires_at) = (routes, labels, expires_at);
+    key.bounds = serde_json::to_value(bounds).unwrap_or_default();
+}
+
+fn future(expires_at: Option<Timestamp>) -> Result<(), Failure> {
+    match expires_at {
+        Some(at) if at <= Timestamp::now() => {
+            Err(Failure::invalid("expires_at", "expires_at must be in the future."))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

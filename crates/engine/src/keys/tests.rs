@@ -3,6 +3,7 @@
 use super::*;
 use crate::jwt::Jwt;
 use jiff::Timestamp;
+use portcullis_domain::Failure;
 use portcullis_resilience::shared::{RedisConfig, Surroundings};
 use portcullis_store::{RevocationKind, StoreConfig, StoreParts};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -10,6 +11,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const PEPPER: &str = "a pepper for tests, of enough bytes";
 
 pub(crate) async fn store(data_dir: &Path, config: &StoreConfig, url: Option<&str>) -> Store {
@@ -51,7 +53,7 @@ fn now_ms() -> i64 {
 }
 
 async fn problem(keys: &Keys, key: &str) -> Option<AuthProblem> {
-    match keys.check(key, now_ms()).await {
+    match keys.check(key, HERE, now_ms()).await {
         Ok(_) => None,
         Err(Refusal::Problem(problem, _)) => Some(problem),
         Err(Refusal::Away(_)) => panic!("the store is there"),
@@ -65,7 +67,7 @@ async fn a_key_is_shown_once_kept_as_a_keyed_hash_and_nowhere_else() {
     let keys = sqlite(&folder).await;
     let issued = keys.issue(wish("robot")).await.unwrap();
     let plain = issued.key.expose_secret();
-    assert_eq!(keys.check(plain, now_ms()).await.unwrap().tier, Tier::Premium);
+    assert_eq!(keys.check(plain, HERE, now_ms()).await.unwrap().tier, Tier::Premium);
     assert!(!format!("{issued:?}").contains(plain));
     let secret = plain.rsplit_once(&format!("{}_", issued.record.id)).unwrap().1;
     let listed = serde_json::to_string(&keys.list().await.unwrap()).unwrap();
@@ -101,7 +103,10 @@ async fn unknown_altered_expired_and_revoked_keys_are_told_apart_in_the_log_only
     let short = short.key.expose_secret();
     assert_eq!(problem(&keys, short).await, None);
     let later = in_a_minute.as_millisecond();
-    assert!(matches!(keys.check(short, later).await, Err(Refusal::Problem(AuthProblem::Expired, Some(_)))));
+    assert!(matches!(
+        keys.check(short, HERE, later).await,
+        Err(Refusal::Problem(AuthProblem::Expired, Some(_)))
+    ));
     assert!(keys.revoke(&issued.record.id).await.unwrap());
     assert!(!keys.revoke(&issued.record.id).await.unwrap());
     assert_eq!(problem(&keys, &plain).await, Some(AuthProblem::Revoked));
@@ -122,7 +127,7 @@ async fn a_key_of_an_unconfigured_tier_is_not_made_and_an_old_one_gets_the_ordin
     let without_premium =
         KeysParts { tiers: ["authenticated".to_owned()].into(), ..parts(keys.0.store.clone()) };
     let keys = Keys::open(without_premium).await.unwrap();
-    assert_eq!(keys.check(issued.key.expose_secret(), 0).await.unwrap().tier, Tier::Authenticated);
+    assert_eq!(keys.check(issued.key.expose_secret(), HERE, 0).await.unwrap().tier, Tier::Authenticated);
 }
 
 #[tokio::test]
@@ -142,7 +147,7 @@ async fn the_first_start_makes_one_key_keeps_it_for_the_command_line_and_never_a
     let data = folder.path().join("data");
     let keys = sqlite(&folder).await;
     let AdminKey::Made(key) = keys.ensure_admin_key(&data).await.unwrap() else { panic!("not made") };
-    let known = keys.check(key.expose_secret(), now_ms()).await.unwrap();
+    let known = keys.check(key.expose_secret(), HERE, now_ms()).await.unwrap();
     assert_eq!(known.scopes, Scopes::ALL);
     assert!(!keys.is_closed(), "the key of the first start does not close the door");
     let file = data.join("keys").join(LOCAL_KEY);
@@ -179,7 +184,7 @@ async fn a_declared_admin_key_of_any_form_works_without_being_stored() {
     let words = "any thirty-two characters will do here";
     let declared = KeysParts { admin_key: Some(words.into()), ..parts(store.clone()) };
     let keys = Keys::open(declared).await.unwrap();
-    assert_eq!(&*keys.check(words, 0).await.unwrap().caller, "key:admin");
+    assert_eq!(&*keys.check(words, HERE, 0).await.unwrap().caller, "key:admin");
     assert!(keys.is_closed() && keys.list().await.unwrap().is_empty());
     assert!(matches!(keys.ensure_admin_key(folder.path()).await.unwrap(), AdminKey::Declared));
     let weak = KeysParts { admin_key: Some("hunter2".into()), ..parts(store) };
@@ -308,10 +313,10 @@ async fn while_postgres_is_away_known_keys_go_on_for_their_time_and_unknown_ones
     assert_eq!(problem(&patient, key).await, None);
     assert!(patient.refresh().await.is_err());
     let (_, stranger) = text::fresh();
-    assert!(matches!(patient.check(stranger.expose_secret(), 0).await, Err(Refusal::Away(_))));
+    assert!(matches!(patient.check(stranger.expose_secret(), HERE, 0).await, Err(Refusal::Away(_))));
     assert!(patient.revoke(&issued.record.id).await.is_err(), "what was not stored is not acknowledged");
     assert!(
-        matches!(hasty.check(key, 0).await, Err(Refusal::Away(_))),
+        matches!(hasty.check(key, HERE, 0).await, Err(Refusal::Away(_))),
         "no longer believed without the store"
     );
 }
@@ -348,10 +353,70 @@ fn what_was_seen_revoked_stays_revoked_whatever_arrives_late() {
         expires_at: i64::MAX,
         revoked,
         changed_seq,
+        named_tier: Tier::Premium,
+        old: None,
+        networks: Box::default(),
+        team: None,
+        user: None,
+        routes: None,
+        limits: None,
     };
     known.insert(key(1, false));
     known.revoke("a");
     assert!(known.insert(key(1, false)).revoked, "a look-up that was under way");
     assert!(known.insert(key(0, false)).revoked);
     assert!(known.insert(key(5, false)).revoked);
+}
+
+fn definition(text: &str) -> Definition {
+    serde_json::from_str(text).unwrap()
+}
+
+// req: S4-KEYS
+#[tokio::test]
+async fn a_rotated_key_works_beside_the_old_one_until_the_overlap_is_over() {
+    let folder = TempDir::new().unwrap();
+    let keys = sqlite(&folder).await;
+    let first = keys.issue(wish("robot")).await.unwrap();
+    let id = first.record.id.clone();
+    let second = keys.rotate(&id, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(second.record.id, id, "its limits, budgets and usage go on");
+    let (old, new) = (first.key.expose_secret(), second.key.expose_secret());
+    assert_ne!(old, new);
+    for key in [old, new] {
+        assert_eq!(problem(&keys, key).await, None);
+    }
+    let later = now_ms() + 61_000;
+    assert!(keys.check(new, HERE, later).await.is_ok());
+    let refused = keys.check(old, HERE, later).await;
+    assert!(matches!(refused, Err(Refusal::Problem(AuthProblem::UnknownKey, Some(_)))));
+    let third = keys.rotate(&id, Duration::ZERO).await.unwrap();
+    assert_eq!(problem(&keys, new).await, Some(AuthProblem::UnknownKey), "no overlap was wanted");
+    keys.revoke(&id).await.unwrap();
+    assert_eq!(problem(&keys, third.key.expose_secret()).await, Some(AuthProblem::Revoked));
+    assert!(matches!(keys.rotate(&id, Duration::ZERO).await, Err(Failure::Conflict(_))));
+}
+
+#[tokio::test]
+async fn what_binds_a_key_can_be_changed_and_is_in_force_at_once() {
+    let folder = TempDir::new().unwrap();
+    let keys = sqlite(&folder).await;
+    let made =
+        keys.make(definition(r#"{"name":"robot","team":"blue","addresses":["10.0.0.0/8"]}"#)).await.unwrap();
+    let (id, key) = (made.record.id.as_str(), made.key.expose_secret());
+    assert_eq!(problem(&keys, key).await, Some(AuthProblem::Address));
+    let inside = "10.1.2.3".parse().unwrap();
+    assert_eq!(keys.check(key, inside, now_ms()).await.unwrap().team.as_deref(), Some("blue"));
+    let changed = definition(r#"{"name":"robot","tier":"premium","routes":["fast"],"rpm":7,"user":"ann"}"#);
+    let record = keys.redefine(id, changed).await.unwrap();
+    assert_eq!(record.definition.tier, "premium");
+    let known = keys.check(key, HERE, now_ms()).await.unwrap();
+    assert_eq!((&known.tier, &known.team, known.user.as_deref()), (&Tier::Premium, &None, Some("ann")));
+    assert_eq!(known.limits.as_ref().unwrap().rpm, Some(7));
+    assert_eq!(known.routes.as_ref().unwrap().len(), 1);
+    let shown = serde_json::to_value(keys.record(id).await.unwrap()).unwrap();
+    assert_eq!((&shown["rpm"], &shown["routes"][0]), (&7.into(), &"fast".into()), "{shown}");
+    assert!(matches!(keys.record("nobody").await, Err(Failure::NotFound(_))));
+    let past = definition(r#"{"name":"robot","expires_at":"2020-01-01T00:00:00Z"}"#);
+    assert!(matches!(keys.redefine(id, past).await, Err(Failure::InvalidInput { .. })));
 }

@@ -52,9 +52,14 @@ pub(crate) fn fresh() -> (String, SecretString) {
     })
     .take(ID_CHARS)
     .collect();
-    let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-    let key = SecretString::from(format!("{PREFIX}{id}_{secret}"));
+    let key = fresh_of(&id);
     (id, key)
+}
+
+/// A fresh key of that id.
+pub(crate) fn fresh_of(id: &str) -> SecretString {
+    let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    SecretString::from(format!("{PREFIX}{id}_{secret}"))
 }
 
 /// Whether the text claims to be a key of ours, well-formed or not.

@@ -2,8 +2,8 @@
 
 use super::{Place, batches, key, row, sums, usage};
 use crate::{
-    GroupBy, KeyOrigin, LedgerPrice, LedgerRow, RaiseRow, RevocationKind, Spent, Store, StoreError, SumBy,
-    SumRow, UsageQuery,
+    GroupBy, KeyOrigin, LedgerPrice, LedgerRow, NewKey, RaiseRow, RevocationKind, Spent, Store, StoreError,
+    SumBy, SumRow, UsageQuery,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -28,6 +28,7 @@ macro_rules! cases {
 cases!(
     a_key_comes_back_as_it_was_kept_and_its_id_is_taken,
     a_key_is_revoked_once_and_stays_revoked,
+    a_key_is_changed_by_whoever_saw_its_last_state_and_by_nobody_else,
     of_several_first_starts_exactly_one_makes_the_key,
     a_reader_of_changes_misses_none_while_replicas_write,
     revocations_keep_the_later_end_and_go_when_it_has_passed,
@@ -54,6 +55,28 @@ async fn a_key_comes_back_as_it_was_kept_and_its_id_is_taken(place: &Place) {
     assert!(matches!(store.keys().create(&key("one")).await, Err(StoreError::Exists)));
     assert!(store.keys().get("two").await.unwrap().is_none());
     assert!(store.keys().any_made().await.unwrap());
+}
+
+async fn a_key_is_changed_by_whoever_saw_its_last_state_and_by_nobody_else(place: &Place) {
+    let store = place.open("a").await;
+    let made = store.keys().create(&key("one")).await.unwrap();
+    let until = Timestamp::from_millisecond(1_800_000_000_000).unwrap();
+    let mut wanted = made.clone();
+    wanted.key = NewKey { digest: [8; 32], bounds: json!({"team": "blue"}), ..wanted.key };
+    wanted.old = Some((made.key.digest, until));
+    let changed = store.keys().update(&wanted).await.unwrap().unwrap();
+    assert!(changed.changed_seq > made.changed_seq);
+    let found = store.keys().get("one").await.unwrap().unwrap();
+    assert_eq!(format!("{found:?}"), format!("{changed:?}"));
+    assert!(store.keys().update(&made).await.unwrap().is_none(), "somebody else was faster");
+    assert_eq!(
+        store.keys().changed_since(made.changed_seq).await.unwrap().keys.len(),
+        1,
+        "others hear of it"
+    );
+    store.keys().revoke("one", until).await.unwrap();
+    let revoked = store.keys().get("one").await.unwrap().unwrap();
+    assert!(store.keys().update(&revoked).await.unwrap().is_none(), "revoked is revoked");
 }
 
 async fn a_key_is_revoked_once_and_stays_revoked(place: &Place) {

@@ -139,6 +139,7 @@ pub(in crate::http) const fn auth_words(problem: AuthProblem) -> &'static str {
         | AuthProblem::Revoked
         | AuthProblem::UnknownKey
         | AuthProblem::AddressBlocked
+        | AuthProblem::Address
         | AuthProblem::CheckFailed => "Authentication failed.",
     }
 }
