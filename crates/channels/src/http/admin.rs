@@ -62,7 +62,7 @@ async fn create(State(door): State<Arc<Door>>, request: Request<Body>) -> Respon
         let bytes = body::read_json(&headers, body, limits, deadline).await?;
         let new = new_key(&bytes)?;
         let issued = door.keys.issue(new).await?;
-        let details = vec![("id", issued.record.id.clone()), ("name", issued.record.name.clone())];
+        let details = vec![("id", issued.record.id.clone()), ("name", issued.record.definition.name.clone())];
         admitted.audit("key_created", details).await;
         let mut value = serde_json::to_value(&issued.record).unwrap_or_default();
         value["key"] = issued.key.expose_secret().into();
