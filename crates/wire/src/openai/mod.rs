@@ -47,3 +47,6 @@ fn written_usage(usage: &Usage) -> Value {
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     })
 }
+
+#[cfg(test)]
+mod tests;
