@@ -5,6 +5,8 @@
 
 mod config;
 mod inspector;
+mod outflow;
+mod policy;
 mod redact;
 mod rules;
 mod sanitise;
@@ -13,6 +15,8 @@ mod words;
 
 pub use config::{InspectConfig, Mode};
 pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
+pub use outflow::{Outflow, Passed, Watch};
+pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig};
 pub use redact::{looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};

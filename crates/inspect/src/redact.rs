@@ -55,6 +55,34 @@ pub fn looks_like_secret(value: &str) -> bool {
     })
 }
 
+/// What [`find`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) kind: &'static str,
+    /// Bytes of the text that are to be hidden.
+    pub(crate) range: std::ops::Range<usize>,
+}
+
+/// The kind of personal data among the shapes.
+pub(crate) const PERSONAL: &str = "email";
+
+/// Secrets and, if wanted, personal data in a text, in the order of the table.
+pub(crate) fn find(text: &str, secrets: bool, personal: bool) -> Vec<Found> {
+    let wanted = ENGINE.words.wanted(text) & !ENGINE.outside;
+    let mut all = Vec::new();
+    for (row, shape) in SHAPES.iter().enumerate().filter(|(row, _)| wanted >> row & 1 == 1) {
+        let asked = if shape.kind == PERSONAL { personal } else { secrets };
+        let Some(pattern) = ENGINE.pattern(row).filter(|_| asked) else { continue };
+        for found in pattern.captures_iter(text) {
+            let secret = secret(&found);
+            if (shape.check)(secret.as_str()) {
+                all.push(Found { kind: shape.kind, range: secret.range() });
+            }
+        }
+    }
+    all
+}
+
 /// Rounds of replacement; ordinary text needs one, crafted text two or three.
 const MAX_ROUNDS: usize = 8;
 

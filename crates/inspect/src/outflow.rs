@@ -1,0 +1,335 @@
+//! Looking for what must not be said, in texts that are whole or still being written. A stream holds back only its last
+//! unfinished word (and as much as the longest topic), at most 256 bytes, so that a secret split over any number of
+//! chunks is found and nothing of it is delivered.
+//!
+//! Invariants: for every way of cutting a text into chunks the same text comes out (property test); nothing that
+//! follows a blocking finding comes out; work is linear in the text, memory is bounded. Source: gateway.md sections 7.8
+//! and 11, inspect.md section 4.
+
+use crate::{
+    policy::{CheckAction, InputPolicy, OutputPolicy},
+    redact::{self, PERSONAL},
+};
+use regex::Regex;
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
+/// Most bytes that are held back.
+const MAX_HELD: usize = 256;
+/// Bytes already delivered that are looked at again, because what comes may belong to them (`password = …`).
+const CONTEXT: usize = 256;
+/// What is redacted as long as its end has not come.
+const OPEN_ENDED: &str = "private_key";
+const END_OF_OPEN: &str = "-----END";
+
+/// What is looked for.
+#[derive(Debug, Default)]
+pub struct Watch {
+    secrets: CheckAction,
+    personal: CheckAction,
+    topics: Option<(CheckAction, Regex, usize)>,
+    links: Option<(CheckAction, Regex, Vec<String>)>,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    check: &'static str,
+    kind: &'static str,
+    action: CheckAction,
+    range: Range<usize>,
+}
+
+/// What may be delivered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The text; empty while all of it is held back.
+    pub text: String,
+    /// Check and action of each finding.
+    pub findings: Vec<(&'static str, CheckAction)>,
+    /// Whether nothing more may be delivered.
+    pub blocked: bool,
+}
+
+impl Watch {
+    /// For what goes out; none when nothing is looked for.
+    #[must_use]
+    pub fn output(policy: &OutputPolicy) -> Option<Self> {
+        let link = r"(?i)\bhttps?://([^\s/?#:\x22'<>()\[\]`]+)[^\s\x22'<>()\[\]`]*";
+        let links = (policy.links != CheckAction::Off).then(|| Regex::new(link).ok()).flatten().map(|link| {
+            (policy.links, link, policy.link_hosts.iter().map(|host| host.to_lowercase()).collect())
+        });
+        Self {
+            secrets: policy.secrets,
+            personal: policy.personal,
+            topics: topics(&policy.topics, policy.topics_action),
+            links,
+        }
+        .some()
+    }
+
+    /// For what comes in, beside the scores of the inspector; none when nothing is looked for.
+    #[must_use]
+    pub fn input(policy: &InputPolicy) -> Option<Self> {
+        let topics = topics(&policy.topics, policy.topics_action);
+        Self { secrets: policy.secrets, personal: policy.personal, topics, links: None }.some()
+    }
+
+    fn some(self) -> Option<Self> {
+        let idle = self.secrets == CheckAction::Off
+            && self.personal == CheckAction::Off
+            && self.topics.is_none()
+            && self.links.is_none();
+        (!idle).then_some(self)
+    }
+
+    /// The whole text as it may pass.
+    #[must_use]
+    pub fn whole<'a>(&self, text: &'a str) -> (Cow<'a, str>, Vec<(&'static str, CheckAction)>, bool) {
+        let findings = self.find(text);
+        if findings.is_empty() {
+            return (Cow::Borrowed(text), Vec::new(), false);
+        }
+        let mut passed = Passed::default();
+        deliver(text, 0..text.len(), &findings, &mut passed);
+        (Cow::Owned(passed.text), passed.findings, passed.blocked)
+    }
+
+    /// Findings by place, none overlapping another: the stricter, then the earlier, wins.
+    fn find(&self, text: &str) -> Vec<Finding> {
+        let mut all = Vec::new();
+        let (secrets, personal) = (self.secrets != CheckAction::Off, self.personal != CheckAction::Off);
+        if secrets || personal {
+            all.extend(redact::find(text, secrets, personal).into_iter().map(|found| {
+                let (check, action) = match found.kind {
+                    PERSONAL => ("personal", self.personal),
+                    _ => ("secrets", self.secrets),
+                };
+                Finding { check, kind: found.kind, action, range: found.range }
+            }));
+        }
+        if let Some((action, topics, _)) = &self.topics {
+            let found = topics.find_iter(text).map(|found| found.range());
+            all.extend(found.map(|range| Finding { check: "topics", kind: "topic", action: *action, range }));
+        }
+        if let Some((action, links, hosts)) = &self.links {
+            let strange = |host: &str| {
+                let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
+                let below = |known: &String| {
+                    host.strip_suffix(known.as_str()).is_some_and(|rest| rest.ends_with('.'))
+                };
+                !hosts.iter().any(|known| *known == host || below(known))
+            };
+            let found = links
+                .captures_iter(text)
+                .filter(|found| found.get(1).is_some_and(|host| strange(host.as_str())));
+            all.extend(found.map(|found| Finding {
+                check: "links",
+                kind: "link",
+                action: *action,
+                range: found.get_match().range(),
+            }));
+        }
+        all.sort_by_key(|finding| (finding.range.start, std::cmp::Reverse(finding.action)));
+        let mut kept: Vec<Finding> = Vec::new();
+        for finding in all {
+            match kept.last_mut() {
+                Some(last) if finding.range.start < last.range.end => {
+                    last.range.end = last.range.end.max(finding.range.end);
+                    if finding.action > last.action {
+                        (last.check, last.kind, last.action) = (finding.check, finding.kind, finding.action);
+                    }
+                }
+                Some(_) | None => kept.push(finding),
+            }
+        }
+        kept
+    }
+
+    /// Bytes at the end of a text that may belong to a topic.
+    fn longest_topic(&self) -> usize {
+        self.topics.as_ref().map_or(0, |(_, _, longest)| *longest)
+    }
+}
+
+fn topics(words: &[String], action: CheckAction) -> Option<(CheckAction, Regex, usize)> {
+    if words.is_empty() || action == CheckAction::Off {
+        return None;
+    }
+    let escaped: Vec<String> = words.iter().map(|word| regex::escape(word.trim())).collect();
+    let pattern = format!(r"(?i)(?:^|\b)(?:{})(?:\b|$)", escaped.join("|"));
+    // The longest form of a phrase in any case is at most three times as long.
+    let longest = words.iter().map(|word| word.len() * 3).max().unwrap_or(0).min(MAX_HELD);
+    Regex::new(&pattern).ok().map(|regex| (action, regex, longest))
+}
+
+/// Appends `range` of `all` to what passes, with what was found in it replaced.
+fn deliver(all: &str, range: Range<usize>, findings: &[Finding], passed: &mut Passed) {
+    let mut at = range.start;
+    for finding in findings.iter().filter(|finding| finding.range.end > range.start) {
+        if finding.range.start >= range.end {
+            break;
+        }
+        let start = finding.range.start.max(at);
+        passed.findings.push((finding.check, finding.action));
+        match finding.action {
+            CheckAction::Off | CheckAction::Flag => {}
+            CheckAction::Redact => {
+                passed.text.push_str(&all[at..start]);
+                passed.text.push('[');
+                passed.text.push_str(finding.kind);
+                passed.text.push(']');
+                at = finding.range.end.min(range.end);
+            }
+            CheckAction::Block => {
+                passed.text.push_str(&all[at..start]);
+                passed.blocked = true;
+                return;
+            }
+        }
+    }
+    passed.text.push_str(&all[at..range.end]);
+}
+
+/// One text that is still being written.
+#[derive(Debug)]
+pub struct Outflow {
+    watch: Arc<Watch>,
+    /// What was delivered last, as it was written, then what is held back.
+    all: String,
+    /// Bytes of `all` that were delivered.
+    delivered: usize,
+    /// What was found is still going on.
+    swallowing: Option<Swallow>,
+    blocked: bool,
+}
+
+#[derive(Debug)]
+enum Swallow {
+    /// To the end of the word.
+    Word,
+    /// To the line that ends a key; the end of what was swallowed.
+    Key(String),
+}
+
+impl Outflow {
+    /// A text of which nothing has been written yet.
+    #[must_use]
+    pub fn new(watch: Arc<Watch>) -> Self {
+        Self { watch, all: String::new(), delivered: 0, swallowing: None, blocked: false }
+    }
+
+    /// Takes what was written; gives what may be delivered.
+    pub fn push(&mut self, text: &str) -> Passed {
+        if self.blocked {
+            return Passed { blocked: true, ..Passed::default() };
+        }
+        let Some(rest) = self.swallow(text) else { return Passed::default() };
+        self.all.push_str(rest);
+        self.pass(false)
+    }
+
+    /// The text has ended: gives what was held back.
+    pub fn finish(&mut self) -> Passed {
+        if self.blocked {
+            return Passed { blocked: true, ..Passed::default() };
+        }
+        self.pass(true)
+    }
+
+    /// What is left of `text` behind something that is still going on; none when all of it belongs to that.
+    fn swallow<'a>(&mut self, text: &'a str) -> Option<&'a str> {
+        match &mut self.swallowing {
+            None => Some(text),
+            Some(Swallow::Word) => {
+                let end = text.find(is_break)?;
+                self.swallowing = None;
+                Some(&text[end..])
+            }
+            Some(Swallow::Key(seen)) => {
+                let before = seen.len();
+                seen.push_str(text);
+                let closing = seen.find(END_OF_OPEN).and_then(|at| {
+                    let from = at + END_OF_OPEN.len();
+                    seen[from..].find("-----").map(|close| from + close + "-----".len())
+                });
+                match closing {
+                    Some(end) => {
+                        let rest = &text[end.saturating_sub(before).min(text.len())..];
+                        self.swallowing = None;
+                        Some(rest)
+                    }
+                    None => {
+                        if !seen.contains(END_OF_OPEN) {
+                            keep_end(seen, END_OF_OPEN.len());
+                        }
+                        keep_end(seen, MAX_HELD);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, last: bool) -> Passed {
+        let findings = self.watch.find(&self.all);
+        let end = self.all.len();
+        let mut until = if last { end } else { self.harmless() };
+        let open =
+            findings.last().filter(|finding| finding.range.end == end && finding.range.end > self.delivered);
+        let mut swallow = None;
+        if let Some(open) = open.filter(|_| !last) {
+            let from = open.range.start.max(self.delivered);
+            if open.kind == OPEN_ENDED {
+                (until, swallow) = (end, Some(Swallow::Key(String::new())));
+            } else if end - from > MAX_HELD {
+                (until, swallow) = (end, Some(Swallow::Word));
+            } else {
+                until = until.min(from);
+            }
+        }
+        // What was found goes out whole or not at all.
+        let split = |finding: &&Finding| (finding.range.start + 1..finding.range.end).contains(&until);
+        if let Some(finding) = findings.iter().find(split) {
+            until = finding.range.start.max(self.delivered);
+        }
+        let mut passed = Passed::default();
+        let news: Vec<Finding> = findings.into_iter().filter(|finding| finding.range.start < until).collect();
+        deliver(&self.all, self.delivered..until, &news, &mut passed);
+        self.blocked = passed.blocked;
+        // What is swallowed is never seen here, so its beginning must not be taken for an open end again.
+        let kept = if swallow.is_some() { 0 } else { CONTEXT };
+        self.swallowing = swallow;
+        let forget = boundary(&self.all, until.saturating_sub(kept));
+        self.all.drain(..forget);
+        self.delivered = until - forget;
+        passed
+    }
+
+    /// Up to where nothing that comes can change what was written.
+    fn harmless(&self) -> usize {
+        let (all, end) = (&self.all, self.all.len());
+        let word =
+            all.char_indices().rev().find(|(_, c)| is_break(*c)).map_or(0, |(at, c)| at + c.len_utf8());
+        let topic = boundary(all, end.saturating_sub(self.watch.longest_topic()));
+        let least = boundary(all, end.saturating_sub(MAX_HELD));
+        word.min(topic).max(least).max(self.delivered)
+    }
+}
+
+/// What no secret holds.
+const fn is_break(c: char) -> bool {
+    !c.is_ascii_graphic() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '{' | '}' | ',' | ';')
+}
+
+/// The nearest border of a character at or before `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn keep_end(text: &mut String, most: usize) {
+    let from = boundary(text, text.len().saturating_sub(most));
+    text.drain(..from);
+}
+
+#[cfg(test)]
+mod tests;

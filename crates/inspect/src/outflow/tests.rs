@@ -1,0 +1,132 @@
+//! What comes out of a stream, however it is cut.
+
+use super::*;
+use proptest::prelude::*;
+
+/// Shapes of keys, put together so that no scanner takes this file for a leak.
+fn secrets() -> Vec<String> {
+    vec![
+        format!("{}{}", "ghp_", "a1B2".repeat(10)),
+        format!("{}{}", "sk-proj-", "Zz9y".repeat(8)),
+        format!("{}{}", "AKIA", "ABCDEFGH12345678"),
+        format!("password={}", "hunter2hunter2"),
+        format!("api_key = {}", "q8W3e5R7t9Y1u2I4"),
+        "jane.doe@example.org".into(),
+    ]
+}
+
+fn watch(secrets: CheckAction, topics: &[&str]) -> Arc<Watch> {
+    let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    let policy = OutputPolicy { secrets, personal: secrets, topics, ..OutputPolicy::default() };
+    Arc::new(Watch::output(&policy).unwrap())
+}
+
+/// Feeds a text in pieces that end at `cuts`; what came out, and whether it was blocked.
+fn run(watch: &Arc<Watch>, text: &str, cuts: &[usize]) -> (String, bool) {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| boundary(text, cut % (text.len() + 1))).collect();
+    cuts.extend([0, text.len()]);
+    cuts.sort_unstable();
+    let (mut flow, mut out, mut blocked) = (Outflow::new(watch.clone()), String::new(), false);
+    for pair in cuts.windows(2) {
+        let passed = flow.push(&text[pair[0]..pair[1]]);
+        assert!(flow.all.len() - flow.delivered <= MAX_HELD + text.len());
+        out.push_str(&passed.text);
+        blocked |= passed.blocked;
+    }
+    let passed = flow.finish();
+    out.push_str(&passed.text);
+    (out, blocked | passed.blocked)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => "[a-zA-Z]{1,9}".boxed(),
+        2 => "[ .,:=\n\"\u{e9}\u{4e2d}-]{1,3}".boxed(),
+        1 => prop::sample::select(secrets()).boxed(),
+        1 => Just("forbidden fruit".to_owned()).boxed(),
+    ];
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn however_a_text_is_cut_the_same_comes_out(
+        text in text(),
+        cuts in prop::collection::vec(any::<usize>(), 0..10),
+        action in prop::sample::select(vec![CheckAction::Flag, CheckAction::Redact, CheckAction::Block]),
+    ) {
+        let watch = watch(action, &["forbidden fruit"]);
+        let (whole, _, blocked) = watch.whole(&text);
+        prop_assert_eq!(run(&watch, &text, &cuts), (whole.into_owned(), blocked));
+    }
+
+    #[test]
+    fn text_without_findings_is_never_changed(text in "\\PC{0,300}", cuts in prop::collection::vec(any::<usize>(), 0..10)) {
+        let watch = watch(CheckAction::Flag, &[]);
+        prop_assert_eq!(run(&watch, &text, &cuts).0, text);
+    }
+}
+
+// req: S0-04
+#[test]
+fn a_secret_split_at_every_byte_is_redacted_and_nothing_of_it_is_delivered() {
+    for secret in secrets() {
+        let text = format!("Take this: {secret} and go.");
+        let watch = watch(CheckAction::Redact, &[]);
+        for first in 0..text.len() {
+            let (out, _) = run(&watch, &text, &[first, first + 3, first + 9]);
+            let hidden = secret.rsplit([' ', '=']).next().unwrap();
+            assert!(out.contains('[') && out.ends_with(" and go."), "{first}: {out}");
+            assert!(!out.contains(&hidden[hidden.len() - 8..]), "{first}: {out}");
+        }
+    }
+}
+
+#[test]
+fn a_private_key_is_swallowed_to_its_last_line_and_what_follows_passes() {
+    let (begin, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
+    let text = format!("Here:\n{begin}\n{}\n{end}\nDone.", "MIIEabcd\n".repeat(80));
+    let watch = watch(CheckAction::Redact, &[]);
+    for step in [1, 7, 64, 1000] {
+        let cuts: Vec<usize> = (0..text.len()).step_by(step).collect();
+        let (out, _) = run(&watch, &text, &cuts);
+        assert!(out.contains("[private_key]") && out.ends_with("\nDone."), "{step}: {out}");
+        assert!(!out.contains("MIIE"), "{step}: {out}");
+    }
+}
+
+#[test]
+fn links_to_other_hosts_are_found_also_when_split_and_known_ones_pass() {
+    let policy = OutputPolicy {
+        links: CheckAction::Redact,
+        link_hosts: vec!["example.org".into()],
+        ..OutputPolicy::default()
+    };
+    let watch = Arc::new(Watch::output(&policy).unwrap());
+    let text =
+        "See https://docs.example.org/a and ![x](http://evil.test/p?q=data) or https://notexample.org.";
+    let expected = "See https://docs.example.org/a and ![x]([link]) or [link]";
+    for cut in 0..text.len() {
+        assert_eq!(run(&watch, text, &[cut, cut + 1]).0, expected, "{cut}");
+    }
+}
+
+#[test]
+fn after_a_blocking_finding_nothing_comes_out() {
+    let watch = watch(CheckAction::Block, &["forbidden fruit"]);
+    let mut flow = Outflow::new(watch);
+    let mut out = String::new();
+    for piece in ["An apple is a For", "bidden", " fruit, they say. ", "More."] {
+        out.push_str(&flow.push(piece).text);
+    }
+    let last = flow.finish();
+    out.push_str(&last.text);
+    assert!(last.blocked && flow.push("More.").text.is_empty() && flow.finish().text.is_empty());
+    assert_eq!(out, "An apple is a ");
+}
+
+#[test]
+fn nothing_to_look_for_is_no_watch() {
+    assert!(Watch::output(&OutputPolicy::default()).is_none());
+    assert!(Watch::input(&InputPolicy::default()).is_none());
+}
