@@ -3,10 +3,10 @@
 use crate::presets::{self, ModelKind, Preset};
 use jiff::civil::Date;
 use portcullis_domain::{Price, Problem};
-use portcullis_resilience::GuardConfig;
+use portcullis_resilience::{GuardConfig, Learn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `[providers.<name>]`: one section a provider, shipped or your own.
 pub type ProvidersConfig = BTreeMap<String, ProviderConfig>;
@@ -23,10 +23,19 @@ pub struct ProviderConfig {
     pub base_url: Option<String>,
     /// Name of the secret with its key. Default: the row's; for your own sections none, and then no key is sent.
     pub key_secret: Option<String>,
+    /// Names of secrets with several keys, in place of `key_secret`: calls take turns, and each key has the requests and
+    /// tokens a minute of this section for itself and is left alone by itself when its credit is gone. At most 16.
+    pub key_secrets: Vec<String>,
     /// Calls in flight at once; more wait in the queue. Default: the row's.
     pub concurrency: Option<u32>,
     /// Calls that may wait for a place; more are refused with 503. Default: the row's.
     pub queue: Option<u32>,
+    /// What becomes of calls that find no place: `queue` lets them wait, `reject` refuses them at once, so that the next
+    /// target is tried. Default `queue`.
+    pub when_full: WhenFull,
+    /// Whether the limits that the provider tells in its answers are heeded: `true` where they are lower than those
+    /// configured, `"raise"` in place of them, `false` not at all. Default true.
+    pub learn: Option<LearnConfig>,
     /// Chat requests a minute; calls are delayed to keep below. 0 means no pacing. Default: the row's.
     pub rpm: Option<u32>,
     /// Chat tokens a minute, by estimate; calls are delayed to keep below. 0 means no pacing. Default: the row's.
@@ -46,6 +55,45 @@ pub struct ProviderConfig {
     /// Whether a way to a provider that cannot carry safety settings may be used all the same: `gemini-openai` only.
     /// The provider then filters nothing. Default false.
     pub allow_without_safety: bool,
+}
+
+/// What becomes of calls that find no place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// They wait in the queue.
+    #[default]
+    Queue,
+    /// They are refused at once.
+    Reject,
+}
+
+/// Whether the limits that a provider tells are heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LearnConfig {
+    /// Where they are lower, or not at all.
+    Switch(bool),
+    /// In place of the configured ones.
+    Word(LearnWord),
+}
+
+/// In place of the configured limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LearnWord {
+    /// Also where they are higher.
+    Raise,
+}
+
+impl LearnConfig {
+    pub(crate) const fn learn(self) -> Learn {
+        match self {
+            Self::Switch(false) => Learn::Off,
+            Self::Switch(true) => Learn::Lower,
+            Self::Word(LearnWord::Raise) => Learn::Raise,
+        }
+    }
 }
 
 /// A model: its name, or a table that says more.
@@ -152,6 +200,9 @@ impl ModelConfig {
         }
     }
 }
+
+/// Most keys of one provider.
+const MAX_LANES: usize = 16;
 
 /// A hundred thousand dollars a million tokens: more is a slip of the decimal point.
 const MAX_PRICE: u64 = 100_000_000_000;
@@ -302,6 +353,7 @@ impl ProviderConfig {
             }
         }
         self.url_problems(row, prefix, out);
+        self.key_problems(prefix, out);
         if row.unsafe_without_word && self.enabled != Some(false) && !self.allow_without_safety {
             let key = format!("{prefix}.allow_without_safety");
             let message = "This endpoint takes no safety settings, so the provider filters nothing.";
@@ -321,6 +373,33 @@ impl ProviderConfig {
             if let ModelEntry::Row(row) = model {
                 row.problems(&format!("{prefix}.models"), out);
             }
+        }
+    }
+
+    /// The names of the secrets with its keys, in the order of their lanes; none where it needs no key.
+    #[must_use]
+    pub fn key_names<'a>(&'a self, row: &'a Preset) -> Vec<&'a str> {
+        if self.key_secrets.is_empty() {
+            let one = self.key_secret.as_deref().unwrap_or(row.key_secret);
+            return Some(one).filter(|name| !name.is_empty()).into_iter().collect();
+        }
+        self.key_secrets.iter().map(String::as_str).collect()
+    }
+
+    fn key_problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        let key = format!("{prefix}.key_secrets");
+        if self.key_secrets.len() > MAX_LANES {
+            let message = format!("{} keys are too many.", self.key_secrets.len());
+            out.push(Problem::new(&key, message, format!("Name at most {MAX_LANES}.")));
+        }
+        let distinct: BTreeSet<&String> = self.key_secrets.iter().collect();
+        if distinct.len() < self.key_secrets.len() || self.key_secrets.iter().any(String::is_empty) {
+            let mend = "Name each secret once; one key is one account's quota.";
+            out.push(Problem::new(&key, "A name is empty or said twice.", mend));
+        }
+        if self.key_secret.is_some() && !self.key_secrets.is_empty() {
+            let mend = "Put that name into `key_secrets` and remove `key_secret`.";
+            out.push(Problem::new(key, "There is a `key_secret` beside it.", mend));
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod builtin;
 pub mod config;
+mod learn;
 mod model;
 pub mod presets;
 mod provider;
@@ -16,8 +17,8 @@ mod wire;
 
 pub use builtin::{ExtractConfig, minilm};
 pub use config::{
-    Capability, EmbedConfig, ModelConfig, ModelEntry, ModelsConfig, PriceConfig, ProviderConfig,
-    ProvidersConfig, UpstreamConfig,
+    Capability, EmbedConfig, LearnConfig, ModelConfig, ModelEntry, ModelsConfig, PriceConfig, ProviderConfig,
+    ProvidersConfig, UpstreamConfig, WhenFull,
 };
 pub use model::Model;
 pub use presets::{BUILTIN, ModelKind};

@@ -6,6 +6,7 @@
 
 use crate::{
     builtin::{Builtin, Spoken},
+    learn::Learner,
     model::Model,
     presets::{ModelKind, Preset},
     refusal::{Refusal, incident},
@@ -131,7 +132,9 @@ impl Provider {
                 if request.stream {
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
-                        remote.open(outgoing, exchange(attempt, &report, input_estimate)).await
+                        let learner = self.learner(&self.chat, attempt);
+                        let exchange = exchange(attempt, model, &learner, &report, input_estimate);
+                        remote.open(outgoing, exchange).await
                     };
                     let Guarded { value, permit } = self.guarded(&self.chat, &ctx, call, attempt).await?;
                     let (stream, meter) = value.into_stream(permit);
@@ -139,7 +142,9 @@ impl Provider {
                 }
                 let attempt = |attempt: Attempt| async move {
                     let report = self.report(call);
-                    let answer = remote.whole(outgoing, exchange(attempt, &report, input_estimate)).await?;
+                    let learner = self.learner(&self.chat, attempt);
+                    let exchange = exchange(attempt, model, &learner, &report, input_estimate);
+                    let answer = remote.whole(outgoing, exchange).await?;
                     report.answered(answer.1);
                     Ok(answer)
                 };
@@ -179,8 +184,9 @@ impl Provider {
                     let texts = &remote.embed(request, &model.name)?;
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
-                        let answer =
-                            remote.vectors(texts, exchange(attempt, &report, input_estimate)).await?;
+                        let learner = self.learner(&self.embed, attempt);
+                        let exchange = exchange(attempt, model, &learner, &report, input_estimate);
+                        let answer = remote.vectors(texts, exchange).await?;
                         report.answered(answer.1);
                         Ok(answer)
                     };
@@ -304,6 +310,10 @@ impl Provider {
         }
     }
 
+    fn learner<'a>(&'a self, dependency: &'a Dependency, attempt: Attempt) -> Learner<'a> {
+        Learner { dependency, lane: attempt.lane, provider: &self.name, metrics: &self.metrics }
+    }
+
     fn report(&self, call: &Call) -> Report {
         Report {
             provider: self.name.clone(),
@@ -315,8 +325,15 @@ impl Provider {
     }
 }
 
-fn exchange(attempt: Attempt, report: &Report, input_estimate: u64) -> Exchange<'_> {
-    Exchange { lane: 0, deadline: attempt.deadline, report, input_estimate }
+fn exchange<'a>(
+    attempt: Attempt,
+    model: &Model,
+    learner: &'a Learner<'a>,
+    report: &'a Report,
+    input_estimate: u64,
+) -> Exchange<'a> {
+    let Attempt { lane, deadline, .. } = attempt;
+    Exchange { lane, learner, patience: model.timeout_factor, deadline, report, input_estimate }
 }
 
 fn reply(body: ReplyBody, meter: Meter, dropped: &Dropped) -> Reply {

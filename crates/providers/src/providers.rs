@@ -3,15 +3,20 @@
 
 use crate::{
     builtin::{Builtin, ExtractConfig},
-    config::{EmbedConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig},
+    config::{
+        EmbedConfig, LearnConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig, WhenFull,
+    },
     model::Model,
     presets::{self, BUILTIN, PRESETS, Preset},
     provider::{Provider, Voice},
     wire::remote::{Remote, RemoteParts},
 };
 use portcullis_resilience::{
-    Dependency, DependencyPolicy, GuardConfig, Registry, breaker::BreakerPolicy, bulkhead::BulkheadPolicy,
-    http::Client, pacing::PacePolicy,
+    Dependency, DependencyPolicy, GuardConfig, Registry,
+    breaker::BreakerPolicy,
+    bulkhead::BulkheadPolicy,
+    http::Client,
+    pacing::{Learn, PacePolicy},
 };
 use portcullis_telemetry::{Alerts, Metrics};
 use secrecy::SecretString;
@@ -182,7 +187,7 @@ impl<'a> Deref for Stage<'a> {
     }
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     fn remote(
         &self,
         name: &str,
@@ -196,9 +201,9 @@ impl Stage<'_> {
             return Ok(None);
         }
         let fail = |why: &str| ProvidersError { name: name.to_owned(), why: why.to_owned() };
-        let key_name = config.key_secret.as_deref().unwrap_or(row.key_secret);
-        let key = if key_name.is_empty() { None } else { secret(key_name) };
-        let active = key.is_some() || (key_name.is_empty() && configured.is_some());
+        let key_names = config.key_names(row);
+        let keys: Vec<SecretString> = key_names.iter().filter_map(|name| secret(name)).collect();
+        let active = !keys.is_empty() || (key_names.is_empty() && configured.is_some());
         if !active {
             return Ok(None);
         }
@@ -209,20 +214,22 @@ impl Stage<'_> {
         if let Some(secs) = config.attempt_timeout_secs {
             bounds.attempt_timeout_secs = secs;
         }
-        let policy = self.policy(name, row, config, &bounds);
+        let models = self.models(name, row, config);
+        let slowest = models.iter().map(|model| model.timeout_factor).fold(1.0, f64::max);
+        let mut policy = self.policy(self.guard_of(name, row, &key_names), row, config, &bounds, keys.len());
+        policy.attempt_timeout = (policy.attempt_timeout - AFTER_OURS).mul_f64(slowest) + AFTER_OURS;
         let voice = Remote::new(RemoteParts {
             client: self.client.clone(),
             format,
             responses: row.responses,
             base,
-            keys: key.into_iter().collect(),
+            keys,
             dialect: row.dialect,
             bounds,
         })
         .map_err(fail)?;
-        let models = self.models(name, row, config);
         let embed = DependencyPolicy {
-            name: format!("{name}-embed"),
+            name: format!("{}-embed", policy.name),
             bulkhead: BulkheadPolicy {
                 concurrency: policy.bulkhead.concurrency.min(self.embed.concurrency as usize),
                 ..policy.bulkhead
@@ -234,6 +241,19 @@ impl Stage<'_> {
             ..policy.clone()
         };
         Ok(Some(self.provider(name, row, models, Voice::Remote(Box::new(voice)), base, policy, embed, gate)))
+    }
+
+    /// Whose guards it stands behind: its own, or those of the row it shares them with, where that one is in use with the
+    /// same keys.
+    fn guard_of<'n>(&self, name: &'n str, row: &Preset, keys: &[&str]) -> &'n str
+    where
+        'a: 'n,
+    {
+        let Some(other) = row.shares else { return name };
+        let plain = ProviderConfig::default();
+        let config = self.providers.get(other).unwrap_or(&plain);
+        let guarded = self.guards.borrow().iter().any(|guard| guard.dependency.name() == other);
+        if guarded && config.key_names(presets::row_for(other)) == keys { other } else { name }
     }
 
     /// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only
@@ -262,7 +282,8 @@ impl Stage<'_> {
         let policy = DependencyPolicy {
             attempt_timeout: UNBOUNDED,
             guard: self.once(),
-            ..self.policy(BUILTIN, row, config, self.upstream)
+            learn: Learn::Off,
+            ..self.policy(BUILTIN, row, config, self.upstream, 1)
         };
         let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
         let models = self.models(BUILTIN, row, config);
@@ -304,6 +325,8 @@ impl Stage<'_> {
                 queue: self.embed.queue as usize,
             },
             pace: PacePolicy::default(),
+            lanes: 1,
+            learn: Learn::Off,
             attempt_timeout: UNBOUNDED,
             hold: Duration::ZERO,
             guard: self.once(),
@@ -318,6 +341,10 @@ impl Stage<'_> {
 
     /// The guard of that name and kind that is there already, or a new one.
     fn dependency(&self, kind: &str, policy: DependencyPolicy) -> Dependency {
+        let shared = |guard: &&Guard| guard.dependency.name() == policy.name;
+        if let Some(guard) = self.guards.borrow().iter().find(shared) {
+            return guard.dependency.clone();
+        }
         let same = |guard: &&Guard| guard.dependency.name() == policy.name && guard.kind == kind;
         let kept = self.before.and_then(|before| before.0.guards.iter().find(same));
         let dependency = match kept {
@@ -335,6 +362,7 @@ impl Stage<'_> {
         row: &Preset,
         config: &ProviderConfig,
         bounds: &UpstreamConfig,
+        keys: usize,
     ) -> DependencyPolicy {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let concurrency = match config.concurrency.unwrap_or(row.concurrency) {
@@ -342,21 +370,28 @@ impl Stage<'_> {
             some => some as usize,
         };
         let longest = bounds.attempt_timeout_secs.max(bounds.ttft_timeout_secs);
+        let (queue, pace_wait_ms) = match config.when_full {
+            WhenFull::Queue => (config.queue.unwrap_or(row.queue) as usize, bounds.guard.pace_wait_ms),
+            WhenFull::Reject => (0, 0),
+        };
         DependencyPolicy {
             name: name.to_owned(),
             breaker: BreakerPolicy {
                 failures: config.breaker_failures.unwrap_or(row.breaker_failures),
                 reset: Duration::from_secs(config.breaker_reset_secs.unwrap_or(row.breaker_reset_secs)),
             },
-            bulkhead: BulkheadPolicy { concurrency, queue: config.queue.unwrap_or(row.queue) as usize },
+            bulkhead: BulkheadPolicy { concurrency, queue },
             pace: PacePolicy {
                 per_min: limit(config.rpm.unwrap_or(row.rpm)),
                 tokens_per_min: limit(config.tpm.unwrap_or(row.tpm)),
             },
+            lanes: keys.max(1),
+            learn: config.learn.map_or(Learn::Lower, LearnConfig::learn),
             attempt_timeout: Duration::from_secs(longest) + AFTER_OURS,
             hold: Duration::from_secs(bounds.hold_secs),
             guard: GuardConfig {
                 attempts: config.attempts.unwrap_or(bounds.guard.attempts),
+                pace_wait_ms,
                 ..bounds.guard.clone()
             },
         }

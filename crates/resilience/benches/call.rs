@@ -7,7 +7,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
-    CallCtx, Class, Dependency, DependencyPolicy, GuardConfig, breaker::BreakerPolicy,
+    CallCtx, Class, Dependency, DependencyPolicy, GuardConfig, Learn, breaker::BreakerPolicy,
     bulkhead::BulkheadPolicy, pacing::PacePolicy,
 };
 use portcullis_telemetry::{Alerts, Metrics};
@@ -19,6 +19,8 @@ fn dependency(pace: PacePolicy) -> Dependency {
         breaker: BreakerPolicy { failures: 5, reset: Duration::from_secs(60) },
         bulkhead: BulkheadPolicy { concurrency: 16, queue: 64 },
         pace,
+        lanes: 1,
+        learn: Learn::Off,
         attempt_timeout: Duration::from_secs(60),
         hold: Duration::from_secs(900),
         guard: GuardConfig::default(),

@@ -75,6 +75,30 @@ impl BreakerState {
     }
 }
 
+/// An operator's hand on a breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manual {
+    /// It decides by itself.
+    #[default]
+    Auto,
+    /// No call passes.
+    Open,
+    /// Every call passes, however many fail.
+    Closed,
+}
+
+impl Manual {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// How a call counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -116,10 +140,13 @@ pub struct Breaker {
     /// Counts the changes of state.
     epoch: u64,
     window: Window,
+    manual: Manual,
 }
 
 /// Told to calls that come while a probe is under way.
 const PROBE_RETRY: Duration = Duration::from_secs(1);
+/// Told to calls while an operator keeps it open: nobody knows for how long.
+const MANUAL_RETRY: Duration = Duration::from_secs(60);
 
 impl Breaker {
     /// Closed, with the usual rate.
@@ -132,7 +159,8 @@ impl Breaker {
     #[must_use]
     pub fn with_rate(policy: BreakerPolicy, rate: RatePolicy, now: Instant) -> Self {
         let state = State::Closed { consecutive: 0 };
-        Self { policy, rate, state, epoch: 0, window: Window::new(rate.window, now) }
+        let window = Window::new(rate.window, now);
+        Self { policy, rate, state, epoch: 0, window, manual: Manual::Auto }
     }
 
     /// Goes by other rules from now on. What it found stays; an open breaker waits no longer than the new reset time,
@@ -151,9 +179,29 @@ impl Breaker {
         }
     }
 
+    /// An operator opens or closes it, or lets it decide by itself again: then it starts closed.
+    pub fn set_manual(&mut self, manual: Manual, now: Instant) -> Transition {
+        let before = self.state(now);
+        self.manual = manual;
+        self.change(State::Closed { consecutive: 0 });
+        let after = self.state(now);
+        (before != after).then_some((before, after))
+    }
+
+    /// Whether an operator keeps it open or closed.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        self.manual != Manual::Auto
+    }
+
     /// What it does now.
     #[must_use]
     pub fn state(&self, now: Instant) -> BreakerState {
+        match self.manual {
+            Manual::Open => return BreakerState::Open,
+            Manual::Closed => return BreakerState::Closed,
+            Manual::Auto => {}
+        }
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { until } if until > now => BreakerState::Open,
@@ -164,6 +212,9 @@ impl Breaker {
     /// How long calls will fail at least.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Duration {
+        if self.manual == Manual::Open {
+            return MANUAL_RETRY;
+        }
         match self.state {
             State::Open { until } => until.saturating_duration_since(now),
             State::Closed { .. } | State::HalfOpen { .. } => Duration::ZERO,
@@ -175,6 +226,9 @@ impl Breaker {
     /// # Errors
     /// How long calls will fail at least.
     pub fn enter(&mut self, now: Instant) -> Result<(Pass, Transition), Duration> {
+        if self.manual == Manual::Open {
+            return Err(MANUAL_RETRY);
+        }
         match self.state {
             State::Closed { .. } => Ok((Pass { probe: false, epoch: self.epoch }, None)),
             State::Open { until } if until > now => Err(until - now),
@@ -216,7 +270,7 @@ impl Breaker {
 
     /// Records how a call that was let through went.
     pub fn record(&mut self, pass: Pass, count: Count, now: Instant) -> Transition {
-        if self.policy.failures == 0 || pass.epoch != self.epoch {
+        if self.policy.failures == 0 || pass.epoch != self.epoch || self.is_manual() {
             return None;
         }
         match (self.state, count) {
@@ -255,7 +309,7 @@ impl Breaker {
     /// Opens because another replica did, for at most the reset time. A half-open breaker has its own probe.
     pub fn hear_open(&mut self, until: Instant, now: Instant) -> Transition {
         match self.state {
-            State::Closed { .. } if until > now && self.policy.failures > 0 => {
+            State::Closed { .. } if until > now && self.policy.failures > 0 && !self.is_manual() => {
                 self.change(State::Open { until: until.min(now + self.policy.reset) });
                 Some((BreakerState::Closed, BreakerState::Open))
             }

@@ -11,25 +11,27 @@
 
 mod account;
 mod class;
+mod control;
+mod lanes;
 mod permit;
 
 pub use class::Class;
+pub use control::{DependencyStatus, Hold};
 pub use permit::{CallPermit, Guarded};
 
 use crate::{
     breaker::{Breaker, BreakerPolicy, BreakerState, Transition},
     bulkhead::{Bulkhead, BulkheadPolicy, Full},
     config::GuardConfig,
-    pacing::{PacePolicy, Pacer, Reserved},
+    pacing::{Learn, PacePolicy},
     registry::News,
     retry::{RetryBudget, RetryPolicy},
 };
-use account::Account;
 use arc_swap::ArcSwap;
+use lanes::{Asks, Lanes, Room};
 use parking_lot::Mutex;
 use portcullis_domain::{Action, Deadline};
 use portcullis_telemetry::{AlertCategory, Alerts, Gauge, Metrics};
-use serde::Serialize;
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
@@ -46,8 +48,12 @@ pub struct DependencyPolicy {
     pub breaker: BreakerPolicy,
     /// How many calls at once.
     pub bulkhead: BulkheadPolicy,
-    /// How many calls and tokens a minute.
+    /// How many calls and tokens a minute, in each lane.
     pub pace: PacePolicy,
+    /// How many keys we have there, at least 1: each is a lane with its own limits a minute and its own account.
+    pub lanes: usize,
+    /// Whether its own word on its limits is heeded.
+    pub learn: Learn,
     /// Longest time of one attempt, up to its value (the head of a streamed answer).
     pub attempt_timeout: Duration,
     /// How long a dependency whose account is exhausted or whose key is refused is left alone.
@@ -80,6 +86,8 @@ pub struct CallCtx {
 pub struct Attempt {
     /// From 1.
     pub number: u32,
+    /// Which key it goes with, from 0. During a reload there may be fewer keys than that: then the first.
+    pub lane: usize,
     /// The earlier of the attempt's time-out and the caller's deadline.
     pub deadline: Deadline,
 }
@@ -134,9 +142,8 @@ impl<E> From<Denied> for CallError<E> {
 
 /// Everything that changes with each call, behind one lock. No code that holds it logs, waits or drops a permit.
 struct Guards {
-    account: Account,
+    lanes: Lanes,
     breaker: Breaker,
-    pacer: Pacer,
     budget: RetryBudget,
 }
 
@@ -161,6 +168,8 @@ struct Inner {
     pace_gate: Bulkhead,
     state: Gauge,
     held: Gauge,
+    /// There once something was learned.
+    learned: OnceLock<Gauge>,
     metrics: Metrics,
     alerts: Alerts,
     news: OnceLock<mpsc::Sender<News>>,
@@ -173,36 +182,14 @@ pub struct Dependency(Arc<Inner>);
 /// Shortest wait between attempts that a dependency can ask for.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 
-/// State of a dependency, for health and the admin API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DependencyStatus {
-    /// Its name.
-    pub name: String,
-    /// Its breaker.
-    pub breaker: BreakerState,
-    /// Whether its account is held.
-    pub held: bool,
-    /// Whether it told us to wait.
-    pub paused: bool,
-    /// Whole seconds, rounded up, until calls are made again; 0 when they are.
-    pub resumes_in_secs: u64,
-    /// Calls that hold a place.
-    pub in_use: usize,
-    /// Calls waiting.
-    pub waiting: usize,
-    /// Places.
-    pub capacity: usize,
-}
-
 impl Dependency {
     /// Guards as the policy says.
     #[must_use]
     pub fn new(policy: DependencyPolicy, metrics: &Metrics, alerts: &Alerts) -> Self {
         let (name, now) = (policy.name.as_str(), Instant::now());
         let guards = Guards {
-            account: Account::default(),
+            lanes: Lanes::new(policy.lanes, policy.pace, policy.learn),
             breaker: Breaker::with_rate(policy.breaker, policy.guard.rate(), now),
-            pacer: Pacer::new(policy.pace),
             budget: RetryBudget::new(now),
         };
         let one = BulkheadPolicy { concurrency: 1, queue: policy.bulkhead.queue };
@@ -213,33 +200,12 @@ impl Dependency {
             pace_gate: Bulkhead::new(&format!("{name}-pace"), one, metrics),
             state: metrics.breaker_state(name),
             held: metrics.provider_held(name, "account"),
+            learned: OnceLock::new(),
             metrics: metrics.clone(),
             alerts: alerts.clone(),
             news: OnceLock::new(),
             rules: ArcSwap::from_pointee(Rules::new(policy)),
         }))
-    }
-
-    /// Goes by another policy from now on, under the name it has. Breaker, windows, queue, calls under way and a held
-    /// account stay as they are; an account held for a refused key is tried anew, because keys were read again.
-    pub fn reconfigure(&self, policy: DependencyPolicy) {
-        let now = Instant::now();
-        let inner = &*self.0;
-        let before = {
-            let mut guards = inner.guards.lock();
-            let before = guards.breaker.state(now);
-            guards.breaker.set_policy(policy.breaker, policy.guard.rate(), now);
-            guards.pacer.set_policy(policy.pace);
-            guards.account.new_keys();
-            before
-        };
-        inner.bulkhead.set_policy(policy.bulkhead);
-        inner.pace_gate.set_policy(BulkheadPolicy { concurrency: 1, queue: policy.bulkhead.queue });
-        inner.rules.store(Arc::new(Rules::new(policy)));
-        let after = self.status().breaker;
-        if before != after {
-            tracing::info!("breaker {}: {} -> {}", inner.name, before.as_str(), after.as_str());
-        }
     }
 
     fn rules(&self) -> arc_swap::Guard<Arc<Rules>> {
@@ -250,43 +216,6 @@ impl Dependency {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
-    }
-
-    /// Its state now. Sets the gauges that change by time alone.
-    #[must_use]
-    pub fn status(&self) -> DependencyStatus {
-        let now = Instant::now();
-        let (breaker, open, held, paused) = {
-            let guards = self.0.guards.lock();
-            let (account, pacer) = (guards.account.held(now), guards.pacer.paused(now));
-            (guards.breaker.state(now), guards.breaker.wait(now), account, pacer)
-        };
-        self.0.state.set(breaker.number());
-        self.0.held.set(i64::from(held.is_some()));
-        self.0.bulkhead.refresh();
-        self.0.pace_gate.refresh();
-        let (in_use, waiting, capacity) = self.0.bulkhead.usage();
-        let (_, for_pace, _) = self.0.pace_gate.usage();
-        let resumes = open.max(held.unwrap_or_default()).max(paused.unwrap_or_default());
-        DependencyStatus {
-            name: self.name().to_owned(),
-            breaker,
-            held: held.is_some(),
-            paused: paused.is_some(),
-            resumes_in_secs: resumes.as_secs() + u64::from(resumes.subsec_nanos() > 0),
-            in_use,
-            waiting: waiting + for_pace,
-            capacity,
-        }
-    }
-
-    /// How long calls will be refused at least; zero when one may be made now. For choosing among several: it takes
-    /// one short lock, changes nothing and allocates nothing.
-    #[must_use]
-    pub fn readiness(&self, now: Instant) -> Duration {
-        let guards = self.0.guards.lock();
-        let (held, paused) = (guards.account.held(now), guards.pacer.paused(now));
-        guards.breaker.wait(now).max(held.unwrap_or_default()).max(paused.unwrap_or_default())
     }
 
     /// Makes a call. `send` makes one attempt; it is dropped when the attempt's time-out or the deadline passes.
@@ -307,8 +236,8 @@ impl Dependency {
             }
             let begun = Instant::now();
             let deadline = ctx.deadline.within(self.rules().policy.attempt_timeout);
-            let answer =
-                tokio::time::timeout_at(deadline.instant(), send(Attempt { number, deadline })).await;
+            let attempt = Attempt { number, lane: permit.lane(), deadline };
+            let answer = tokio::time::timeout_at(deadline.instant(), send(attempt)).await;
             let (class, error) = match answer {
                 Ok(Ok(value)) => {
                     permit.begun();
@@ -375,34 +304,29 @@ impl Dependency {
         if number == 1 {
             guards.budget.earn(now);
         }
-        let trial = guards
-            .account
-            .check(ctx.others, self.rules().policy.guard.probe_every(), now)
-            .map_err(Denied::Open)?;
+        let asks = self.asks(ctx);
+        let trial = guards.lanes.check(asks, now).map_err(Denied::Open)?;
         let (pass, transition) = guards.breaker.enter(now).map_err(Denied::Open)?;
-        let (mut reserved, mut place, mut ticket) = (None, None, None);
+        let (mut room, mut place, mut sent) = (None, None, None);
         if self.0.pace_gate.is_idle()
-            && let Ok(room) = guards.pacer.reserve(ctx.tokens, now)
+            && let Ok(found) = guards.lanes.reserve(ctx.tokens, trial, asks, now)
         {
             place = self.0.bulkhead.try_enter();
             if place.is_some() {
-                ticket = Some(guards.pacer.send(room, now));
-                if trial {
-                    guards.account.tried(now);
-                }
+                sent = Some(guards.lanes.send(found, trial, now));
             } else {
-                reserved = Some(room);
+                room = Some(found);
             }
         }
         drop(guards);
         self.tell(transition, true);
-        Ok(CallPermit { dependency: self.clone(), pass: Some(pass), reserved, place, ticket, trial })
+        Ok(CallPermit { dependency: self.clone(), pass: Some(pass), room, place, sent, trial })
     }
 
     /// Pacing, bulkhead, and then once more what may have changed meanwhile.
     async fn wait_turn(&self, ctx: &CallCtx, permit: &mut CallPermit) -> Result<(), Denied> {
-        if permit.reserved.is_none() {
-            permit.reserved = Some(self.pace(ctx).await?);
+        if permit.room.is_none() {
+            permit.room = Some(self.pace(ctx).await?);
         }
         let place = self.0.bulkhead.enter(&ctx.caller, ctx.weight, ctx.deadline).await;
         permit.place = Some(place.map_err(|full| match full {
@@ -421,7 +345,7 @@ impl Dependency {
 
     /// Waits for room under the limits a minute. One caller at a time waits for the window, the others for their
     /// turn, so that a flood does not take every opening.
-    async fn pace(&self, ctx: &CallCtx) -> Result<Reserved, Denied> {
+    async fn pace(&self, ctx: &CallCtx) -> Result<Room, Denied> {
         let until = self.pace_until(ctx);
         let turn = self.0.pace_gate.enter(&ctx.caller, ctx.weight, until).await;
         let _turn = turn.map_err(|full| match full {
@@ -430,22 +354,25 @@ impl Dependency {
             Full::TooLate => Denied::Paced(self.rules().policy.guard.pace_wait()),
         })?;
         loop {
-            let now = Instant::now();
+            let (now, asks) = (Instant::now(), self.asks(ctx));
             let wait = {
                 let mut guards = self.0.guards.lock();
-                match guards.pacer.reserve(ctx.tokens, now) {
-                    Ok(reserved) => return Ok(reserved),
+                let trial = guards.lanes.check(asks, now).map_err(Denied::Open)?;
+                match guards.lanes.reserve(ctx.tokens, trial, asks, now) {
+                    Ok(room) => return Ok(room),
                     Err(wait) if now + wait <= until.instant() => wait,
                     Err(wait) => {
-                        let every = self.rules().policy.guard.probe_every();
-                        let probe =
-                            if ctx.others { None } else { guards.pacer.probe(ctx.tokens, every, now) };
+                        let probe = guards.lanes.probe(ctx.tokens, trial, asks, now);
                         return probe.ok_or(Denied::Paced(wait));
                     }
                 }
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    fn asks(&self, ctx: &CallCtx) -> Asks {
+        Asks { others: ctx.others, every: self.rules().policy.guard.probe_every() }
     }
 
     fn pace_until(&self, ctx: &CallCtx) -> Deadline {
@@ -455,24 +382,17 @@ impl Dependency {
     /// The last look before sending: the breaker may have opened, the account may be held, the dependency may have
     /// asked for a pause while the call waited. Some wait, or the call counts as sent from now on.
     fn confirm(&self, ctx: &CallCtx, permit: &mut CallPermit) -> Result<Option<Duration>, Denied> {
-        let now = Instant::now();
+        let (now, asks) = (Instant::now(), self.asks(ctx));
         let mut guards = self.0.guards.lock();
-        let trial = guards
-            .account
-            .check(ctx.others, self.rules().policy.guard.probe_every(), now)
-            .map_err(Denied::Open)?;
-        let probing = permit.reserved.as_ref().is_some_and(Reserved::is_probe);
-        if !probing && let Some(wait) = guards.pacer.paused(now) {
+        let trial = guards.lanes.check(asks, now).map_err(Denied::Open)?;
+        if let Err(wait) = guards.lanes.confirm(&mut permit.room, ctx.tokens, trial, asks, now) {
             return Ok(Some(wait));
         }
         let Some(pass) = permit.pass.take() else { return Err(Denied::Late) };
         let (pass, transition) = guards.breaker.renew(pass, now).map_err(Denied::Open)?;
         permit.pass = Some(pass);
         permit.trial = trial;
-        if trial {
-            guards.account.tried(now);
-        }
-        permit.ticket = permit.reserved.take().map(|reserved| guards.pacer.send(reserved, now));
+        permit.sent = permit.room.take().map(|room| guards.lanes.send(room, trial, now));
         drop(guards);
         self.tell(transition, true);
         Ok(None)
@@ -499,27 +419,6 @@ impl Dependency {
             // Losing news changes nothing here; the others find out by themselves.
             drop(news.try_send(News { name: name.to_owned(), open_for }));
         }
-    }
-
-    /// From now on other replicas hear of changes.
-    pub(crate) fn tell_news(&self, news: mpsc::Sender<News>) {
-        drop(self.0.news.set(news));
-    }
-
-    /// What another replica found: open for so long, or closed.
-    pub(crate) fn hear(&self, open_for: Option<Duration>) {
-        let now = Instant::now();
-        let transition = {
-            let mut guards = self.0.guards.lock();
-            match open_for {
-                Some(time) => guards.breaker.hear_open(now + time, now),
-                None => {
-                    guards.breaker.hear_closed(now);
-                    None
-                }
-            }
-        };
-        self.tell(transition, false);
     }
 }
 

@@ -16,5 +16,7 @@ pub mod shared;
 pub use config::GuardConfig;
 pub use dependency::{
     Attempt, CallCtx, CallError, CallPermit, Class, Dependency, DependencyPolicy, DependencyStatus, Guarded,
+    Hold,
 };
+pub use pacing::{Learn, Learned, Told};
 pub use registry::Registry;

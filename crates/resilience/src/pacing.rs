@@ -4,11 +4,17 @@
 //! A call is first reserved, then (after it has waited for its place) sent; the 60 seconds run from the sending, so
 //! that calls which were reserved early and sent late together still keep the bound. Tokens are reserved by estimate
 //! and settled afterwards. A pause (429, `Retry-After`) holds everything back, but lets one call in a while through
-//! as a probe: one 429 is never an outage. After a rate limit the window is 10 % smaller for 60 s.
+//! as a probe: one 429 is never an outage. After a rate limit the window is 10 % smaller for 60 s. What the provider
+//! itself says of its limits counts beside the configured ones (`learned`).
 //!
 //! Memory: calls within 10 ms share an entry that ages with its youngest, so there are at most 6,000. Invariant:
 //! reserved and sent calls of the last 60 s together never exceed the limit. Source: S0-03; gateway.md section 6.
 
+mod learned;
+
+pub use learned::{Learn, Learned, Told};
+
+use learned::Known;
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -54,6 +60,8 @@ pub struct Pacer {
     paused_until: Option<Instant>,
     probed: Option<Instant>,
     shrunk_until: Option<Instant>,
+    learn: Learn,
+    known: Known,
 }
 
 /// Room for one call that is not sent yet. It must come back through `send` or `give_back`.
@@ -95,7 +103,31 @@ impl Pacer {
             paused_until: None,
             probed: None,
             shrunk_until: None,
+            learn: Learn::Off,
+            known: Known::NOTHING,
         }
+    }
+
+    /// Heeds what the provider says of its limits, or no longer.
+    pub const fn set_learn(&mut self, learn: Learn) {
+        self.learn = learn;
+    }
+
+    /// The provider said something of its limits. Counts from the next call on.
+    pub fn learn(&mut self, learned: &Learned, now: Instant) {
+        if self.learn == Learn::Off {
+            return;
+        }
+        self.known.take_in(learned, now);
+        if let Some(pause) = learned.pause() {
+            self.pause(pause, now);
+        }
+    }
+
+    /// Calls a minute as the provider says, while that is confirmed.
+    #[must_use]
+    pub fn learned_per_min(&self, now: Instant) -> Option<u32> {
+        self.known.requests(now)
     }
 
     /// Allows this much from now on; what was sent in the last 60 s counts on. Calls that were sent while there was no
@@ -138,7 +170,7 @@ impl Pacer {
     pub fn send(&mut self, reserved: Reserved, now: Instant) -> Ticket {
         let Reserved { tokens, probe } = reserved;
         self.unreserve(tokens);
-        if self.policy == PacePolicy::default() {
+        if self.policy == PacePolicy::default() && self.learn == Learn::Off {
             return Ticket { id: self.next, tokens, probe };
         }
         self.sent_calls += 1;
@@ -183,12 +215,16 @@ impl Pacer {
     /// The provider said that it was too fast: holds everything back for so long, and makes the window smaller for a
     /// while.
     pub fn slow_down(&mut self, pause: Option<Duration>, now: Instant) {
+        self.pause(pause.filter(|pause| *pause <= MAX_PAUSE).unwrap_or(DEFAULT_PAUSE), now);
+        self.shrunk_until = Some(now + WINDOW);
+    }
+
+    fn pause(&mut self, time: Duration, now: Instant) {
         if self.paused(now).is_none() {
             self.probed = None;
         }
-        let until = now + pause.filter(|pause| *pause <= MAX_PAUSE).unwrap_or(DEFAULT_PAUSE);
+        let until = now + time;
         self.paused_until = Some(self.paused_until.map_or(until, |old| old.max(until)));
-        self.shrunk_until = Some(now + WINDOW);
     }
 
     /// A call worked. If it was a probe, the pause is over.
@@ -206,9 +242,7 @@ impl Pacer {
 
     fn fit(&mut self, tokens: u32, probe: bool, now: Instant) -> Result<Reserved, Duration> {
         self.forget(now);
-        let shrunk = self.shrunk_until.is_some_and(|until| until > now);
-        let most = |limit: u32| if shrunk { (u64::from(limit) * 9 / 10).max(1) } else { u64::from(limit) };
-        let (calls_most, tokens_most) = (self.policy.per_min.map(most), self.policy.tokens_per_min.map(most));
+        let (calls_most, tokens_most) = self.most(now);
         // At least one, so that the window's memory is bounded; a call larger than the window passes alone, or it
         // never would.
         let tokens = match tokens_most {
@@ -237,6 +271,38 @@ impl Pacer {
         Err(WINDOW)
     }
 
+    /// Whether a call with room may still be sent: it may have waited for its place so long that the limit is a lower
+    /// one now. Some: how long not.
+    pub fn must_wait(&mut self, reserved: &Reserved, now: Instant) -> Option<Duration> {
+        if let (Some(wait), false) = (self.paused(now), reserved.probe) {
+            return Some(wait);
+        }
+        self.forget(now);
+        let (calls_most, tokens_most) = self.most(now);
+        let (mut calls, mut sum) = (self.sent_calls, self.sent_tokens);
+        let fits = |calls: u64, sum: u64| {
+            calls_most.is_none_or(|most| calls < most)
+                && tokens_most.is_none_or(|most| sum == 0 || sum + u64::from(reserved.tokens) <= most)
+        };
+        let mut sent = self.sent.iter();
+        let mut wait = None;
+        while !fits(calls, sum) {
+            let oldest = sent.next()?;
+            calls -= oldest.calls;
+            sum -= oldest.tokens;
+            wait = Some((oldest.last + WINDOW).saturating_duration_since(now));
+        }
+        wait
+    }
+
+    /// Most calls and tokens of 60 seconds, now.
+    fn most(&self, now: Instant) -> (Option<u64>, Option<u64>) {
+        let shrunk = self.shrunk_until.is_some_and(|until| until > now);
+        let shrink = |most: u64| if shrunk { (most * 9 / 10).max(1) } else { most };
+        let (calls, tokens) = self.known.most(self.policy, self.learn, now);
+        (calls.map(shrink), tokens.map(shrink))
+    }
+
     const fn unreserve(&mut self, tokens: u32) {
         self.reserved_calls -= 1;
         self.reserved_tokens -= tokens as u64;
@@ -254,193 +320,4 @@ impl Pacer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::breaker::tests::an_instant;
-    use proptest::prelude::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const EVERY: Duration = Duration::from_secs(30);
-
-    fn calls(per_min: u32) -> Pacer {
-        Pacer::new(PacePolicy { per_min: Some(per_min), tokens_per_min: None })
-    }
-
-    fn pass(pacer: &mut Pacer, tokens: u32, now: Instant) -> Result<Ticket, Duration> {
-        pacer.reserve(tokens, now).map(|reserved| pacer.send(reserved, now))
-    }
-
-    /// What the provider would see: calls and tokens of the 60 s that end now.
-    fn seen(sent: &[(Instant, u32)], now: Instant) -> (u32, u32) {
-        let recent = sent.iter().filter(|(at, _)| now - *at < WINDOW);
-        recent.fold((0, 0), |(calls, sum), (_, tokens)| (calls + 1, sum + tokens))
-    }
-
-    proptest! {
-        // req: S0-03
-        #[test]
-        fn no_sixty_seconds_of_any_run_hold_more_calls_or_tokens_than_allowed(
-            per_min in 1_u32..12,
-            tokens_per_min in 50_u32..200,
-            steps in prop::collection::vec((0_u64..20_000, 1_u32..40, 0_u8..4), 1..250),
-        ) {
-            let mut now = an_instant();
-            let policy = PacePolicy { per_min: Some(per_min), tokens_per_min: Some(tokens_per_min) };
-            let (mut pacer, mut sent, mut waiting) = (Pacer::new(policy), Vec::new(), VecDeque::new());
-            for (wait, tokens, what) in steps {
-                now += Duration::from_millis(wait);
-                match what {
-                    // Reserves and waits elsewhere, as behind a bulkhead.
-                    0 | 1 => {
-                        if let Ok(reserved) = pacer.reserve(tokens, now) {
-                            waiting.push_back((reserved, tokens));
-                        }
-                    }
-                    // Somebody who waited gets a place, or goes away.
-                    2 => {
-                        if let Some((reserved, tokens)) = waiting.pop_front() {
-                            pacer.send(reserved, now);
-                            sent.push((now, tokens));
-                        }
-                    }
-                    _ => {
-                        if let Some((reserved, _)) = waiting.pop_back() {
-                            pacer.give_back(reserved);
-                        }
-                    }
-                }
-                let (calls, sum) = seen(&sent, now);
-                prop_assert!(calls <= per_min && sum <= tokens_per_min, "{calls} calls, {sum} tokens");
-            }
-        }
-
-        // req: S0-03
-        #[test]
-        fn who_waits_as_long_as_told_is_let_through_and_no_sooner(
-            per_min in 1_u32..12,
-            tokens_per_min in 50_u32..200,
-            steps in prop::collection::vec((0_u64..20_000, 1_u32..40), 1..200),
-        ) {
-            let mut now = an_instant();
-            let policy = PacePolicy { per_min: Some(per_min), tokens_per_min: Some(tokens_per_min) };
-            let (mut pacer, mut sent) = (Pacer::new(policy), Vec::new());
-            for (gap, tokens) in steps {
-                now += Duration::from_millis(gap);
-                if let Err(wait) = pass(&mut pacer, tokens, now) {
-                    prop_assert!(wait > Duration::ZERO && wait <= WINDOW);
-                    let (calls, sum) = seen(&sent, now + wait.saturating_sub(GRAIN));
-                    prop_assert!(calls + 1 > per_min || sum + tokens > tokens_per_min, "told to wait for nothing");
-                    now += wait;
-                    prop_assert!(pass(&mut pacer, tokens, now).is_ok(), "waiting as told succeeds");
-                }
-                sent.push((now, tokens));
-            }
-        }
-    }
-
-    #[test]
-    fn calls_that_were_reserved_early_and_sent_late_still_keep_the_bound() {
-        let now = an_instant();
-        let mut pacer = calls(3);
-        let early: Vec<Reserved> = (0..3).map(|_| pacer.reserve(1, now).unwrap()).collect();
-        let late = now + SECOND * 59;
-        for reserved in early {
-            pacer.send(reserved, late);
-        }
-        assert_eq!(pacer.reserve(1, now + WINDOW), Err(SECOND * 59), "60 s from the sending");
-        assert!(pacer.reserve(1, late + WINDOW).is_ok());
-    }
-
-    #[test]
-    fn what_was_never_sent_costs_nothing() {
-        let now = an_instant();
-        let mut pacer = calls(1);
-        let reserved = pacer.reserve(1, now).unwrap();
-        assert_eq!(pacer.reserve(1, now), Err(WINDOW));
-        pacer.give_back(reserved);
-        assert!(pacer.reserve(1, now).is_ok());
-    }
-
-    #[test]
-    fn a_rate_limit_pauses_everything_and_shrinks_the_window_for_a_minute() {
-        let now = an_instant();
-        let mut pacer = calls(10);
-        pacer.slow_down(Some(SECOND * 7), now);
-        assert_eq!(pacer.reserve(1, now), Err(SECOND * 7));
-        let after = now + SECOND * 7;
-        assert_eq!((0..20).filter(|_| pass(&mut pacer, 1, after).is_ok()).count(), 9);
-        assert_eq!((0..20).filter(|_| pass(&mut pacer, 1, after + WINDOW).is_ok()).count(), 10);
-    }
-
-    #[test]
-    fn a_paused_dependency_is_tried_by_the_very_next_call_and_then_once_in_a_while() {
-        let now = an_instant();
-        let mut pacer = Pacer::new(PacePolicy::default());
-        assert_eq!(pacer.probe(1, EVERY, now), None, "nothing is paused");
-        pacer.slow_down(Some(SECOND * 300), now);
-        let probe = pacer.probe(1, EVERY, now).unwrap();
-        pacer.send(probe, now);
-        assert_eq!(pacer.probe(1, EVERY, now), None);
-        pacer.slow_down(Some(SECOND * 300), now + SECOND);
-        assert_eq!(pacer.probe(1, EVERY, now + SECOND), None, "the probe failed: not at once again");
-        let probe = pacer.probe(1, EVERY, now + EVERY).unwrap();
-        let ticket = pacer.send(probe, now + EVERY);
-        pacer.worked(&ticket);
-        assert_eq!(pacer.paused(now + EVERY), None, "it works again");
-    }
-
-    #[test]
-    fn a_cancelled_probe_is_given_back() {
-        let now = an_instant();
-        let mut pacer = Pacer::new(PacePolicy::default());
-        pacer.slow_down(Some(SECOND * 300), now);
-        let probe = pacer.probe(1, EVERY, now).unwrap();
-        pacer.give_back(probe);
-        assert!(pacer.probe(1, EVERY, now).is_some());
-    }
-
-    #[test]
-    fn absurd_waits_are_not_believed() {
-        let now = an_instant();
-        let mut pacer = calls(10);
-        pacer.slow_down(Some(Duration::MAX), now);
-        assert_eq!(pacer.paused(now), Some(DEFAULT_PAUSE));
-    }
-
-    #[test]
-    fn settling_frees_what_was_reserved_too_much_and_charges_what_was_too_little() {
-        let now = an_instant();
-        let mut pacer = Pacer::new(PacePolicy { per_min: None, tokens_per_min: Some(100) });
-        let mut first = pass(&mut pacer, 90, now).unwrap();
-        assert_eq!(pacer.reserve(20, now), Err(WINDOW));
-        pacer.settle(&mut first, 10);
-        let mut second = pass(&mut pacer, 80, now).unwrap();
-        pacer.settle(&mut second, 1_000);
-        assert_eq!(pass(&mut pacer, 1, now + SECOND), Err(SECOND * 59));
-        pacer.settle(&mut first, 5);
-        assert!(pass(&mut pacer, 1, now + WINDOW).is_ok());
-        pacer.settle(&mut first, 7);
-    }
-
-    #[test]
-    fn a_call_larger_than_the_window_passes_alone_and_no_limit_is_no_limit() {
-        let now = an_instant();
-        let mut pacer = Pacer::new(PacePolicy { per_min: None, tokens_per_min: Some(100) });
-        assert!(pass(&mut pacer, 5_000, now).is_ok());
-        assert!(pass(&mut pacer, 1, now).is_err());
-        let mut free = Pacer::new(PacePolicy::default());
-        for _ in 0..1_000 {
-            assert!(pass(&mut free, u32::MAX, now).is_ok());
-        }
-        assert!(free.sent.is_empty(), "nothing to remember");
-    }
-
-    #[test]
-    fn however_many_calls_there_are_the_memory_is_bounded() {
-        let (start, mut pacer) = (an_instant(), calls(u32::MAX));
-        for index in 0..200_000_u32 {
-            assert!(pass(&mut pacer, 1, start + Duration::from_micros(500) * index).is_ok());
-        }
-        assert!(pacer.sent.len() <= 6_001, "{}", pacer.sent.len());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
     Attempt, CallCtx, CallError, CallPermit, Class, Dependency, DependencyPolicy, GuardConfig, Guarded,
+    Learn,
     breaker::{BreakerPolicy, BreakerState},
     bulkhead::BulkheadPolicy,
     http::{Client, HttpConfig, HttpError, collect},
@@ -48,6 +49,8 @@ fn policy() -> DependencyPolicy {
         breaker: BreakerPolicy { failures: 4, reset: RESET },
         bulkhead: BulkheadPolicy { concurrency: 16, queue: 64 },
         pace: PacePolicy::default(),
+        lanes: 1,
+        learn: Learn::Off,
         attempt_timeout: Duration::from_secs(20),
         hold: LONG,
         guard: GuardConfig { attempts: 1, ..GuardConfig::default() },

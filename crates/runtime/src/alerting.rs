@@ -8,8 +8,11 @@ use http::{Request, header};
 use http_body_util::Full;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
-    CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Registry, breaker::BreakerPolicy,
-    bulkhead::BulkheadPolicy, http::Client, pacing::PacePolicy,
+    CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Registry,
+    breaker::BreakerPolicy,
+    bulkhead::BulkheadPolicy,
+    http::Client,
+    pacing::{Learn, PacePolicy},
 };
 use portcullis_telemetry::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Destination, Metrics, Post, deliver_alerts,
@@ -95,6 +98,8 @@ fn policy(config: &AlertsConfig, index: usize) -> DependencyPolicy {
         breaker: BreakerPolicy { failures: 5, reset: Duration::from_secs(30) },
         bulkhead: BulkheadPolicy { concurrency: 1, queue: 8 },
         pace: PacePolicy { per_min: Some(60), tokens_per_min: None },
+        lanes: 1,
+        learn: Learn::Off,
         attempt_timeout: timeout,
         hold: Duration::from_secs(60),
         guard: GuardConfig {

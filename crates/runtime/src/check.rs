@@ -6,7 +6,10 @@ use crate::{
     secrets::{how_to_give, known_secrets, references},
     settings::{Examined, LoadError, Located, Origin, Report, Severity, Sources, examine},
 };
-use portcullis_providers::presets::{self, PRESETS};
+use portcullis_providers::{
+    ProviderConfig,
+    presets::{self, PRESETS},
+};
 use std::collections::BTreeSet;
 
 /// Examines settings and secrets.
@@ -75,9 +78,11 @@ fn provider_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
         if said.is_some_and(|said| said.enabled == Some(false)) {
             continue;
         }
-        let secret = said.and_then(|said| said.key_secret.as_deref()).unwrap_or(row.key_secret);
-        let has_key = secret.is_empty() || secrets.has(secret);
-        let explicit = said.is_some_and(|said| said.key_secret.is_some());
+        let plain = ProviderConfig::default();
+        let names = said.unwrap_or(&plain).key_names(row);
+        let has_key = names.is_empty() || names.iter().any(|name| secrets.has(name));
+        let explicit = said.is_some_and(|said| said.key_secret.is_some() || !said.key_secrets.is_empty());
+        let secret = names.first().copied().unwrap_or_default();
         if said.is_some() && !has_key && !explicit {
             let message =
                 format!("has no key: the secret `{secret}` is in none of the sources, so it is not used");

@@ -89,3 +89,16 @@ fn a_model_row_is_checked_wherever_it_stands() {
         ]
     );
 }
+
+#[test]
+fn several_keys_are_named_once_each_and_not_beside_a_single_one() {
+    let key = "providers.openai.key_secrets";
+    assert!(found(serde_json::json!({ "key_secrets": ["a", "b"], "learn": "raise" }), "openai").is_empty());
+    assert!(found(serde_json::json!({ "learn": false, "when_full": "reject" }), "openai").is_empty());
+    assert_eq!(found(serde_json::json!({ "key_secrets": ["a", "a"] }), "openai"), [key]);
+    assert_eq!(found(serde_json::json!({ "key_secrets": ["a", ""] }), "openai"), [key]);
+    assert_eq!(found(serde_json::json!({ "key_secrets": ["a"], "key_secret": "b" }), "openai"), [key]);
+    let many: Vec<String> = (0..17).map(|n| format!("k{n}")).collect();
+    assert_eq!(found(serde_json::json!({ "key_secrets": many }), "openai"), [key]);
+    assert!(serde_json::from_value::<ProviderConfig>(serde_json::json!({ "learn": "up" })).is_err());
+}

@@ -1,6 +1,7 @@
 //! Providers against the strict double, over real sockets.
 
 mod builtin;
+mod lanes;
 mod refusals;
 mod streams;
 mod whole;
@@ -71,7 +72,11 @@ impl World {
             metrics: metrics.clone(),
             alerts,
         };
-        let secret = |name: &str| (name == "double_key").then(|| SecretString::from(key.clone()));
+        let secret = |name: &str| match name {
+            "double_key" => Some(SecretString::from(key.clone())),
+            "other_key" => Some(SecretString::from("other-key".to_owned())),
+            _ => None,
+        };
         let providers = Providers::new(&parts, secret).unwrap();
         Self { double, providers, registry, metrics, alerts: receiver }
     }

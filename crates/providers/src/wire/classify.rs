@@ -3,7 +3,7 @@
 //! providers' own error documents (OpenAI "Error codes", Moonshot "Errors", Zhipu "Error codes", Google "Gemini API
 //! troubleshooting" and `google.rpc.Status`, Anthropic "Errors").
 
-use crate::presets::Dialect;
+use crate::{learn::Heard, presets::Dialect};
 use portcullis_domain::{Failure, InputCode};
 use portcullis_resilience::Class;
 use serde_json::Value;
@@ -121,6 +121,8 @@ pub(crate) struct Said {
     pub(crate) marks: Vec<String>,
     /// When Google's details say to come back.
     pub(crate) retry_after: Option<Duration>,
+    /// What Google's details tell of limits.
+    pub(crate) quotas: Heard,
 }
 
 impl Said {
@@ -160,12 +162,15 @@ impl Said {
             self.marks.push(reason.to_owned());
         }
         let violations = detail.get("violations").and_then(Value::as_array).into_iter().flatten();
-        let daily = |violation: &Value| {
-            let id = violation.get("quotaId").and_then(Value::as_str);
-            id.is_some_and(|id| id.contains("PerDay"))
-        };
-        if violations.take(MAX_DETAILS).any(daily) {
-            self.marks.push(PER_DAY.to_owned());
+        for violation in violations.take(MAX_DETAILS) {
+            let text = |name: &str| violation.get(name).and_then(Value::as_str).unwrap_or_default();
+            let id = text("quotaId");
+            if id.contains("PerDay") {
+                self.marks.push(PER_DAY.to_owned());
+            }
+            if violation.get("quotaValue").is_some() {
+                self.quotas.violation(id, text("quotaValue"));
+            }
         }
         if let Some(delay) = detail.get("retryDelay").and_then(Value::as_str).and_then(span) {
             self.retry_after = Some(delay);
@@ -325,7 +330,7 @@ pub(crate) fn retry_after(headers: &http::HeaderMap, unix_secs: i64) -> Option<D
 }
 
 /// OpenAI's spans: `12ms`, `1s`, `6m0s`, `1h2m3s`.
-fn span(text: &str) -> Option<Duration> {
+pub(crate) fn span(text: &str) -> Option<Duration> {
     let mut total = 0.0;
     let mut rest = text;
     while !rest.is_empty() {

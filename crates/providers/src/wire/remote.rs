@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::UpstreamConfig,
+    learn::Learner,
     presets::Dialect,
     refusal::{Refusal, SOON},
     report::Report,
@@ -93,6 +94,10 @@ pub(crate) struct Texts {
 pub(crate) struct Exchange<'a> {
     /// Which of the provider's keys.
     pub(crate) lane: usize,
+    /// Who learns what the provider says of its limits.
+    pub(crate) learner: &'a Learner<'a>,
+    /// How much longer than others this model may take.
+    pub(crate) patience: f64,
     /// Until when the caller waits.
     pub(crate) deadline: Deadline,
     /// Who is told.
@@ -269,10 +274,10 @@ impl Remote {
 
     /// A streamed chat answer: returns when its first chunk is there.
     pub(crate) async fn open(&self, outgoing: &Outgoing, exchange: Exchange<'_>) -> Result<Opened, Failed> {
-        let Exchange { lane, deadline, report, input_estimate } = exchange;
-        let first = deadline.within(Duration::from_secs(self.bounds.ttft_timeout_secs));
-        let sent =
-            Sent { uri: &outgoing.uri, accept: "text/event-stream", body: outgoing.body.clone(), lane };
+        let Exchange { lane, learner, patience, deadline, report, input_estimate } = exchange;
+        let first = deadline.within(Duration::from_secs(self.bounds.ttft_timeout_secs).mul_f64(patience));
+        let accept = "text/event-stream";
+        let sent = Sent { uri: &outgoing.uri, accept, body: outgoing.body.clone(), lane, learner };
         let response = self.send(sent, deadline, first, report).await?;
         if !is_event_stream(&response) {
             return Err(wrong_schema(report));
@@ -304,14 +309,14 @@ impl Remote {
                     match source.take(data) {
                         // What is sound goes out first; the fault then shows in the stream.
                         Err(broken) if source.scanner.begun() => source.fault = Some(broken),
-                        Err(broken) => return Err(self.refused_in_stream(&broken, report)),
+                        Err(broken) => return Err(self.refused_in_stream(&broken, learner, report)),
                         Ok(()) => {}
                     }
                 }
                 Some(Err(error)) => return Err(hard(report, "reset", &error.to_string())),
                 None => match source.end() {
                     Err(broken) if !source.scanner.begun() => {
-                        return Err(self.refused_in_stream(&broken, report));
+                        return Err(self.refused_in_stream(&broken, learner, report));
                     }
                     // A last event without its blank line; the end is seen again by whoever reads on.
                     Ok(()) | Err(_) => break,
@@ -326,9 +331,9 @@ impl Remote {
 
     /// Sends, and reads a whole body of a good answer.
     async fn fetch(&self, uri: &Uri, body: Bytes, exchange: Exchange<'_>) -> Result<Bytes, Failed> {
-        let Exchange { lane, deadline, report, .. } = exchange;
-        let until = deadline.within(Duration::from_secs(self.bounds.attempt_timeout_secs));
-        let sent = Sent { uri, accept: "application/json", body, lane };
+        let Exchange { lane, learner, patience, deadline, report, .. } = exchange;
+        let until = deadline.within(Duration::from_secs(self.bounds.attempt_timeout_secs).mul_f64(patience));
+        let sent = Sent { uri, accept: "application/json", body, lane, learner };
         let response = self.send(sent, deadline, until, report).await?;
         collect(response.into_body(), self.bounds.max_answer_bytes, until)
             .await
@@ -343,12 +348,13 @@ impl Remote {
         until: Deadline,
         report: &Report,
     ) -> Result<Response<Incoming>, Failed> {
-        let Sent { uri, accept, body, lane } = sent;
+        let Sent { uri, accept, body, lane, learner } = sent;
         let mut request = Request::post(uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, accept)
             .header(header::USER_AGENT, USER_AGENT);
-        let proof = self.keys.get(lane).map(|key| key.proof.clone());
+        // During a reload there may be fewer keys than lanes.
+        let proof = self.keys.get(lane).or_else(|| self.keys.first()).map(|key| key.proof.clone());
         for (name, value) in proof.into_iter().chain(version(self.format)) {
             request = request.header(name, value);
         }
@@ -358,30 +364,39 @@ impl Remote {
             .await
             .map_err(|_| late(deadline, report, "no answer in time"))?
             .map_err(|error| transport(&error, deadline, report))?;
+        learner.headers(response.headers());
         if response.status().is_success() {
             Ok(response)
         } else {
-            Err(self.refused(response, until, report).await)
+            Err(self.refused(response, until, learner, report).await)
         }
     }
 
     /// An answer with an error status.
-    async fn refused(&self, response: Response<Incoming>, until: Deadline, report: &Report) -> Failed {
+    async fn refused(
+        &self,
+        response: Response<Incoming>,
+        until: Deadline,
+        learner: &Learner<'_>,
+        report: &Report,
+    ) -> Failed {
         let (head, body) = response.into_parts();
         let status = head.status;
         let wait = retry_after(&head.headers, jiff::Timestamp::now().as_second());
         // An error whose body does not come is still that error.
         let body = collect(body, self.bounds.max_error_bytes, until.within(Duration::from_secs(5))).await;
         let said = Said::read(&body.unwrap_or_default());
+        learner.details(&said);
         let seen = classify(self.dialect, status.as_u16(), &said);
         self.conclude(seen, label(status.as_u16()), wait, said, report)
     }
 
     /// An error instead of the first chunk of a stream.
-    fn refused_in_stream(&self, broken: &Broken, report: &Report) -> Failed {
+    fn refused_in_stream(&self, broken: &Broken, learner: &Learner<'_>, report: &Report) -> Failed {
         match broken {
             Broken::Error(body) => {
                 let said = Said::read(body);
+                learner.details(&said);
                 // Streams that have begun carry no status; a code that is a number is one.
                 let status = said.code.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(500);
                 let seen = classify(self.dialect, status, &said);
@@ -421,6 +436,7 @@ struct Sent<'a> {
     accept: &'static str,
     body: Bytes,
     lane: usize,
+    learner: &'a Learner<'a>,
 }
 
 /// Shorter texts are no keys; taking them out would only garble the sentence.

@@ -60,6 +60,16 @@ impl Account {
         fresh
     }
 
+    /// How long it is held because its credit is gone.
+    pub(super) fn held_for_credit(&self, now: Instant) -> Option<Duration> {
+        self.held(now).filter(|_| !self.for_key)
+    }
+
+    /// An operator knows better.
+    pub(super) const fn release(&mut self) {
+        (self.held_until, self.bad_key, self.for_key) = (None, None, false);
+    }
+
     /// The keys were read again: what was held for a refused key is tried anew.
     pub(super) const fn new_keys(&mut self) {
         self.bad_key = None;

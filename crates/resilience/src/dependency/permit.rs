@@ -1,12 +1,11 @@
 //! What a call under way holds: its place, its room under the limits a minute, and its say in the breaker. Invariant:
 //! whatever way it ends (finished, dropped, panicked over), all of it is given back exactly once.
 
-use super::{Class, Dependency};
-use crate::{
-    breaker::Pass,
-    bulkhead::Place,
-    pacing::{Reserved, Ticket},
+use super::{
+    Class, Dependency, Guards,
+    lanes::{Room, Sent},
 };
+use crate::{breaker::Pass, bulkhead::Place};
 use portcullis_telemetry::AlertCategory;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,11 +24,11 @@ pub struct CallPermit {
     pub(super) dependency: Dependency,
     pub(super) pass: Option<Pass>,
     /// Until it is sent.
-    pub(super) reserved: Option<Reserved>,
+    pub(super) room: Option<Room>,
     pub(super) place: Option<Place>,
     /// Once it is sent.
-    pub(super) ticket: Option<Ticket>,
-    /// Whether it tries a held account.
+    pub(super) sent: Option<Sent>,
+    /// Whether it tries a held lane.
     pub(super) trial: bool,
 }
 
@@ -41,13 +40,20 @@ impl CallPermit {
 
     /// Replaces the estimate of tokens by what it really took.
     pub fn settle(&mut self, tokens: u32) {
-        if let Some(ticket) = &mut self.ticket {
-            self.dependency.0.guards.lock().pacer.settle(ticket, tokens);
+        if let Some(sent) = &mut self.sent
+            && let Some(lane) = self.dependency.0.guards.lock().lanes.get(sent.lane)
+        {
+            lane.pacer.settle(&mut sent.ticket, tokens);
         }
     }
 
     pub(super) const fn is_sent(&self) -> bool {
-        self.ticket.is_some()
+        self.sent.is_some()
+    }
+
+    /// Which key it goes with.
+    pub(super) fn lane(&self) -> usize {
+        self.sent.as_ref().map_or(0, |sent| sent.lane)
     }
 
     /// A value came. A probe has thereby done its work, even if its stream goes on for minutes.
@@ -61,9 +67,9 @@ impl CallPermit {
     }
 
     fn conclude(&mut self, class: Class) {
-        let (pass, reserved) = (self.pass.take(), self.reserved.take());
-        if pass.is_some() || reserved.is_some() {
-            self.dependency.record(pass, reserved, self.ticket.as_ref(), self.trial, class);
+        let (pass, room) = (self.pass.take(), self.room.take());
+        if pass.is_some() || room.is_some() {
+            self.dependency.record(pass, room, self.sent.as_ref(), self.trial, class);
         }
         // Last, so that whoever is served next finds the breaker as this call left it.
         self.place = None;
@@ -92,45 +98,57 @@ const KEY_REFUSED: Told = (AlertCategory::KeyInvalid, "our key is refused");
 enum Consequence {
     None,
     Alert(Told),
-    Held { told: Told, time: Duration, fresh: bool },
+    Held { told: Told, time: Duration, fresh: bool, lane: usize },
     Released,
 }
 
 impl Dependency {
-    fn record(
-        &self,
-        pass: Option<Pass>,
-        reserved: Option<Reserved>,
-        ticket: Option<&Ticket>,
-        trial: bool,
-        class: Class,
-    ) {
+    fn record(&self, pass: Option<Pass>, room: Option<Room>, sent: Option<&Sent>, trial: bool, class: Class) {
         let now = Instant::now();
         let mut guards = self.0.guards.lock();
-        if let Some(reserved) = reserved {
-            guards.pacer.give_back(reserved);
+        if let Some(room) = room {
+            guards.lanes.give_back(room);
         }
         let transition = pass.and_then(|pass| guards.breaker.record(pass, class.count(), now));
-        let consequence = match class {
+        let consequence = match sent {
+            Some(sent) => self.judge(&mut guards, sent, trial, class, now),
+            None => Consequence::None,
+        };
+        let all_held = guards.lanes.held(now).is_some();
+        drop(guards);
+        self.tell(transition, true);
+        self.follow(consequence, all_held);
+    }
+
+    /// What the outcome means for the lane it came from.
+    fn judge(
+        &self,
+        guards: &mut Guards,
+        sent: &Sent,
+        trial: bool,
+        class: Class,
+        now: Instant,
+    ) -> Consequence {
+        let Some(lane) = guards.lanes.get(sent.lane) else { return Consequence::None };
+        let hold = || self.rules().policy.hold;
+        match class {
             Class::Ok => {
-                if let Some(ticket) = ticket {
-                    guards.pacer.worked(ticket);
-                }
-                if guards.account.worked(trial) { Consequence::Released } else { Consequence::None }
+                lane.pacer.worked(&sent.ticket);
+                if lane.account.worked(trial) { Consequence::Released } else { Consequence::None }
             }
             Class::RateLimited { retry_after } => {
-                guards.pacer.slow_down(retry_after, now);
+                lane.pacer.slow_down(retry_after, now);
                 Consequence::None
             }
             Class::Exhausted { until } => {
-                let time = until.unwrap_or(self.rules().policy.hold);
-                let fresh = guards.account.hold(time, now);
-                Consequence::Held { told: NO_CREDIT, time, fresh }
+                let time = until.unwrap_or_else(hold);
+                let fresh = lane.account.hold(time, now);
+                Consequence::Held { told: NO_CREDIT, time, fresh, lane: sent.lane }
             }
-            Class::BadKey if guards.account.key_refused(now) => {
-                let time = self.rules().policy.hold;
-                let fresh = guards.account.hold(time, now);
-                Consequence::Held { told: KEY_REFUSED, time, fresh }
+            Class::BadKey if lane.account.key_refused(now) => {
+                let time = hold();
+                let fresh = lane.account.hold(time, now);
+                Consequence::Held { told: KEY_REFUSED, time, fresh, lane: sent.lane }
             }
             Class::BadKey => Consequence::Alert(KEY_REFUSED),
             Class::HardFailure
@@ -139,22 +157,19 @@ impl Dependency {
             | Class::CallerFault
             | Class::Blocked
             | Class::Cancelled => Consequence::None,
-        };
-        drop(guards);
-        self.tell(transition, true);
-        self.follow(consequence);
+        }
     }
 
-    fn follow(&self, consequence: Consequence) {
+    fn follow(&self, consequence: Consequence, all_held: bool) {
         let name = self.name();
         match consequence {
             Consequence::None => {}
             Consequence::Alert((category, message)) => self.0.alerts.raise(category, name, message),
-            Consequence::Held { told: (category, message), time, fresh } => {
+            Consequence::Held { told: (category, message), time, fresh, lane } => {
                 self.0.alerts.raise(category, name, message);
-                self.0.held.set(1);
+                self.0.held.set(i64::from(all_held));
                 if fresh {
-                    tracing::warn!(dependency = name, secs = time.as_secs(), "account held: {message}");
+                    tracing::warn!(dependency = name, lane, secs = time.as_secs(), "account held: {message}");
                 }
             }
             Consequence::Released => {

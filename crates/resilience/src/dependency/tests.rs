@@ -1,5 +1,7 @@
 //! A call from outside in, in paused time.
 
+mod lanes;
+
 use super::*;
 use futures_util::{FutureExt as _, future::join_all};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +15,8 @@ fn policy() -> DependencyPolicy {
         breaker: BreakerPolicy { failures: 4, reset: Duration::from_secs(120) },
         bulkhead: BulkheadPolicy { concurrency: 2, queue: 4 },
         pace: PacePolicy::default(),
+        lanes: 1,
+        learn: Learn::Off,
         attempt_timeout: Duration::from_secs(60),
         hold: Duration::from_secs(900),
         guard: GuardConfig::default(),
@@ -559,7 +563,7 @@ async fn after_ten_thousand_mixed_outcomes_everything_is_at_rest() {
     assert_eq!((status.in_use, status.waiting), (0, 0));
     assert_eq!((metrics.gate_in_use("double").get(), metrics.queue_depth("double").get()), (0, 0));
     let guards = dependency.0.guards.lock();
-    assert!(guards.pacer.is_at_rest(), "no room is lost");
+    assert!(guards.lanes.are_at_rest(), "no room is lost");
 }
 
 /// The defaults of S4-BRK that live in this crate; those of providers and of the store are tested where they live.

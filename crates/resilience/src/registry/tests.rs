@@ -6,7 +6,7 @@ use crate::{
     breaker::BreakerPolicy,
     bulkhead::BulkheadPolicy,
     dependency::{CallCtx, CallError, Class, DependencyPolicy},
-    pacing::PacePolicy,
+    pacing::{Learn, PacePolicy},
     shared::{RedisConfig, Surroundings},
 };
 use portcullis_domain::{Action, Deadline};
@@ -18,6 +18,8 @@ fn dependency(name: &str, reset: Duration) -> Dependency {
         breaker: BreakerPolicy { failures: 4, reset },
         bulkhead: BulkheadPolicy { concurrency: 2, queue: 4 },
         pace: PacePolicy::default(),
+        lanes: 1,
+        learn: Learn::Off,
         attempt_timeout: Duration::from_secs(60),
         hold: Duration::from_secs(900),
         guard: GuardConfig { attempts: 1, ..GuardConfig::default() },

@@ -143,6 +143,7 @@ fn googles_quota_details_tell_a_minute_from_a_day() {
     let minute = Said::read(format!("[{}]", DAILY.replace("PerDay", "PerMinute")).as_bytes());
     assert_eq!(classify(Dialect::Gemini, 429, &minute), Seen::TooFast);
     assert_eq!(minute.wait(None), Some(Duration::from_secs(43)));
+    assert_eq!(minute.quotas.learned.requests.limit, Some(10));
     assert_eq!(minute.wait(Some(Duration::from_secs(3))), Some(Duration::from_secs(3)));
 }
 
