@@ -30,6 +30,8 @@ pub struct Inbound {
 pub enum Payload {
     /// A conversation turn.
     Chat(ChatRequest),
+    /// How many tokens a conversation turn would be to read, by estimate.
+    Count(ChatRequest),
     /// Texts to embed.
     Embed(EmbedRequest),
     /// The model list.
@@ -41,7 +43,7 @@ impl Payload {
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
-            Self::Chat(_) => Action::Chat,
+            Self::Chat(_) | Self::Count(_) => Action::Chat,
             Self::Embed(_) => Action::Embed,
             Self::Models(_) => Action::Models,
         }

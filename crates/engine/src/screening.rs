@@ -39,7 +39,7 @@ pub(crate) struct Screened {
 /// Looks at every text of the payload.
 pub(crate) async fn screen(screening: &Screening, payload: Payload) -> Result<(Payload, Screened), Failure> {
     let size = match &payload {
-        Payload::Chat(request) => request.body.len(),
+        Payload::Chat(request) | Payload::Count(request) => request.body.len(),
         Payload::Embed(request) => request.body.len(),
         Payload::Models(_) => return Ok((payload, Screened::default())),
     };
@@ -60,7 +60,7 @@ pub(crate) async fn screen(screening: &Screening, payload: Payload) -> Result<(P
 fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
     let mut worst = Screened::default();
     match payload {
-        Payload::Chat(request) => {
+        Payload::Chat(request) | Payload::Count(request) => {
             for (index, (role, text)) in request.texts().enumerate() {
                 let channel = match role {
                     Role::System | Role::Assistant => continue,

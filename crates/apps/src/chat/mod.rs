@@ -61,6 +61,13 @@ impl ChatApp {
         self.over(&route, fits, None, request, answer).await
     }
 
+    /// What a conversation would be to read, for those who ask before they send. Nobody is called, nothing is charged.
+    fn count(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
+        self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
+        let body = format!("{{\"input_tokens\":{}}}", input_tokens(chat));
+        Ok(Reply::new(ReplyBody::Whole(body.into()), portcullis_domain::Meter::default()))
+    }
+
     /// Asks one target after the other until one answers or the failure is one that nobody else can mend. A target is
     /// asked once; one that could not even be asked costs no hop.
     async fn over<'a, F, Fut>(
@@ -120,10 +127,15 @@ impl ChatApp {
     }
 }
 
-/// What a conversation needs of its target. Four bytes make about one token.
-fn wanted(chat: &ChatRequest) -> Wanted {
+/// Tokens to read, by estimate: four bytes make about one.
+fn input_tokens(chat: &ChatRequest) -> u64 {
     let bytes: usize = chat.parts.iter().map(|part| part.span.len()).sum();
-    let tokens = bytes as u64 / 4 + u64::from(chat.max_tokens.unwrap_or(0));
+    (bytes as u64).div_ceil(4)
+}
+
+/// What a conversation needs of its target.
+fn wanted(chat: &ChatRequest) -> Wanted {
+    let tokens = input_tokens(chat) + u64::from(chat.max_tokens.unwrap_or(0));
     Wanted { needs: chat.needs, tokens }
 }
 
@@ -153,6 +165,7 @@ impl App for ChatApp {
         Box::pin(async move {
             match &request.payload {
                 Payload::Chat(chat) => self.chat(&request, chat).await,
+                Payload::Count(chat) => self.count(&request, chat),
                 Payload::Embed(embed) => self.embed(&request, embed).await,
                 Payload::Models(models) => {
                     let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;

@@ -132,7 +132,7 @@ async fn call(
         Ok((status, value)) => {
             let views = admitted.done();
             let mut response = answer::json(status, &value);
-            answer::common(response.headers_mut(), &id, &views, door.now());
+            answer::common(response.headers_mut(), Schema::Rest, &id, &views, door.now());
             response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }

@@ -4,19 +4,19 @@
 //!
 //! Source: gateway.md section 13; IETF draft-ietf-httpapi-ratelimit-headers (structured fields, whole seconds).
 
-use super::{openai, rest};
+use super::{anthropic, openai, rest};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use portcullis_domain::{Failure, LimitScope, LimitView, RequestId};
+use portcullis_domain::{Failure, Format, LimitScope, LimitView, RequestId};
 use portcullis_inspect::redact_outside;
 use portcullis_telemetry::Metrics;
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
-/// In which wire an error is told.
+/// In whose words an error is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// `{"error":{"message",…}}`.
-    OpenAi,
+    /// Those of a format of the field.
+    Wire(Format),
     /// `{"error":"…","message":"…",…}`.
     Rest,
 }
@@ -73,11 +73,7 @@ pub(super) fn failure(
         );
         parts.message = safe.into();
     }
-    let value = match schema {
-        Schema::OpenAi => openai::render::body(&parts, id),
-        Schema::Rest => rest::body(&parts, id, now),
-    };
-    let mut response = json(parts.status, &value);
+    let mut response = json(status(schema, parts.status), &body(schema, &parts, id, now));
     let headers = response.headers_mut();
     if let Some(seconds) = parts.retry.seconds() {
         let tightest =
@@ -92,8 +88,36 @@ pub(super) fn failure(
     if parts.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, ApiKey"));
     }
-    common(headers, id, views, now);
+    common(headers, schema, id, views, now);
     response
+}
+
+/// The body of an error.
+fn body(schema: Schema, parts: &ErrorParts<'_>, id: &RequestId, now: jiff::Timestamp) -> serde_json::Value {
+    match schema {
+        Schema::Wire(Format::OpenAi | Format::Responses | Format::Gemini) => openai::render::body(parts, id),
+        Schema::Wire(Format::Anthropic) => anthropic::render::body(parts, id),
+        Schema::Rest => rest::body(parts, id, now),
+    }
+}
+
+/// The status of an error.
+fn status(schema: Schema, status: StatusCode) -> StatusCode {
+    match schema {
+        Schema::Wire(Format::Anthropic) => anthropic::render::status(status),
+        Schema::Wire(Format::OpenAi | Format::Responses | Format::Gemini) | Schema::Rest => status,
+    }
+}
+
+/// The last event of a stream that broke off.
+pub(super) fn event(format: Format, failure: &Failure, id: &RequestId) -> String {
+    let parts = openai::render::parts(failure);
+    match format {
+        Format::OpenAi | Format::Responses | Format::Gemini => {
+            format!("data: {}\n\n", openai::render::body(&parts, id))
+        }
+        Format::Anthropic => format!("event: error\ndata: {}\n\n", anthropic::render::body(&parts, id)),
+    }
 }
 
 /// A JSON answer without the common headers.
@@ -105,8 +129,18 @@ pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Bo
 }
 
 /// The headers that every answer has: the request's id and the state of the caller's limits.
-pub(super) fn common(headers: &mut HeaderMap, id: &RequestId, views: &[LimitView], now: jiff::Timestamp) {
+pub(super) fn common(
+    headers: &mut HeaderMap,
+    schema: Schema,
+    id: &RequestId,
+    views: &[LimitView],
+    now: jiff::Timestamp,
+) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        if schema == Schema::Wire(Format::Anthropic) {
+            // Its clients read this name.
+            headers.insert(HeaderName::from_static("request-id"), value.clone());
+        }
         headers.insert(HeaderName::from_static("x-request-id"), value);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -6,7 +6,7 @@ use super::{
     Door, answer,
     answer::Schema,
     body::{BodyLimits, read_json},
-    openai::decode::DecodeLimits,
+    decode::DecodeLimits,
     operations::peer,
     stream::EventBody,
 };
@@ -14,8 +14,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use portcullis_domain::{
-    Action, CacheWish, Credential, Deadline, Door as DoorName, Failure, Hints, Inbound, InputCode, Payload,
-    Reply, ReplyBody, Scope,
+    Action, CacheWish, Credential, Deadline, Door as DoorName, Failure, Format, Hints, Inbound, InputCode,
+    Payload, Reply, ReplyBody, Scope,
 };
 use portcullis_engine::Answer;
 use std::{net::IpAddr, time::Duration};
@@ -26,6 +26,8 @@ pub(super) struct Route {
     pub(super) method: Method,
     /// Path in axum's syntax, `{id}` for one variable segment or `{*id}` for the rest.
     pub(super) path: &'static str,
+    /// In whose format requests come, answers go and errors are told.
+    pub(super) format: Format,
     /// Whose limits apply.
     pub(super) action: Action,
     /// From body and variable segment to a payload.
@@ -43,7 +45,8 @@ pub(super) async fn serve(
     let address = peer(&head.extensions);
     let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
-    let refuse = |failure: &Failure, views: &[_]| door.refuse(Schema::OpenAi, failure, &id, views);
+    let schema = Schema::Wire(route.format);
+    let refuse = |failure: &Failure, views: &[_]| door.refuse(schema, failure, &id, views);
     let wanted = door.engine.affinity_headers(route.action);
     match smuggled(&head.headers).and_then(|()| hints(&head.headers, wanted)) {
         Ok(hints) => inbound.hints = hints,
@@ -66,8 +69,8 @@ pub(super) async fn serve(
     };
     match result {
         Ok(reply) => {
-            let mut response = success(door, reply, show_target, &id);
-            answer::common(response.headers_mut(), &id, &views, door.now());
+            let mut response = success(door, route.format, reply, show_target, &id);
+            answer::common(response.headers_mut(), schema, &id, &views, door.now());
             response
         }
         Err(failure) => refuse(&failure, &views),
@@ -169,6 +172,7 @@ fn smuggled(headers: &HeaderMap) -> Result<(), Failure> {
 
 fn success(
     door: &Door,
+    format: Format,
     reply: Reply,
     show_target: bool,
     id: &portcullis_domain::RequestId,
@@ -177,7 +181,7 @@ fn success(
         ReplyBody::Whole(bytes) => (Body::from(bytes), "application/json", false),
         ReplyBody::Stream(source) => {
             let every = Duration::from_secs(door.gateway.comment_secs);
-            let events = EventBody::new(source, *id, every, door.cut.clone().cancelled_owned());
+            let events = EventBody::new(source, format, *id, every, door.cut.clone().cancelled_owned());
             (Body::new(events), "text/event-stream", true)
         }
     };

@@ -7,10 +7,13 @@
 mod accept;
 mod admin;
 mod answer;
+mod anthropic;
 mod body;
 mod config;
 pub mod control;
+mod decode;
 mod governed;
+mod json;
 mod linger;
 mod openai;
 mod openapi;
@@ -22,7 +25,7 @@ mod stream;
 mod tls;
 
 pub use config::{AdminConfig, CorsConfig, GatewayConfig, HttpConfig, MetricsConfig, TlsConfig};
-pub use openai::decode::DecodeLimits;
+pub use decode::DecodeLimits;
 pub use openapi::document as openapi_document;
 pub use tls::TlsError;
 

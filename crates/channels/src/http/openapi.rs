@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "the types exist for their schema")]
 
+mod anthropic;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{
@@ -313,8 +315,8 @@ impl Modify for Schemes {
 #[openapi(
     info(title = "Portcullis", description = "One guarded door to every AI provider. Rate headers (`RateLimit`, \
 `RateLimit-Policy`, `X-RateLimit-*`) and `x-request-id` come with every answer of a limited path."),
-    components(schemas(OpenAiError, OpenAiErrorBody, RestError)),
-    paths(chat, embeddings, models, model, live, ready, health, metrics),
+    components(schemas(OpenAiError, OpenAiErrorBody, anthropic::AnthropicError, anthropic::AnthropicErrorBody, RestError)),
+    paths(chat, anthropic::messages, anthropic::count_tokens, embeddings, models, model, live, ready, health, metrics),
     modifiers(&Schemes),
     security(("bearer" = []), ("x_api_key" = []))
 )]

@@ -60,13 +60,13 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>, request: Request<Body
 pub(super) async fn openapi(State(door): State<Arc<Door>>) -> Response<Body> {
     let mut response = Response::new(Body::from(door.openapi.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer::common(response.headers_mut(), &door.engine.request_id(), &[], door.now());
+    answer::common(response.headers_mut(), Schema::Rest, &door.engine.request_id(), &[], door.now());
     response
 }
 
 fn respond(door: &Door, status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let mut response = answer::json(status, value);
-    answer::common(response.headers_mut(), &door.engine.request_id(), &[], door.now());
+    answer::common(response.headers_mut(), Schema::Rest, &door.engine.request_id(), &[], door.now());
     response
 }
 

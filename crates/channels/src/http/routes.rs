@@ -1,6 +1,8 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
-use super::{Current, Door, answer::Schema, governed, governed::Route, openai::decode, operations};
+use super::{
+    Current, Door, answer::Schema, anthropic, governed, governed::Route, openai::decode, operations,
+};
 use axum::{
     Router,
     body::Body,
@@ -12,28 +14,46 @@ use portcullis_domain::{Action, Failure, Format, InputCode, ModelsRequest, Paylo
 use std::sync::Arc;
 
 /// The governed routes.
-pub(super) static V1: [Route; 4] = [
+pub(super) static V1: [Route; 6] = [
     Route {
         method: Method::POST,
         path: "/v1/chat/completions",
+        format: Format::OpenAi,
         action: Action::Chat,
         decode: |body, _, limits| decode::chat(body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
         path: "/v1/embeddings",
+        format: Format::OpenAi,
         action: Action::Embed,
         decode: |body, _, limits| decode::embed(body, limits).map(Payload::Embed),
     },
     Route {
+        method: Method::POST,
+        path: "/v1/messages",
+        format: Format::Anthropic,
+        action: Action::Chat,
+        decode: |body, _, limits| anthropic::decode::messages(body, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/messages/count_tokens",
+        format: Format::Anthropic,
+        action: Action::Chat,
+        decode: |body, _, limits| anthropic::decode::count(body, limits).map(Payload::Count),
+    },
+    Route {
         method: Method::GET,
         path: "/v1/models",
+        format: Format::OpenAi,
         action: Action::Models,
         decode: |_, _, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id: None })),
     },
     Route {
         method: Method::GET,
         path: "/v1/models/{*id}",
+        format: Format::OpenAi,
         action: Action::Models,
         decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id })),
     },
@@ -59,8 +79,9 @@ pub(super) fn main(door: Current) -> Router {
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(door)
 }
 
-/// Paths of OpenAI's API that are not offered here, with what to use instead.
+/// Paths of the field's APIs that are not offered here, with what to use instead.
 const NOT_OFFERED: &[(&str, &str)] = &[
+    ("/v1/messages/batches", "Batches are not offered."),
     ("/v1/completions", "Legacy completions are not offered; use /v1/chat/completions."),
     ("/v1/audio", "Audio is not offered."),
     ("/v1/images", "Images are not offered."),
@@ -68,6 +89,20 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("/v1/batches", "Batches are not offered."),
     ("/v1/fine_tuning", "Fine-tuning is not offered."),
 ];
+
+/// In whose format the paths below each of these are, the first match counts.
+const FAMILIES: &[(&str, Format)] = &[
+    ("/v1/messages", Format::Anthropic),
+    ("/v1/responses", Format::Responses),
+    ("/v1beta", Format::Gemini),
+    ("/v1", Format::OpenAi),
+];
+
+/// In whose words errors of a path are told, whether or not it exists.
+fn schema(path: &str) -> Schema {
+    let family = FAMILIES.iter().find(|(prefix, _)| path.starts_with(prefix));
+    family.map_or(Schema::Rest, |(_, format)| Schema::Wire(*format))
+}
 
 async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
@@ -78,7 +113,7 @@ async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Respo
         }
         None => "There is no such path; /openapi.json lists what is offered.".to_owned(),
     };
-    let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
+    let schema = schema(path);
     let failure = Failure::NotFound(message.into());
     door.refuse(schema, &failure, &door.engine.request_id(), &[])
 }
@@ -92,7 +127,7 @@ async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> 
         message: format!("This path takes {allowed} only.").into(),
         param: None,
     };
-    let schema = if path.starts_with("/v1") { Schema::OpenAi } else { Schema::Rest };
+    let schema = schema(path);
     door.refuse(schema, &failure, &door.engine.request_id(), &[])
 }
 
@@ -100,4 +135,19 @@ async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> 
 fn nearest(path: &str) -> String {
     let shared = |route: &&Route| route.path.bytes().zip(path.bytes()).take_while(|(a, b)| a == b).count();
     V1.iter().max_by_key(shared).map_or("/v1/chat/completions", |route| route.path).replace("{*", "{")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_a_path_are_told_in_the_words_of_its_routes() {
+        for route in &V1 {
+            assert_eq!(schema(route.path), Schema::Wire(route.format), "{}", route.path);
+        }
+        assert_eq!(schema("/v1/messages/nothing"), Schema::Wire(Format::Anthropic));
+        assert_eq!(schema("/v1/nothing"), Schema::Wire(Format::OpenAi));
+        assert_eq!(schema("/nothing"), Schema::Rest);
+    }
 }

@@ -4,10 +4,10 @@
 //!
 //! Source: gateway.md section 7; the WHATWG event stream format (comment lines begin with a colon).
 
-use super::openai;
+use super::answer;
 use bytes::Bytes;
 use http_body::Frame;
-use portcullis_domain::{ByteStream, Failure, RequestId};
+use portcullis_domain::{ByteStream, Failure, Format, RequestId};
 use std::{
     convert::Infallible,
     future::Future,
@@ -21,6 +21,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// Server-sent events on their way to a client.
 pub(super) struct EventBody {
     source: Option<ByteStream>,
+    format: Format,
     id: RequestId,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     quiet: Pin<Box<Sleep>>,
@@ -35,12 +36,14 @@ impl EventBody {
     /// `cut` resolves when the drain time is over and what still runs must end.
     pub(super) fn new(
         source: ByteStream,
+        format: Format,
         id: RequestId,
         comment_every: Duration,
         cut: WaitForCancellationFutureOwned,
     ) -> Self {
         Self {
             source: Some(source),
+            format,
             id,
             cut: Box::pin(cut),
             quiet: Box::pin(sleep(comment_every)),
@@ -65,9 +68,8 @@ impl EventBody {
     /// The last event of a broken answer. A blank line first, in case the break came inside an event.
     fn error_event(&mut self, failure: &Failure) -> Bytes {
         self.source = None;
-        let parts = openai::render::parts(failure);
         let lead = if self.between_events { "" } else { "\n\n" };
-        format!("{lead}data: {}\n\n", openai::render::body(&parts, &self.id)).into()
+        format!("{lead}{}", answer::event(self.format, failure, &self.id)).into()
     }
 }
 
@@ -124,8 +126,12 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(15);
 
     async fn text(source: ByteStream, cut: CancellationToken) -> String {
+        told(Format::OpenAi, source, cut).await
+    }
+
+    async fn told(format: Format, source: ByteStream, cut: CancellationToken) -> String {
         let id = RequestId::from_parts(0, 0);
-        let mut body = EventBody::new(source, id, EVERY, cut.cancelled_owned());
+        let mut body = EventBody::new(source, format, id, EVERY, cut.cancelled_owned());
         let mut out = String::new();
         while let Some(Ok(frame)) = body.frame().await {
             out.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
@@ -158,6 +164,16 @@ mod tests {
         let seen = text(source, CancellationToken::new()).await;
         assert!(seen.starts_with("data: par\n\ndata: {\"error\":{"), "{seen}");
         assert!(seen.contains("upstream_interrupted") && !seen.contains("DONE") && !seen.contains("no\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_break_is_told_in_the_words_of_the_callers_format() {
+        let source =
+            slowly(vec![(0, Ok("event: ping\ndata: {}\n\n")), (0, Err(Failure::UpstreamInterrupted))]);
+        let seen = told(Format::Anthropic, source, CancellationToken::new()).await;
+        let last = seen.strip_prefix("event: ping\ndata: {}\n\nevent: error\ndata: ").expect(&seen);
+        let body: serde_json::Value = serde_json::from_str(last.trim_end()).unwrap();
+        assert_eq!((&body["type"], &body["error"]["type"]), (&"error".into(), &"api_error".into()));
     }
 
     #[tokio::test(start_paused = true)]

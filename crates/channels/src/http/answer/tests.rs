@@ -1,4 +1,4 @@
-//! Every failure in both schemas, and the rate headers. // req: S3-BUG-9
+//! Every failure in every schema, and the rate headers. // req: S3-BUG-9
 
 use super::*;
 use portcullis_domain::{AuthProblem, Incident, InputCode};
@@ -44,15 +44,17 @@ fn all() -> Vec<Failure> {
 }
 
 #[test]
-fn every_failure_has_its_words_in_both_schemas() {
+fn every_failure_has_its_words_in_every_schema() {
     let id = RequestId::from_parts(1_700_000_000_000, 9);
     let mut shown = String::new();
     for failure in all() {
         let parts = openai::render::parts(&failure);
         let retry = parts.retry.seconds();
-        let openai = openai::render::body(&parts, &id);
-        let rest = rest::body(&parts, &id, jiff::Timestamp::UNIX_EPOCH);
-        writeln!(shown, "{failure:?}\n  {} retry {retry:?}\n  {openai}\n  {rest}", parts.status).unwrap();
+        writeln!(shown, "{failure:?}\n  retry {retry:?}").unwrap();
+        for schema in [Schema::Wire(Format::OpenAi), Schema::Wire(Format::Anthropic), Schema::Rest] {
+            let body = body(schema, &parts, &id, jiff::Timestamp::UNIX_EPOCH);
+            writeln!(shown, "  {} {body}", status(schema, parts.status).as_u16()).unwrap();
+        }
         assert_eq!(retry.is_some(), matches!(parts.status.as_u16(), 429 | 503), "{failure:?}");
     }
     insta::assert_snapshot!(shown);
@@ -74,8 +76,14 @@ fn rate_headers_name_every_policy_but_the_global_one_and_the_tightest_in_the_old
     ];
     let id = RequestId::from_parts(1, 1);
     let failure = Failure::RateLimited { scope: LimitScope::Tier, retry_after: Duration::from_millis(100) };
-    let response =
-        super::failure(&Metrics::new(), Schema::OpenAi, &failure, &id, &views, jiff::Timestamp::UNIX_EPOCH);
+    let response = super::failure(
+        &Metrics::new(),
+        Schema::Wire(Format::OpenAi),
+        &failure,
+        &id,
+        &views,
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     let get = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(get("ratelimit-policy"), "\"user\";q=50;w=60, \"tier\";q=100;w=60");
     assert_eq!(get("ratelimit"), "\"user\";r=49;t=1, \"tier\";r=0;t=23");
@@ -91,12 +99,12 @@ async fn what_slips_through_the_first_net_is_caught_at_the_door_and_counted() {
     let metrics = Metrics::new();
     let id = RequestId::from_parts(1, 1);
     let leak = Failure::NotFound("open /var/lib/portcullis/portcullis.db at 10.0.0.7 as a@b.example".into());
-    for schema in [Schema::OpenAi, Schema::Rest] {
+    for schema in [Schema::Wire(Format::OpenAi), Schema::Wire(Format::Anthropic), Schema::Rest] {
         let response = failure(&metrics, schema, &leak, &id, &[], jiff::Timestamp::UNIX_EPOCH);
         let mut chunks = response.into_body().into_data_stream();
         let chunk = futures_util::StreamExt::next(&mut chunks).await.unwrap().unwrap();
         let body = String::from_utf8(chunk.to_vec()).unwrap();
         assert!(!body.contains("/var/lib") && !body.contains("10.0.0.7") && !body.contains("a@b"), "{body}");
     }
-    assert!(metrics.render().contains("error_redacted_total 2\n"));
+    assert!(metrics.render().contains("error_redacted_total 3\n"));
 }

@@ -4,43 +4,17 @@
 //!
 //! Source: gateway.md section 1 (bounds) and section 8 (same wire in and out); RFC 8259.
 
-use super::json;
+use super::super::{
+    decode::{DecodeLimits, broken_text, missing, model, number, optional, present, raw, text, whole},
+    json,
+};
 use bytes::Bytes;
 use portcullis_domain::{
     ChatRequest, EmbedInput, EmbedRequest, Encoding, Failure, Format, InputCode, Needs, Role, TextPart,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, ops::Range};
-
-/// Bounds of a decoded request. The figures are the gateway's contract with its callers.
-#[derive(Clone, Copy, Debug)]
-pub struct DecodeLimits {
-    /// Most messages in a conversation.
-    pub messages: usize,
-    /// Most tools offered to the model.
-    pub tools: usize,
-    /// Deepest nesting of the body.
-    pub depth: usize,
-    /// Longest model name, in characters.
-    pub model_chars: usize,
-    /// Most texts to embed in one request.
-    pub inputs: usize,
-    /// Most answers to one request (`n`).
-    pub answers: u32,
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self { messages: 2048, tools: 128, depth: 64, model_chars: 128, inputs: 2048, answers: 8 }
-    }
-}
-
-/// Keeps an explicit `null` apart from an absent member: its place must be known, or splicing would add a second
-/// member of the same name.
-fn raw<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
+use std::borrow::Cow;
 
 #[derive(Deserialize)]
 struct ChatBody<'a> {
@@ -193,66 +167,6 @@ pub(in crate::http) fn embed(body: Bytes, limits: &DecodeLimits) -> Result<Embed
 const ENCODINGS: &str = "encoding_format must be \"float\" or \"base64\".";
 const TEXTS: &str = "input must be a string, an array of strings, or arrays of token numbers.";
 
-/// Treats an explicit `null` as absent: several official clients send it for every option they leave out.
-fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
-    raw.filter(|raw| raw.get() != "null")
-}
-
-fn missing(param: &'static str) -> Failure {
-    Failure::InvalidInput {
-        code: InputCode::MissingParameter,
-        message: format!("The member {param} is required.").into(),
-        param: Some(param.into()),
-    }
-}
-
-fn optional<'a, T: Deserialize<'a>>(
-    raw: Option<&'a RawValue>,
-    param: &'static str,
-    rule: &'static str,
-) -> Result<Option<T>, Failure> {
-    present(raw)
-        .map(|raw| serde_json::from_str(raw.get()))
-        .transpose()
-        .map_err(|_| Failure::invalid(param, format!("{}: {rule}", param.trim_end_matches(':'))))
-}
-
-fn whole(raw: &RawValue, param: &'static str, least: u32, most: u32) -> Result<u32, Failure> {
-    let rule = || Failure::invalid(param, format!("{param} must be a whole number from {least} to {most}."));
-    let value: u32 = serde_json::from_str(raw.get()).map_err(|_| rule())?;
-    if (least..=most).contains(&value) { Ok(value) } else { Err(rule()) }
-}
-
-fn number(
-    raw: Option<&RawValue>,
-    param: &'static str,
-    least: f64,
-    most: f64,
-) -> Result<Option<f64>, Failure> {
-    let Some(raw) = present(raw) else { return Ok(None) };
-    match serde_json::from_str::<f64>(raw.get()) {
-        Ok(value) if (least..=most).contains(&value) => Ok(Some(value)),
-        Ok(_) | Err(_) => {
-            Err(Failure::invalid(param, format!("{param} must be a number from {least} to {most}.")))
-        }
-    }
-}
-
-fn model(
-    body: &[u8],
-    raw: Option<&RawValue>,
-    limits: &DecodeLimits,
-) -> Result<(String, Range<usize>), Failure> {
-    let raw = present(raw).ok_or_else(|| missing("model"))?;
-    let name: String =
-        serde_json::from_str(raw.get()).map_err(|_| Failure::invalid("model", "model must be a string."))?;
-    if name.is_empty() || name.chars().count() > limits.model_chars || name.chars().any(char::is_control) {
-        let most = limits.model_chars;
-        return Err(Failure::invalid("model", format!("model must be a name of 1 to {most} characters.")));
-    }
-    Ok((name, json::span(body, raw.get())))
-}
-
 fn tools(raw: Option<&RawValue>, limits: &DecodeLimits) -> Result<bool, Failure> {
     let rule = "must be an array of tools";
     let Some(tools) = optional::<Vec<&RawValue>>(raw, "tools", rule)? else { return Ok(false) };
@@ -341,18 +255,6 @@ fn content_parts(
         }
     }
     Ok(())
-}
-
-fn broken_text(param: String) -> Failure {
-    Failure::invalid(param, "the text must be a JSON string without unpaired surrogate escapes.")
-}
-
-/// The inside of a JSON string as a part; `None` when it is no string or holds an unpaired surrogate escape.
-fn text(body: &[u8], raw: &RawValue, role: Role) -> Option<TextPart> {
-    let quoted = raw.get();
-    let inside = quoted.strip_prefix('"')?.strip_suffix('"')?;
-    let escaped = json::escapes(inside).ok()?;
-    Some(TextPart { role, span: json::span(body, inside), escaped })
 }
 
 fn embed_input(body: &[u8], raw: &RawValue, limits: &DecodeLimits) -> Result<EmbedInput, Failure> {

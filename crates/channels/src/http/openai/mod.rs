@@ -1,5 +1,4 @@
 //! The OpenAI wire at the door: decoding what comes in, and the error schema of what goes out.
 
 pub(super) mod decode;
-mod json;
 pub(super) mod render;
