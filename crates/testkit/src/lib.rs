@@ -14,6 +14,7 @@
 pub mod child;
 pub mod fault;
 pub mod llm;
+pub mod node;
 pub mod postgres;
 pub mod process;
 pub mod python;

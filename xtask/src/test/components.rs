@@ -20,6 +20,8 @@ const COMPONENTS: &[Component] = &[
     Component { program: "faketime", package: "faketime" },
     Component { program: "curl", package: "curl" },
     Component { program: "python3", package: "python3-venv" },
+    Component { program: "node", package: "nodejs" },
+    Component { program: "npm", package: "npm" },
 ];
 
 /// Installs what is missing and gives the names of what still is.
