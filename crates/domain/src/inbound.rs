@@ -1,7 +1,9 @@
 //! One message as a door hands it to the engine: who presents what, for which action, until when. The payload
 //! follows only after identification and admission, so that a stranger cannot make us read or parse a large body.
 
-use crate::{Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Hints, ModelsRequest, RequestId};
+use crate::{
+    Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Format, Hints, ModelsRequest, RequestId,
+};
 use std::net::IpAddr;
 
 /// A message at the start of the way in, before its body is read.
@@ -39,6 +41,26 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// The model or route it names, as the caller wrote it.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Chat(request) | Self::Count(request) => Some(&request.model),
+            Self::Embed(request) => Some(&request.model),
+            Self::Models(_) => None,
+        }
+    }
+
+    /// The format of its answer.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        match self {
+            Self::Chat(request) | Self::Count(request) => request.format,
+            Self::Embed(request) => request.format,
+            Self::Models(request) => request.format,
+        }
+    }
+
     /// The action whose limits apply.
     #[must_use]
     pub const fn action(&self) -> Action {

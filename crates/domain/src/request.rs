@@ -139,6 +139,14 @@ impl ChatRequest {
         }
         apply(&self.body, edits)
     }
+
+    /// Puts other texts in the place of parts, by their index; every span moves along.
+    pub fn replace(&mut self, texts: Vec<(usize, String)>) {
+        let Moved { body, old } = moved(&self.body, &mut self.parts, texts);
+        let spans = [&mut self.model_span, &mut self.stream_options_span];
+        spans.into_iter().flatten().for_each(|span| old.shift(span));
+        self.body = body;
+    }
 }
 
 /// Texts to embed.
@@ -166,6 +174,14 @@ impl EmbedRequest {
     pub fn splice(&self, model: &str) -> Bytes {
         let Some(span) = &self.model_span else { return self.body.clone() };
         apply(&self.body, vec![(span.clone(), Cow::Owned(quoted(model)))])
+    }
+
+    /// Puts other texts in the place of parts, by their index; every span moves along.
+    pub fn replace(&mut self, texts: Vec<(usize, String)>) {
+        let EmbedInput::Texts(parts) = &mut self.input else { return };
+        let Moved { body, old } = moved(&self.body, parts, texts);
+        self.model_span.iter_mut().for_each(|span| old.shift(span));
+        self.body = body;
     }
 
     /// The texts, in order; empty for token input.
@@ -211,6 +227,48 @@ pub struct ModelsRequest {
 
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A body whose texts were replaced.
+struct Moved {
+    body: Bytes,
+    old: Shifts,
+}
+
+/// Where old positions have gone: the end of each replaced span, and by how much what follows has moved.
+struct Shifts(Vec<(usize, isize)>);
+
+impl Shifts {
+    /// Moves a span that overlaps no replaced one.
+    fn shift(&self, span: &mut Range<usize>) {
+        let before = self.0.iter().take_while(|(end, _)| *end <= span.start);
+        let by = before.last().map_or(0, |(_, by)| *by);
+        *span = span.start.saturating_add_signed(by)..span.end.saturating_add_signed(by);
+    }
+}
+
+/// Replaces the insides of parts, given by index, and moves every part along.
+fn moved(body: &[u8], parts: &mut [TextPart], mut texts: Vec<(usize, String)>) -> Moved {
+    texts.retain(|(index, _)| *index < parts.len());
+    texts.sort_by_key(|(index, _)| parts[*index].span.start);
+    let (mut edits, mut shifts, mut by) = (Vec::new(), Vec::new(), 0_isize);
+    let mut news = Vec::new();
+    for (index, text) in texts {
+        let quoted = quoted(&text);
+        let inside = quoted[1..quoted.len() - 1].to_owned();
+        let span = parts[index].span.clone();
+        let start = span.start.saturating_add_signed(by);
+        news.push((index, start..start + inside.len(), inside.contains('\\')));
+        by += inside.len().cast_signed() - span.len().cast_signed();
+        shifts.push((span.end, by));
+        edits.push((span, Cow::Owned(inside)));
+    }
+    let shifts = Shifts(shifts);
+    parts.iter_mut().for_each(|part| shifts.shift(&mut part.span));
+    for (index, span, escaped) in news {
+        (parts[index].span, parts[index].escaped) = (span, escaped);
+    }
+    Moved { body: apply(body, edits), old: shifts }
 }
 
 /// Replaces disjoint ranges of `body`.
@@ -285,6 +343,22 @@ mod tests {
         assert_eq!(spliced, r#"{"stream_options":{"include_usage":true},"model":"m"}"#);
         let spliced = chat(r#"{"model":"fast","n":1}"#, true).splice("m");
         assert_eq!(spliced, r#"{"model":"m","n":1}"#);
+    }
+
+    #[test]
+    fn replaced_texts_move_every_span_along() {
+        let body = r#"{"messages":["one","two","three"],"model":"fast"}"#;
+        let mut request = chat(body, true);
+        let part = |text: &str| {
+            let at = body.find(text).unwrap();
+            TextPart { role: Role::User, span: at..at + text.len(), escaped: false }
+        };
+        request.parts = vec![part("one"), part("two"), part("three")];
+        request.replace(vec![(2, "3".into()), (0, "a \"longer\" one".into()), (9, "nobody".into())]);
+        assert_eq!(request.body, r#"{"messages":["a \"longer\" one","two","3"],"model":"fast"}"#);
+        let texts: Vec<_> = request.texts().map(|(_, text)| text.into_owned()).collect();
+        assert_eq!(texts, ["a \"longer\" one", "two", "3"]);
+        assert_eq!(&request.body[request.model_span.clone().unwrap()], b"\"fast\"");
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub mod identity;
 mod ids;
 pub mod jwt;
 pub mod keys;
+mod outgoing;
 mod pipeline;
+mod policy;
 mod record;
 mod screening;
 
@@ -20,4 +22,5 @@ pub use admission::{
 pub use app::{App, Inspected, Run};
 pub use keys::store_failure;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
+pub use policy::{DEFAULT_POLICY, Policies, Policy};
 pub use screening::Screening;

@@ -9,13 +9,17 @@ use crate::{
     breaches::Breaches,
     identity::Identity,
     ids,
+    outgoing::{self, Outgoing},
+    policy::{self, Policy},
     record::{Finishing, Record},
-    screening::{self, Screening},
+    screening::{self, Screening, Who},
 };
 use futures_util::FutureExt as _;
 use portcullis_domain::{
-    Action, Caller, Deadline, Failure, Hints, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
+    Action, Caller, Deadline, Failure, Format, Hints, Inbound, LimitView, Payload, Reply, ReplyBody,
+    RequestId, Scope,
 };
+use portcullis_inspect::Watch;
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
@@ -68,7 +72,7 @@ pub(crate) struct Inner {
     identity: Arc<Identity>,
     limits: Limits,
     admission: Admission,
-    screening: Screening,
+    pub(crate) screening: Screening,
     pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
@@ -284,15 +288,23 @@ impl Admitted {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
-        let (payload, screened) = screening::screen(&engine.screening, payload).await?;
-        screening::conclude(
-            engine,
-            engine.screening.shadow,
-            &screened,
-            &self.caller,
-            self.record.id(),
-            self.record.door(),
-        )?;
+        let policy = engine.screening.policies.of(&payload).clone();
+        let (mut payload, screened) = screening::screen(&engine.screening, payload).await?;
+        let who = self.who();
+        screening::conclude(engine, &policy, &screened, &who)?;
+        if let Some(watch) = &policy.input {
+            let (findings, blocked) = policy::incoming(watch, &mut payload);
+            if !findings.is_empty() {
+                let incident = screening::note(engine, &policy, "input", &findings, &who);
+                if blocked {
+                    return Err(Failure::Blocked { incident });
+                }
+            }
+        }
+        let (format, choices) = match &payload {
+            Payload::Chat(request) => (request.format, request.n),
+            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => (payload.format(), 0),
+        };
         let app = engine.apps[payload.action().index()]
             .clone()
             .ok_or_else(|| Failure::NotFound("This is not offered here.".into()))?;
@@ -314,7 +326,59 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        result.map(|reply| (reply, place))
+        let reply = match &policy.output {
+            Some(watch) if choices > 0 => {
+                let guard = Leaving { engine, policy: &policy, watch, who, format, choices };
+                guard.reply(result?)?
+            }
+            Some(_) | None => result?,
+        };
+        Ok((reply, place))
+    }
+
+    fn who(&self) -> Who {
+        Who {
+            caller: self.caller.id.clone(),
+            tier: self.caller.tier.clone(),
+            id: self.record.id(),
+            door: self.record.door(),
+        }
+    }
+}
+
+/// An answer on its way out, under a policy that looks at it.
+struct Leaving<'a> {
+    engine: &'a Arc<Inner>,
+    policy: &'a Arc<Policy>,
+    watch: &'a Arc<Watch>,
+    who: Who,
+    format: Format,
+    choices: u32,
+}
+
+impl Leaving<'_> {
+    fn reply(self, reply: Reply) -> Result<Reply, Failure> {
+        let Self { engine, policy, watch, who, format, choices } = self;
+        let body = match reply.body {
+            ReplyBody::Whole(body) => {
+                let (body, findings, blocked) = outgoing::whole(watch, body);
+                if !findings.is_empty() {
+                    let incident = screening::note(engine, policy, "output", &findings, &who);
+                    if blocked {
+                        return Err(Failure::Blocked { incident });
+                    }
+                }
+                ReplyBody::Whole(body)
+            }
+            ReplyBody::Stream(source) => {
+                let (engine, policy) = (engine.clone(), policy.clone());
+                let told = Box::new(move |findings| {
+                    screening::note(&engine, &policy, "output", &findings, &who);
+                });
+                ReplyBody::Stream(Box::pin(Outgoing::new(source, format, choices, watch.clone(), told)))
+            }
+        };
+        Ok(Reply { body, ..reply })
     }
 }
 

@@ -4,9 +4,13 @@
 //!
 //! Source: inspect.md sections 1 and 2, gateway.md section 11 (hook "input").
 
-use crate::{ids, pipeline::Inner};
-use portcullis_domain::{Caller, Door, Failure, Payload, RequestId, Role};
-use portcullis_inspect::{Channel, Inspector, Removed, VerdictKind};
+use crate::{
+    ids,
+    pipeline::Inner,
+    policy::{Findings, Policies, Policy},
+};
+use portcullis_domain::{Door, Failure, Incident, Payload, RequestId, Role, Tier};
+use portcullis_inspect::{Channel, CheckAction, Inspector, Removed, VerdictKind};
 use portcullis_telemetry::AuditEvent;
 use std::sync::Arc;
 
@@ -21,6 +25,8 @@ pub struct Screening {
     pub offload_bytes: usize,
     /// Whether verdicts are only recorded (`mode = "shadow"`).
     pub shadow: bool,
+    /// What follows, by route.
+    pub policies: Policies,
 }
 
 /// The worst that was found in a message.
@@ -114,46 +120,92 @@ fn look(
 
 /// Counts and proves what was found, and refuses what policy blocks. The sender learns the incident, never the
 /// reason: reasons are for the operator, in log and audit.
-pub(crate) fn conclude(
-    engine: &Inner,
-    shadow: bool,
-    found: &Screened,
-    caller: &Caller,
-    id: RequestId,
-    door: Door,
-) -> Result<(), Failure> {
+pub(crate) fn conclude(engine: &Inner, policy: &Policy, found: &Screened, who: &Who) -> Result<(), Failure> {
     for (kind, count) in found.removed.rows() {
         if count > 0 {
             engine.metrics.sanitised(kind, count.into());
         }
     }
-    if !found.flagged {
+    if !found.flagged || policy.injection == CheckAction::Off {
         return Ok(());
     }
-    let action = match (found.blocked, shadow) {
+    let shadow = engine.screening.shadow || policy.shadow;
+    let blocked = found.blocked && policy.injection != CheckAction::Flag;
+    let action = match (blocked, shadow) {
         (true, false) => "block",
         (true, true) => "shadow_block",
         (false, _) => "flag",
     };
-    engine.metrics.guard("input", action);
+    engine.metrics.guard(&policy.name, "injection", action);
     let incident = ids::incident();
     let reasons = found.reasons.join(",");
-    tracing::warn!(request_id = %id, %incident, caller = &*caller.id, score = found.score, action, reasons, "inspection");
-    engine.audit.record(AuditEvent {
-        kind: "inspection",
-        door,
-        action: None,
-        caller: Some(caller.id.clone()),
-        tier: Some(caller.tier.clone()),
-        outcome: action,
-        request_id: Some(id),
-        incident: Some(incident),
-        details: vec![
-            ("score", format!("{:.2}", found.score)),
-            ("reasons", reasons),
-            ("part", found.part.to_string()),
-            ("bytes", found.bytes.to_string()),
-        ],
-    });
-    if found.blocked && !shadow { Err(Failure::Blocked { incident }) } else { Ok(()) }
+    let (caller, score) = (&*who.caller, found.score);
+    tracing::warn!(request_id = %who.id, %incident, caller, score, action, reasons, "inspection");
+    let details = vec![
+        ("score", format!("{:.2}", found.score)),
+        ("reasons", reasons),
+        ("part", found.part.to_string()),
+        ("bytes", found.bytes.to_string()),
+    ];
+    who.prove(engine, action, incident, details);
+    if blocked && !shadow { Err(Failure::Blocked { incident }) } else { Ok(()) }
+}
+
+/// Whose message was looked at, for the audit trail.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) caller: Arc<str>,
+    pub(crate) tier: Tier,
+    pub(crate) id: RequestId,
+    pub(crate) door: Door,
+}
+
+impl Who {
+    fn prove(
+        &self,
+        engine: &Inner,
+        outcome: &'static str,
+        incident: Incident,
+        details: Vec<(&'static str, String)>,
+    ) {
+        engine.audit.record(AuditEvent {
+            kind: "inspection",
+            door: self.door,
+            action: None,
+            caller: Some(self.caller.clone()),
+            tier: Some(self.tier.clone()),
+            outcome,
+            request_id: Some(self.id),
+            incident: Some(incident),
+            details,
+        });
+    }
+}
+
+/// Counts and proves what the checks of a policy found in a message or in an answer; the incident they are noted under.
+pub(crate) fn note(
+    engine: &Inner,
+    policy: &Policy,
+    direction: &'static str,
+    findings: &Findings,
+    who: &Who,
+) -> Incident {
+    let incident = ids::incident();
+    let strictest = findings.iter().map(|(_, action)| *action).max().unwrap_or_default();
+    for (check, action) in findings {
+        engine.metrics.guard(&policy.name, check, action.as_str());
+    }
+    let mut checks: Vec<&str> = findings.iter().map(|(check, _)| *check).collect();
+    checks.sort_unstable();
+    checks.dedup();
+    let (caller, checks, action) = (&*who.caller, checks.join(","), strictest.as_str());
+    tracing::warn!(request_id = %who.id, %incident, caller, policy = &*policy.name, direction, checks, action, "policy");
+    let details = vec![
+        ("policy", policy.name.to_string()),
+        ("direction", direction.to_owned()),
+        ("checks", checks),
+        ("findings", findings.len().to_string()),
+    ];
+    who.prove(engine, action, incident, details);
+    incident
 }

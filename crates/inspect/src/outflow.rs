@@ -44,6 +44,8 @@ struct Finding {
 pub struct Passed {
     /// The text; empty while all of it is held back.
     pub text: String,
+    /// Bytes as they were written that are now settled: delivered, replaced or swallowed.
+    pub settled: usize,
     /// Check and action of each finding.
     pub findings: Vec<(&'static str, CheckAction)>,
     /// Whether nothing more may be delivered.
@@ -72,6 +74,18 @@ impl Watch {
     pub fn input(policy: &InputPolicy) -> Option<Self> {
         let topics = topics(&policy.topics, policy.topics_action);
         Self { secrets: policy.secrets, personal: policy.personal, topics, links: None }.some()
+    }
+
+    /// The same, without consequences.
+    #[must_use]
+    pub fn shadow(self) -> Self {
+        let flag = |action: CheckAction| action.min(CheckAction::Flag);
+        Self {
+            secrets: flag(self.secrets),
+            personal: flag(self.personal),
+            topics: self.topics.map(|(action, topics, longest)| (flag(action), topics, longest)),
+            links: self.links.map(|(action, links, hosts)| (flag(action), links, hosts)),
+        }
     }
 
     fn some(self) -> Option<Self> {
@@ -223,9 +237,12 @@ impl Outflow {
         if self.blocked {
             return Passed { blocked: true, ..Passed::default() };
         }
-        let Some(rest) = self.swallow(text) else { return Passed::default() };
+        let Some(rest) = self.swallow(text) else {
+            return Passed { settled: text.len(), ..Passed::default() };
+        };
         self.all.push_str(rest);
-        self.pass(false)
+        let passed = self.pass(false);
+        Passed { settled: passed.settled + (text.len() - rest.len()), ..passed }
     }
 
     /// The text has ended: gives what was held back.
@@ -295,6 +312,7 @@ impl Outflow {
         let mut passed = Passed::default();
         let news: Vec<Finding> = findings.into_iter().filter(|finding| finding.range.start < until).collect();
         deliver(&self.all, self.delivered..until, &news, &mut passed);
+        passed.settled = until - self.delivered;
         self.blocked = passed.blocked;
         // What is swallowed is never seen here, so its beginning must not be taken for an open end again.
         let kept = if swallow.is_some() { 0 } else { CONTEXT };

@@ -6,7 +6,7 @@ use crate::{Secrets, Settings};
 use portcullis_apps::chat::ChatApp;
 use portcullis_channels::http::Live;
 use portcullis_domain::Action;
-use portcullis_engine::{App, Engine, Screening};
+use portcullis_engine::{App, Engine, Policies, Screening};
 use portcullis_inspect::{Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
@@ -62,6 +62,10 @@ pub(crate) fn screening(settings: &Settings) -> Screening {
         max_chars: settings.inspect.max_chars,
         offload_bytes: settings.inspect.offload_bytes,
         shadow: settings.inspect.mode == Mode::Shadow,
+        policies: Policies::new(
+            &settings.policies,
+            settings.routes.iter().map(|(route, config)| (route.as_str(), config.policy.as_str())),
+        ),
     }
 }
 

@@ -168,7 +168,7 @@ table! {
     /// Characters removed from texts, by kind.
     sanitised_total: counter ["kind"];
     /// Verdicts of inspection beyond allow.
-    guard_total: counter ["check", "action"];
+    guard_total: counter ["policy", "check", "action"];
     /// Streamed answers under way.
     streams_active: gauge [];
     /// Our own time of a request, without the provider's, in seconds.
@@ -302,9 +302,9 @@ impl Metrics {
         self.0.table.sanitised_total.with([kind]).add(count);
     }
 
-    /// One verdict beyond allow.
-    pub fn guard(&self, check: &'static str, action: &'static str) {
-        self.0.table.guard_total.with([check, action]).inc();
+    /// One finding of a guard policy, beyond allow.
+    pub fn guard(&self, policy: &str, check: &'static str, action: &'static str) {
+        self.0.table.guard_total.with([policy, check, action]).inc();
     }
 
     /// A streamed answer begins.

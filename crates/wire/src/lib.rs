@@ -11,6 +11,7 @@ mod members;
 pub mod openai;
 pub mod responses;
 pub mod sse;
+pub mod texts;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_domain::{Completion, Conversation, Encoding, Failure, Format, Member, Step, Vectors};

@@ -106,6 +106,7 @@ async fn house(mood: Mood, places: usize) -> House {
             max_chars: 1_000,
             offload_bytes: 500,
             shadow: false,
+            policies: crate::Policies::new(&std::collections::BTreeMap::new(), []),
         },
         store,
         metrics: metrics.clone(),

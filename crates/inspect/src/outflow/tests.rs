@@ -67,7 +67,6 @@ proptest! {
     }
 }
 
-// req: S0-04
 #[test]
 fn a_secret_split_at_every_byte_is_redacted_and_nothing_of_it_is_delivered() {
     for secret in secrets() {

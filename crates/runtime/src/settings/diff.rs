@@ -18,6 +18,7 @@ const RELOADED: [&str; 19] = [
     "http.anonymous",
     "http.body_timeout_secs",
     "inspect",
+    "policies",
     "limits.global",
     "limits.ip",
     "limits.user",

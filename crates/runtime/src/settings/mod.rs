@@ -27,7 +27,7 @@ use portcullis_engine::{
     ActionConfig, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
     identity::AuthConfig,
 };
-use portcullis_inspect::InspectConfig;
+use portcullis_inspect::{InspectConfig, PolicyConfig};
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, ProvidersConfig, UpstreamConfig, presets,
 };
@@ -83,6 +83,9 @@ pub struct Settings {
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
     pub inspect: InspectConfig,
+    /// Guard policies by name: what is looked for in messages and answers, and what follows. Routes name the one they
+    /// want; `default` is that of all others.
+    pub policies: BTreeMap<String, PolicyConfig>,
     /// Who is believed: API keys and tokens.
     pub auth: AuthConfig,
     /// The buckets that every request draws from.
@@ -145,6 +148,7 @@ impl Default for Settings {
             auth: AuthConfig::default(),
             embed: EmbedConfig::default(),
             inspect: InspectConfig::default(),
+            policies: BTreeMap::new(),
             limits: LimitsSection::default(),
             tiers: default_tiers(),
             actions: default_actions(),
@@ -182,6 +186,18 @@ impl Settings {
         self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
         self.inspect.problems("inspect", &mut out);
+        for (name, policy) in &self.policies {
+            policy.problems(&format!("policies.{name}"), &mut out);
+        }
+        for (route, config) in &self.routes {
+            if config.policy != DEFAULT_POLICY && !self.policies.contains_key(&config.policy) {
+                out.push(Problem::new(
+                    format!("routes.{route}.policy"),
+                    "There is no policy of that name.",
+                    "Add its section to `[policies]`, or name another.",
+                ));
+            }
+        }
         self.limits.counting.problems("limits", &mut out);
         self.admission().problems(&mut out);
         self.log.problems("log", &mut out);

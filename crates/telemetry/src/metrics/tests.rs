@@ -31,7 +31,7 @@ fn moved() -> Metrics {
     metrics.limits_fallback().set(1);
     metrics.auth_failure(Door::Http, AuthProblem::Signature);
     metrics.sanitised("bidi", 3);
-    metrics.guard("input", "flag");
+    metrics.guard("default", "injection", "flag");
     metrics.stream_opened();
     metrics.overhead(Duration::from_micros(80));
     metrics.connection_refused("global");

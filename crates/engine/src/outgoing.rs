@@ -1,0 +1,346 @@
+//! What goes out, under a policy: whole answers and streams are looked at where their words stand, in the caller's own
+//! format.
+//!
+//! Invariants: an event whose words need no change leaves with its bytes, in its place; an event is held only as long
+//! as its words are; nothing that follows a blocking finding leaves, and the stream then ends as one that the filter
+//! cut. Source: gateway.md sections 7.8 and 11.
+
+use crate::policy::Findings;
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use portcullis_domain::{ByteStream, Failure, Finish, Format, Step};
+use portcullis_inspect::{Outflow, Passed, Watch};
+use portcullis_wire::{
+    Head, Reader, Writer,
+    sse::{data_of, first_end, last_end},
+    texts,
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// Looks at a whole answer: what may leave, what was found, whether it is blocked.
+pub(crate) fn whole(watch: &Watch, body: Bytes) -> (Bytes, Findings, bool) {
+    let (mut findings, mut blocked) = (Findings::new(), false);
+    let changed = texts::rewrite(&body, |text| {
+        let (passed, found, stop) = watch.whole(text);
+        findings.extend(found);
+        blocked |= stop;
+        (passed != text).then(|| passed.into_owned())
+    });
+    (changed.unwrap_or(body), findings, blocked)
+}
+
+/// Words of one answer that belong together: which answer, and which of its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Channel {
+    Text(u32),
+    Refusal(u32),
+    Reasoning(u32),
+    Arguments(u32, u32),
+}
+
+impl Channel {
+    const fn choice(self) -> u32 {
+        match self {
+            Self::Text(choice)
+            | Self::Refusal(choice)
+            | Self::Reasoning(choice)
+            | Self::Arguments(choice, _) => choice,
+        }
+    }
+}
+
+/// One text on its way.
+struct Text {
+    flow: Outflow,
+    /// What may leave and has not been put into an event yet.
+    ready: String,
+    /// Bytes as written: settled so far, and put into events so far.
+    settled: usize,
+    sent: usize,
+}
+
+/// An event that waits for its words.
+struct Waiting {
+    event: Bytes,
+    words: Vec<(Channel, String)>,
+}
+
+/// What the caller is told when the stream is over.
+pub(crate) type Told = Box<dyn FnOnce(Findings) + Send>;
+
+/// A stream under a policy.
+pub(crate) struct Outgoing {
+    source: Option<ByteStream>,
+    format: Format,
+    choices: u32,
+    watch: Arc<Watch>,
+    reader: Reader,
+    /// The step with which the answer began; an end of our own repeats its names.
+    begun: Option<Step>,
+    held: BytesMut,
+    texts: BTreeMap<Channel, Text>,
+    waiting: VecDeque<Waiting>,
+    ready: VecDeque<Bytes>,
+    /// A failure of the source, told after what was ready.
+    failure: Option<Failure>,
+    changed: bool,
+    findings: Findings,
+    told: Option<Told>,
+}
+
+impl Outgoing {
+    /// Over a stream in that format with so many answers. `told` hears once what was found, if anything.
+    pub(crate) fn new(
+        source: ByteStream,
+        format: Format,
+        choices: u32,
+        watch: Arc<Watch>,
+        told: Told,
+    ) -> Self {
+        Self {
+            source: Some(source),
+            format,
+            choices,
+            watch,
+            reader: Reader::new(format),
+            begun: None,
+            held: BytesMut::new(),
+            texts: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            failure: None,
+            changed: false,
+            findings: Findings::new(),
+            told: Some(told),
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.held.extend_from_slice(chunk);
+        let Some(end) = last_end(&self.held, 0) else { return };
+        let mut whole = self.held.split_to(end).freeze();
+        while !whole.is_empty() && self.source.is_some() {
+            let event = whole.split_to(first_end(&whole).unwrap_or(whole.len()));
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: Bytes) {
+        let mut steps = Vec::new();
+        if let Some(data) = data_of(&event) {
+            // What cannot be read holds no words that a client could read.
+            let _unreadable = self.reader.event(&data, &mut steps);
+        }
+        let (mut words, mut ended) = (Vec::new(), Vec::new());
+        for step in steps {
+            let (channel, text) = match step {
+                Step::Text { choice, text } => (Channel::Text(choice), text),
+                Step::Refusal { choice, text } => (Channel::Refusal(choice), text),
+                Step::Reasoning { choice, text, .. } => (Channel::Reasoning(choice), text),
+                Step::Arguments { choice, index, fragment } => (Channel::Arguments(choice, index), fragment),
+                Step::Finish { choice, .. } => {
+                    ended.push(choice);
+                    continue;
+                }
+                Step::Begin { .. } => {
+                    self.begun.get_or_insert(step);
+                    continue;
+                }
+                Step::ToolCall { .. } | Step::Logprobs { .. } | Step::Usage(_) => continue,
+            };
+            if !text.is_empty() {
+                words.push((channel, text));
+            }
+        }
+        let passed: Vec<(Channel, Passed)> =
+            words.iter().map(|(channel, text)| (*channel, self.text(*channel).flow.push(text))).collect();
+        self.waiting.push_back(Waiting { event, words });
+        self.settle(passed);
+        for choice in ended {
+            self.finish(Some(choice));
+        }
+    }
+
+    fn text(&mut self, channel: Channel) -> &mut Text {
+        let watch = &self.watch;
+        self.texts.entry(channel).or_insert_with(|| Text {
+            flow: Outflow::new(watch.clone()),
+            ready: String::new(),
+            settled: 0,
+            sent: 0,
+        })
+    }
+
+    /// The texts of an answer, or of all, have ended.
+    fn finish(&mut self, choice: Option<u32>) {
+        let of_it =
+            |(channel, _): &(&Channel, &mut Text)| choice.is_none_or(|choice| channel.choice() == choice);
+        let passed: Vec<(Channel, Passed)> = self
+            .texts
+            .iter_mut()
+            .filter(of_it)
+            .map(|(channel, text)| (*channel, text.flow.finish()))
+            .collect();
+        self.settle(passed);
+    }
+
+    fn settle(&mut self, passed: Vec<(Channel, Passed)>) {
+        let mut blocked = false;
+        for (channel, passed) in passed {
+            blocked |= passed.blocked;
+            self.findings.extend(passed.findings);
+            let text = self.text(channel);
+            text.ready.push_str(&passed.text);
+            text.settled += passed.settled;
+        }
+        self.release();
+        if blocked {
+            self.block();
+        }
+    }
+
+    /// Sends the events whose words are settled.
+    fn release(&mut self) {
+        while let Some(Waiting { event, words }) = self.waiting.pop_front() {
+            let settled = |(channel, text): &(Channel, String)| {
+                self.texts.get(channel).is_none_or(|known| known.sent + text.len() <= known.settled)
+            };
+            if !words.iter().all(settled) {
+                self.waiting.push_front(Waiting { event, words });
+                break;
+            }
+            let event = self.rendered(event, words);
+            self.ready.push_back(event);
+        }
+    }
+
+    /// The event with the words that may leave in it.
+    fn rendered(&mut self, event: Bytes, words: Vec<(Channel, String)>) -> Bytes {
+        let mut others: Vec<(String, String)> = Vec::new();
+        for (channel, written) in words {
+            let text = self.text(channel);
+            text.sent += written.len();
+            if text.ready.starts_with(&written) {
+                text.ready.drain(..written.len());
+            } else {
+                let said = std::mem::take(&mut text.ready);
+                others.push((written, said));
+            }
+        }
+        self.changed |= !others.is_empty();
+        if !self.changed {
+            return event;
+        }
+        // Some formats repeat at the end what was said in pieces: there the whole text stands, to be looked at anew.
+        let watch = self.watch.clone();
+        let Some(data) = data_of(&event) else { return event };
+        let rewritten = texts::rewrite(&data, |text| {
+            if let Some(at) = others.iter().position(|(written, _)| written == text) {
+                return Some(others.swap_remove(at).1);
+            }
+            let (passed, _, _) = watch.whole(text);
+            (passed != text).then(|| passed.into_owned())
+        });
+        match rewritten {
+            Some(data) => with_data(&event, &data),
+            None => event,
+        }
+    }
+
+    /// Ends the stream as one that a filter cut.
+    fn block(&mut self) {
+        self.source = None;
+        // What was written before the finding, in events that wait for more.
+        let head = Head { id: String::new(), created: 0, include_usage: false, request: Bytes::new() };
+        let mut writer = Writer::new(self.format, head);
+        let mut out = BytesMut::new();
+        let mut dropped = BytesMut::new();
+        if let Some(begun) = &self.begun {
+            // It has begun already: only the names are wanted.
+            writer.step(begun, &mut dropped);
+        }
+        let texts = std::mem::take(&mut self.texts);
+        for (channel, text) in texts.into_iter().filter(|(_, text)| !text.ready.is_empty()) {
+            if let Channel::Text(choice) = channel {
+                writer.step(&Step::Text { choice, text: text.ready }, &mut out);
+            }
+        }
+        for choice in 0..self.choices {
+            writer.step(&Step::Finish { choice, reason: Finish::ContentFilter }, &mut out);
+        }
+        writer.finish(&mut out);
+        self.waiting.clear();
+        self.ready.push_back(out.freeze());
+    }
+
+    /// The source has ended.
+    fn end(&mut self) {
+        self.source = None;
+        self.finish(None);
+        let rest = std::mem::take(&mut self.held).freeze();
+        if !rest.is_empty() && self.failure.is_none() {
+            self.ready.push_back(rest);
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(told) = self.told.take().filter(|_| !self.findings.is_empty()) {
+            told(std::mem::take(&mut self.findings));
+        }
+    }
+}
+
+/// The event with other data: its other lines stay.
+fn with_data(event: &[u8], data: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(event.len() + data.len());
+    for line in event.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.is_empty() && !line.starts_with(b"data:") {
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\n");
+        }
+    }
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+    out.freeze()
+}
+
+impl Stream for Outgoing {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            let Some(source) = &mut this.source else {
+                this.tell();
+                return Poll::Ready(this.failure.take().map(Err));
+            };
+            match std::task::ready!(source.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => this.take(&chunk),
+                Some(Err(failure)) => {
+                    this.failure = Some(failure);
+                    this.end();
+                }
+                None => this.end(),
+            }
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What leaves of a stream under a policy, in every format, however it is cut.
+
+use super::*;
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use portcullis_inspect::{CheckAction, OutputPolicy};
+use proptest::prelude::*;
+
+fn watch(action: CheckAction) -> Arc<Watch> {
+    let policy = OutputPolicy { secrets: action, ..OutputPolicy::default() };
+    Arc::new(Watch::output(&policy).unwrap())
+}
+
+fn head() -> Head {
+    Head { id: "1".into(), created: 7, include_usage: true, request: Bytes::from_static(b"{}") }
+}
+
+/// A stream in that format that says those words.
+fn said(format: Format, words: &[&str]) -> Bytes {
+    let (mut writer, mut out) = (Writer::new(format, head()), BytesMut::new());
+    let mut steps = vec![Step::Begin { id: "id".into(), model: "m".into() }];
+    steps.extend(words.iter().map(|word| Step::Text { choice: 0, text: (*word).to_owned() }));
+    steps.push(Step::Finish { choice: 0, reason: Finish::Stop });
+    steps.iter().for_each(|step| writer.step(step, &mut out));
+    writer.finish(&mut out);
+    out.freeze()
+}
+
+/// What leaves when the stream comes in pieces of so many bytes, and what was found.
+fn run(format: Format, bytes: &Bytes, piece: usize, action: CheckAction) -> (Bytes, Findings) {
+    let pieces: Vec<_> = bytes.chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let heard = Arc::new(Mutex::new(Findings::new()));
+    let hears = heard.clone();
+    let told = Box::new(move |findings| *hears.lock() = findings);
+    let source: ByteStream = Box::pin(stream::iter(pieces));
+    let guarded = Outgoing::new(source, format, 1, watch(action), told);
+    let out = futures_util::FutureExt::now_or_never(guarded.map(Result::unwrap).collect::<Vec<_>>()).unwrap();
+    let findings = heard.lock().clone();
+    (out.concat().into(), findings)
+}
+
+/// The words and the ends that a client reads.
+fn read(format: Format, bytes: &[u8]) -> (String, Vec<Finish>) {
+    let (mut reader, mut steps, mut rest) = (Reader::new(format), Vec::new(), bytes);
+    while let Some(end) = first_end(rest) {
+        if let Some(data) = data_of(&rest[..end]) {
+            reader.event(&data, &mut steps).unwrap();
+        }
+        rest = &rest[end..];
+    }
+    let (mut text, mut ends) = (String::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Text { text: more, .. } => text.push_str(&more),
+            Step::Finish { reason, .. } => ends.push(reason),
+            Step::Begin { .. }
+            | Step::Refusal { .. }
+            | Step::Reasoning { .. }
+            | Step::ToolCall { .. }
+            | Step::Arguments { .. }
+            | Step::Logprobs { .. }
+            | Step::Usage(_) => {}
+        }
+    }
+    (text, ends)
+}
+
+/// A key in three pieces, put together here so that no scanner takes this file for a leak.
+const SPLIT: [&str; 5] =
+    ["The key is gh", "p_a1B2a1B2a1B2a1B2", "a1B2a1B2a1B2a1B2a1B2a1B2", " and", " that is all."];
+
+#[test]
+fn a_secret_split_over_three_chunks_is_redacted_in_every_format() {
+    for format in Format::ALL {
+        let bytes = said(format, &SPLIT);
+        for piece in [1, 13, 64, 4096] {
+            let (out, findings) = run(format, &bytes, piece, CheckAction::Redact);
+            let (text, ends) = read(format, &out);
+            assert_eq!(text, "The key is [github_token] and that is all.", "{format:?} {piece}");
+            assert_eq!(ends, [Finish::Stop], "{format:?}");
+            assert!(!String::from_utf8_lossy(&out).contains("a1B2"), "{format:?}");
+            assert_eq!(findings, [("secrets", CheckAction::Redact)], "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn a_blocked_stream_ends_as_one_that_a_filter_cut_in_every_format() {
+    for format in Format::ALL {
+        let (out, _) = run(format, &said(format, &SPLIT), 50, CheckAction::Block);
+        let (text, ends) = read(format, &out);
+        assert_eq!(text, "The key is ", "{format:?}: {}", String::from_utf8_lossy(&out));
+        assert_eq!(ends, [Finish::ContentFilter], "{format:?}");
+        if format == Format::OpenAi {
+            assert!(out.ends_with(b"data: [DONE]\n\n"));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_stream_without_findings_keeps_its_bytes(
+        words in prop::collection::vec("[a-z \u{e9}]{1,12}", 0..12),
+        piece in 1_usize..200,
+        format in prop::sample::select(Format::ALL.to_vec()),
+    ) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let bytes = said(format, &words);
+        prop_assert_eq!(run(format, &bytes, piece, CheckAction::Redact), (bytes, Findings::new()));
+    }
+}
+
+#[test]
+fn a_broken_stream_gives_what_was_held_and_then_its_failure() {
+    let whole = said(Format::OpenAi, &["Half a wo"]);
+    let end = whole.windows(6).position(|bytes| bytes == b"\"stop\"").unwrap();
+    let cut = whole.slice(..last_end(&whole[..end], 0).unwrap());
+    let source: ByteStream = Box::pin(stream::iter([Ok(cut), Err(Failure::UpstreamInterrupted)]));
+    let guarded = Outgoing::new(source, Format::OpenAi, 1, watch(CheckAction::Redact), Box::new(|_| {}));
+    let items = futures_util::FutureExt::now_or_never(guarded.collect::<Vec<_>>()).unwrap();
+    assert_eq!(items.last(), Some(&Err(Failure::UpstreamInterrupted)));
+    let out: Vec<u8> = items.iter().flatten().flatten().copied().collect();
+    assert_eq!(read(Format::OpenAi, &out).0, "Half a wo");
+}
+
+#[test]
+fn whole_answers_are_looked_at_in_every_format() {
+    let words = SPLIT.concat();
+    let part = portcullis_domain::Part::Text(words);
+    let choice = portcullis_domain::Choice { parts: vec![part], finish: Finish::Stop, logprobs: None };
+    let answer = portcullis_domain::Completion { choices: vec![choice], ..Default::default() };
+    for format in Format::ALL {
+        let body = portcullis_wire::write_answer(format, &answer, &head());
+        let (out, findings, blocked) = whole(&watch(CheckAction::Redact), body.clone());
+        assert!(
+            !String::from_utf8_lossy(&out).contains("a1B2") && !findings.is_empty() && !blocked,
+            "{format:?}"
+        );
+        assert!(whole(&watch(CheckAction::Block), body.clone()).2, "{format:?}");
+        assert_eq!(whole(&watch(CheckAction::Flag), body.clone()).0, body);
+    }
+}
