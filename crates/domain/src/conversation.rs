@@ -195,6 +195,10 @@ pub enum Member {
     Strict,
     /// [`Conversation::shape`].
     Shape,
+    /// [`Sampling::temperature`].
+    Temperature,
+    /// [`Sampling::top_p`].
+    TopP,
     /// [`Sampling::top_k`].
     TopK,
     /// [`Sampling::seed`].

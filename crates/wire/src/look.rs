@@ -13,6 +13,20 @@ pub const fn tokens_of(bytes: u64) -> u64 {
     bytes.div_ceil(BYTES_A_TOKEN)
 }
 
+/// What is known of the usage after an event that told `now`. Counts of a stream only grow, and a later event may leave
+/// out what an earlier one told.
+#[must_use]
+pub fn later(before: Option<Usage>, now: Option<Usage>) -> Option<Usage> {
+    let (Some(before), Some(now)) = (before, now) else { return now.or(before) };
+    Some(Usage {
+        input: before.input.max(now.input),
+        cached: before.cached.max(now.cached),
+        output: before.output.max(now.output),
+        reasoning: before.reasoning.max(now.reasoning),
+        estimated: before.estimated && now.estimated,
+    })
+}
+
 /// What one event of a stream showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {

@@ -159,7 +159,7 @@ impl Scanner {
         self.events += u64::from(seen.begins);
         self.finished += seen.finished;
         self.text_bytes += seen.text_bytes;
-        self.usage = seen.usage.or(self.usage);
+        self.usage = look::later(self.usage, seen.usage);
         self.blocked |= seen.blocked;
         Ok(!(self.drop_usage && seen.usage_only))
     }

@@ -26,6 +26,8 @@ pub const fn member_name(member: Member) -> &'static str {
         Member::ToolChoice => "tool_choice",
         Member::Strict => "strict",
         Member::Shape => "response_format",
+        Member::Temperature => "temperature",
+        Member::TopP => "top_p",
         Member::TopK => "top_k",
         Member::Seed => "seed",
         Member::PresencePenalty => "presence_penalty",
