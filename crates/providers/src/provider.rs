@@ -198,6 +198,21 @@ impl Provider {
         .await
     }
 
+    /// The vector of one text, for work of our own: only the builtin provider makes them. Unit length.
+    ///
+    /// # Errors
+    /// `Refusal`; of any other provider always.
+    pub async fn vector(&self, call: &Call, text: &str) -> Result<Vec<f32>, Refusal> {
+        let Voice::Builtin(builtin) = &self.voice else {
+            return Err(Refusal::last(
+                Failure::NotFound("Only the builtin model does this.".into()),
+                "no_model",
+            ));
+        };
+        let ctx = context(call, Action::Embed, tokens_of(text.len() as u64));
+        self.gated(&ctx, call, builtin.vector(call, text)).await
+    }
+
     async fn builtin_chat(
         &self,
         builtin: &Builtin,

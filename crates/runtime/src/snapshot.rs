@@ -3,7 +3,7 @@
 //! doors' pointer do, and neither can fail.
 
 use crate::{Secrets, Settings};
-use portcullis_apps::chat::ChatApp;
+use portcullis_apps::chat::{ChatApp, cache::Answers};
 use portcullis_channels::http::Live;
 use portcullis_domain::Action;
 use portcullis_engine::{App, Engine, Policies, Screening};
@@ -20,6 +20,7 @@ pub(crate) struct Ground {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) alerts: Alerts,
+    pub(crate) answers: Answers,
 }
 
 /// Which app answers which action.
@@ -49,7 +50,8 @@ impl Ground {
 
     /// The apps over these providers.
     pub(crate) fn apps(&self, settings: &Settings, providers: &Providers) -> Apps {
-        let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone());
+        let answers = self.answers.changed(&settings.cache);
+        let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers);
         let chat: Arc<dyn App> = Arc::new(chat);
         ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
     }

@@ -13,6 +13,7 @@ use crate::{
     snapshot::{self, Ground},
     stall::Watchdog,
 };
+use portcullis_apps::chat::cache::Answers;
 use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError, control::Control};
 use portcullis_domain::Door;
 use portcullis_engine::{
@@ -114,8 +115,9 @@ struct Base {
 
 impl Base {
     /// What settings are built upon, now and at each reload.
-    fn ground(&self) -> Ground {
+    fn ground(&self, settings: &Settings, shared: Option<Shared>) -> Ground {
         Ground {
+            answers: Answers::new(&settings.cache, shared, self.background.clone()),
             client: self.client.clone(),
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),
@@ -175,7 +177,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     }
     let tiers = store.tiers().list().await?;
     keys.set_tiers(with_tiers(&settings, &tiers).tiers.into_keys().collect());
-    let ground = base.ground();
+    let ground = base.ground(&settings, shared.clone());
     let providers = ground.providers(&settings, &secrets, None)?.commit(&base.registry);
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
     let (apps, screening) = (ground.apps(&settings, &providers), snapshot::screening(&settings));

@@ -11,6 +11,7 @@ mod members;
 pub mod openai;
 pub mod responses;
 pub mod sse;
+pub mod steps;
 pub mod texts;
 
 use bytes::{Bytes, BytesMut};

@@ -5,6 +5,7 @@
 //! sections 2, 4 and 6.
 
 mod affinity;
+pub mod cache;
 mod choose;
 mod config;
 mod list;
@@ -16,56 +17,79 @@ mod tests;
 pub use config::{CacheMode, RouteConfig, RoutesConfig, Sticky, TargetConfig, problems};
 pub use manage::{RouteView, TargetView};
 
+use cache::Answers;
 use choose::Set;
-use portcullis_domain::{Action, ChatRequest, Degraded, EmbedRequest, Failure, Payload, Reply, ReplyBody};
+use portcullis_domain::{
+    Action, ChatRequest, Degraded, EmbedRequest, Failure, Meter, ModelsRequest, Payload, Reply, ReplyBody,
+};
 use portcullis_engine::{App, Inspected, Run};
 use portcullis_providers::{Call, ModelKind, Providers, Refusal};
 use portcullis_telemetry::Metrics;
 use routes::{Route, Routes, Target, Wanted};
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// The app.
+/// The app. Cheap to clone.
+#[derive(Clone)]
 pub struct ChatApp {
     providers: Providers,
-    routes: Routes,
+    routes: Arc<Routes>,
     metrics: Metrics,
+    answers: Answers,
 }
 
 impl ChatApp {
     /// Over these providers, with these routes beside the shipped ones.
     #[must_use]
-    pub fn new(providers: Providers, routes: &RoutesConfig, metrics: Metrics) -> Self {
-        let routes = Routes::new(routes, &providers);
-        Self { providers, routes, metrics }
+    pub fn new(providers: Providers, routes: &RoutesConfig, metrics: Metrics, answers: Answers) -> Self {
+        let routes = Arc::new(Routes::new(routes, &providers));
+        Self { providers, routes, metrics, answers }
     }
 
-    async fn chat(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
-        let route = self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
+    /// An answer that nobody has kept.
+    async fn fresh(&self, request: &Inspected, route: &Arc<Route>) -> Result<Reply, Failure> {
+        match &request.payload {
+            Payload::Chat(chat) => self.chat(request, chat, route).await,
+            Payload::Embed(embed) => self.embed(request, embed, route).await,
+            Payload::Count(chat) => self.count(request, chat),
+            Payload::Models(models) => self.models(request, models),
+        }
+    }
+
+    fn models(&self, request: &Inspected, models: &ModelsRequest) -> Result<Reply, Failure> {
+        let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;
+        Ok(Reply::new(ReplyBody::Whole(body), Meter::default()))
+    }
+
+    async fn chat(&self, request: &Inspected, chat: &ChatRequest, route: &Route) -> Result<Reply, Failure> {
         let fits = route.fitting(ModelKind::Chat, wanted(chat))?;
         let affinity = affinity::affinity(&route.sticky, chat, &request.hints.affinity);
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.chat(&call, chat, &model).await }
         };
-        self.over(&route, fits, affinity, request, answer).await
+        self.over(route, fits, affinity, request, answer).await
     }
 
-    async fn embed(&self, request: &Inspected, embed: &EmbedRequest) -> Result<Reply, Failure> {
-        let route = self.routes.resolve(&embed.model, &request.caller, &self.providers)?;
+    async fn embed(
+        &self,
+        request: &Inspected,
+        embed: &EmbedRequest,
+        route: &Route,
+    ) -> Result<Reply, Failure> {
         let fits = route.fitting(ModelKind::Embed, Wanted::default())?;
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.embed(&call, embed, &model).await }
         };
-        self.over(&route, fits, None, request, answer).await
+        self.over(route, fits, None, request, answer).await
     }
 
     /// What a conversation would be to read, for those who ask before they send. Nobody is called, nothing is charged.
     fn count(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
         self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
         let body = format!("{{\"input_tokens\":{}}}", input_tokens(chat));
-        Ok(Reply::new(ReplyBody::Whole(body.into()), portcullis_domain::Meter::default()))
+        Ok(Reply::new(ReplyBody::Whole(body.into()), Meter::default()))
     }
 
     /// Asks one target after the other until one answers or the failure is one that nobody else can mend. A target is
@@ -161,16 +185,18 @@ impl App for ChatApp {
         self.routes.affinity_headers()
     }
 
-    fn run(&self, request: Inspected) -> Run<'_> {
+    fn run(&self, mut request: Inspected) -> Run<'_> {
         Box::pin(async move {
-            match &request.payload {
-                Payload::Chat(chat) => self.chat(&request, chat).await,
-                Payload::Count(chat) => self.count(&request, chat),
-                Payload::Embed(embed) => self.embed(&request, embed).await,
-                Payload::Models(models) => {
-                    let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;
-                    Ok(Reply::new(ReplyBody::Whole(body), portcullis_domain::Meter::default()))
-                }
+            let model = match &request.payload {
+                Payload::Chat(chat) => &chat.model,
+                Payload::Count(chat) => return self.count(&request, chat),
+                Payload::Embed(embed) => &embed.model,
+                Payload::Models(models) => return self.models(&request, models),
+            };
+            let route = self.routes.resolve(model, &request.caller, &self.providers)?;
+            match request.hints.idempotency_key.take() {
+                None => self.cached(&request, &route).await,
+                Some(key) => Box::pin(self.once(&key, request, route)).await,
             }
         })
     }

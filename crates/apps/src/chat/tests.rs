@@ -1,6 +1,10 @@
 //! The gateway over real sockets: who answers to which name, who takes over, what the caller is told.
 
-use super::{ChatApp, RouteConfig, RoutesConfig, Sticky, TargetConfig};
+use super::{
+    ChatApp,
+    cache::{Answers, CacheConfig},
+};
+use super::{RouteConfig, RoutesConfig, Sticky, TargetConfig};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use portcullis_domain::{
@@ -21,12 +25,13 @@ use portcullis_telemetry::{Alerts, Metrics};
 use portcullis_testkit::upstream::{Behaviour, OpenAi};
 use serde_json::Value;
 use std::{net::Ipv4Addr, time::Duration};
+use tokio_util::task::TaskTracker;
 
 /// Routes: name, and targets as provider, model and rank.
-type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
+pub(super) type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
 
 /// An app over these doubles, each a provider of its own.
-fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
+pub(super) fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
     app_with(doubles, routes, |_, _| {})
 }
 
@@ -36,7 +41,7 @@ fn app_with(
     routes: Routed<'_>,
     change: impl Fn(&str, &mut ProviderConfig),
 ) -> (ChatApp, Metrics) {
-    built(doubles, routes, change, |_| {})
+    built(doubles, routes, change, |_| {}, &CacheConfig::default())
 }
 
 /// The same, with every route changed.
@@ -45,14 +50,15 @@ fn app_routed(
     routes: Routed<'_>,
     change: impl Fn(&mut RouteConfig),
 ) -> (ChatApp, Metrics) {
-    built(doubles, routes, |_, _| {}, change)
+    built(doubles, routes, |_, _| {}, change, &CacheConfig::default())
 }
 
-fn built(
+pub(super) fn built(
     doubles: &[(&str, &OpenAi)],
     routes: Routed<'_>,
     provider_change: impl Fn(&str, &mut ProviderConfig),
     route_change: impl Fn(&mut RouteConfig),
+    cache: &CacheConfig,
 ) -> (ChatApp, Metrics) {
     let metrics = Metrics::new();
     let provider = |double: &OpenAi| ProviderConfig {
@@ -102,12 +108,13 @@ fn built(
             ((*name).to_owned(), config)
         })
         .collect();
-    (ChatApp::new(providers, &routes, metrics.clone()), metrics)
+    let answers = Answers::new(cache, None, TaskTracker::new());
+    (ChatApp::new(providers, &routes, metrics.clone(), answers), metrics)
 }
 
-const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
+pub(super) const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
 
-fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
+pub(super) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     Inspected {
         id: RequestId::from_parts(1_700_000_000_000, 7),
         caller: Caller::new("key:test".into(), Tier::Authenticated, scopes, Ipv4Addr::LOCALHOST.into()),
@@ -120,10 +127,10 @@ fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     }
 }
 
-const PLAIN: Scopes = Scopes::NONE.with(Scope::Chat);
+pub(super) const PLAIN: Scopes = Scopes::NONE.with(Scope::Chat);
 const PIN: Scopes = PLAIN.with(Scope::Pin);
 
-fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
+pub(super) fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
     let name = Value::from(model).to_string();
     let flag = if stream { ",\"stream\":true" } else { "" };
     let body =
@@ -145,7 +152,7 @@ fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
     })
 }
 
-fn embed(model: &str) -> Payload {
+pub(super) fn embed(model: &str) -> Payload {
     let body = format!("{{\"model\":\"{model}\",\"input\":\"hello\"}}");
     let at = body.find("\"hello\"").unwrap() + 1;
     Payload::Embed(EmbedRequest {
@@ -159,11 +166,11 @@ fn embed(model: &str) -> Payload {
     })
 }
 
-async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Reply, Failure> {
+pub(super) async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Reply, Failure> {
     app.run(inspected(scopes, chat(model, false, Needs::default()))).await
 }
 
-async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
+pub(super) async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
     match reply.body {
         ReplyBody::Whole(bytes) => Ok(bytes),
         ReplyBody::Stream(stream) => {

@@ -127,6 +127,12 @@ impl Builtin {
         Ok((body, Usage { input, output: 0, estimated: false, ..Usage::default() }))
     }
 
+    /// The vector of one text.
+    pub(crate) async fn vector(&self, call: &Call, text: &str) -> Result<Vec<f32>, Refusal> {
+        let (model, text) = (self.model.clone(), text.to_owned());
+        blocking(call, move |gone| vector(&model, &text, gone).map(|embedded| embedded.vector)).await
+    }
+
     /// What this model cannot do is refused, not rounded.
     fn check(&self, request: &EmbedRequest) -> Result<(), Refusal> {
         let refuse = |code, param: String, message: String| {

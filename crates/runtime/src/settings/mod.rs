@@ -20,7 +20,7 @@ pub use reference::{config_markdown, example_toml};
 pub use report::{Located, Report, Severity};
 pub use source::Origin;
 
-use portcullis_apps::chat::{self, RoutesConfig};
+use portcullis_apps::chat::{self, RoutesConfig, cache::CacheConfig};
 use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
 use portcullis_domain::Problem;
 use portcullis_engine::{
@@ -75,6 +75,8 @@ pub struct Settings {
     pub models: ModelsConfig,
     /// The model names callers use, and who answers to them.
     pub routes: RoutesConfig,
+    /// Answers that are kept and given again.
+    pub cache: CacheConfig,
     /// Bounds of every call to a provider.
     pub upstream: UpstreamConfig,
     /// The gate in front of every embedding.
@@ -143,6 +145,7 @@ impl Default for Settings {
             providers: ProvidersConfig::default(),
             models: ModelsConfig::default(),
             routes: RoutesConfig::default(),
+            cache: CacheConfig::default(),
             upstream: UpstreamConfig::default(),
             extract: ExtractConfig::default(),
             auth: AuthConfig::default(),
@@ -181,6 +184,7 @@ impl Settings {
         let known = |name: &str| self.providers.contains_key(name) || presets::find(name).is_some();
         portcullis_providers::config::model_problems(&self.models, "models", known, &mut out);
         chat::problems(&self.routes, "routes", known, &mut out);
+        self.cache.problems("cache", &mut out);
         self.upstream.problems("upstream", &mut out);
         self.extract.problems("extract", &mut out);
         self.auth.problems("auth", &mut out);
