@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that a reload puts in force; a row covers what lies below it.
-const RELOADED: [&str; 19] = [
+const RELOADED: [&str; 21] = [
     "actions",
     "auth.jwt",
+    "cache",
     "config",
     "embed",
     "extract",

@@ -24,7 +24,7 @@ use portcullis_apps::chat::{self, RoutesConfig, cache::CacheConfig};
 use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
 use portcullis_domain::Problem;
 use portcullis_engine::{
-    ActionConfig, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
+    ActionConfig, AdmissionConfig, BucketConfig, DEFAULT_POLICY, TierConfig, default_actions, default_tiers,
     identity::AuthConfig,
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
