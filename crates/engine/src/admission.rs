@@ -63,6 +63,14 @@ pub struct TierConfig {
     /// Places in a provider's queue that callers of this tier get for each one of weight 1. Default 1.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Tokens of one caller in a day, input and output together; 0: not bounded. Default 20000 for `anonymous`,
+    /// 1000000 for `authenticated`, 20000000 for `premium`, else not bounded.
+    #[serde(default)]
+    pub daily_tokens: Option<u64>,
+    /// Money of one caller in a day, in US dollars; 0: not bounded. Default 0.1 for `anonymous`, 5 for `authenticated`,
+    /// 100 for `premium`, else not bounded.
+    #[serde(default)]
+    pub daily_usd: Option<f64>,
 }
 
 const fn one() -> u32 {
@@ -107,12 +115,19 @@ impl Default for AdmissionConfig {
 /// The three built-in tiers.
 #[must_use]
 pub fn default_tiers() -> BTreeMap<String, TierConfig> {
-    let tier = |per_min, user, ip, weight| TierConfig { per_min, user, ip, weight };
+    let tier = |per_min, user, ip, weight, (tokens, usd)| TierConfig {
+        per_min,
+        user,
+        ip,
+        weight,
+        daily_tokens: Some(tokens),
+        daily_usd: Some(usd),
+    };
     let premium = Some(BucketConfig::new(200, 20.0));
     BTreeMap::from([
-        ("anonymous".into(), tier(10, None, None, 1)),
-        ("authenticated".into(), tier(100, Some(BucketConfig::new(50, 5.0)), None, 2)),
-        ("premium".into(), tier(1000, premium, premium, 4)),
+        ("anonymous".into(), tier(10, None, None, 1, (20_000, 0.1))),
+        ("authenticated".into(), tier(100, Some(BucketConfig::new(50, 5.0)), None, 2, (1_000_000, 5.0))),
+        ("premium".into(), tier(1000, premium, premium, 4, (20_000_000, 100.0))),
     ])
 }
 
@@ -134,6 +149,10 @@ impl AdmissionConfig {
                 if let Some(bucket) = bucket {
                     bucket.problems(&format!("{key}.{part}"), out);
                 }
+            }
+            if tier.daily_usd.is_some_and(|usd| !(0.0..=1e9).contains(&usd)) {
+                let mend = "choose 0 (not bounded) to 1000000000";
+                out.push(Problem::new(format!("{key}.daily_usd"), "is out of range", mend));
             }
             for (part, value) in [("per_min", tier.per_min), ("weight", tier.weight)] {
                 if value == 0 {
@@ -210,7 +229,14 @@ impl Admission {
             let own = if name == "anonymous" { tier.user } else { tier.user.or(Some(config.user)) };
             (name.clone(), row(tier, own))
         });
-        let fallback = TierConfig { per_min: 100, user: Some(config.user), ip: None, weight: 1 };
+        let fallback = TierConfig {
+            per_min: 100,
+            user: Some(config.user),
+            ip: None,
+            weight: 1,
+            daily_tokens: None,
+            daily_usd: None,
+        };
         Self {
             global: config.global.quota(),
             ip: config.ip.quota(),

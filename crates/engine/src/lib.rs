@@ -6,6 +6,7 @@
 mod admission;
 mod app;
 mod breaches;
+pub mod budgets;
 pub mod identity;
 mod ids;
 pub mod jwt;

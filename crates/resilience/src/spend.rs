@@ -271,7 +271,9 @@ impl Spend {
         let numbers: Vec<i64> = self.shared.invoke(&call).await.map_err(|_| StoreAway)?;
         match numbers.split_first() {
             Some((0, _)) => Ok(None),
-            Some((_, rest)) if rest.len() == rows.len() * 4 => Ok(Some(rest.chunks_exact(4).map(seen).collect())),
+            Some((_, rest)) if rest.len() == rows.len() * 4 => {
+                Ok(Some(rest.chunks_exact(4).map(seen).collect()))
+            }
             Some(_) | None => Err(StoreAway),
         }
     }
@@ -395,6 +397,3 @@ fn seen(row: &[i64]) -> Seen {
 const fn whole(number: i64) -> u64 {
     if number < 0 { 0 } else { number.unsigned_abs() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -33,17 +33,20 @@ pub enum Category {
     AuditFailing,
     /// Async workers are blocked.
     Stalled,
+    /// A budget is running out.
+    Budget,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
         Self::StoreDown,
         Self::AuditFailing,
         Self::Stalled,
+        Self::Budget,
     ];
 
     /// The stable name.
@@ -56,6 +59,7 @@ impl Category {
             Self::StoreDown => "store_down",
             Self::AuditFailing => "audit_failing",
             Self::Stalled => "stalled",
+            Self::Budget => "budget",
         }
     }
 }

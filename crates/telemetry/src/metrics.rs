@@ -96,12 +96,14 @@ macro_rules! table {
     };
     (@type counter []) => { Counter };
     (@type gauge []) => { Gauge };
+    (@type ratio [$($label:literal),+]) => { Family<Gauge, { [$($label),+].len() }> };
     (@type histogram []) => { Histogram };
     (@type counter [$($label:literal),+]) => { Family<Counter, { [$($label),+].len() }> };
     (@type gauge [$($label:literal),+]) => { Family<Gauge, { [$($label),+].len() }> };
     (@type histogram [$($label:literal),+]) => { Family<Histogram, { [$($label),+].len() }> };
     (@make counter []) => { Counter::default() };
     (@make gauge []) => { Gauge::default() };
+    (@make ratio [$($label:literal),+]) => { Family::new(Gauge::default) };
     (@make histogram [] $buckets:ident) => { Histogram::new($buckets) };
     (@make counter [$($label:literal),+]) => { Family::new(Counter::default) };
     (@make gauge [$($label:literal),+]) => { Family::new(Gauge::default) };
@@ -112,6 +114,9 @@ macro_rules! table {
     (@write counter [$($label:literal),+] $it:expr, $out:expr, $name:expr) => {
         $it.write($out, $name, [$($label),+], Cell::Counter)
     };
+    (@write ratio [$($label:literal),+] $it:expr, $out:expr, $name:expr) => {
+        $it.write($out, $name, [$($label),+], Cell::Millionths)
+    };
     (@write gauge [$($label:literal),+] $it:expr, $out:expr, $name:expr) => {
         $it.write($out, $name, [$($label),+], Cell::Gauge)
     };
@@ -121,7 +126,12 @@ macro_rules! table {
 }
 
 fn kind(name: &str, kind: &'static str) -> &'static str {
-    if UNTYPED.contains(&name) { "untyped" } else { kind }
+    match kind {
+        _ if UNTYPED.contains(&name) => "untyped",
+        // A gauge kept in millionths.
+        "ratio" => "gauge",
+        kind => kind,
+    }
 }
 
 table! {
@@ -141,6 +151,10 @@ table! {
     ai_fallbacks_total: counter ["route", "reason"];
     /// Tokens used at providers: `input` (cached ones included), `cached`, `output`.
     ai_tokens_total: counter ["provider", "route", "kind"];
+    /// Micro-dollars spent at providers.
+    ai_cost_microusd_total: counter ["provider", "route"];
+    /// Share of a budget that is left in its window, 1 to 0, to whoever has least of it.
+    budget_remaining_ratio: ratio ["budget"];
     /// Requests that a cache could answer, by route and outcome: `hit`, `miss`, `joined`, `replayed`, `semantic`.
     cache_total: counter ["route", "outcome"];
     /// Age of the call that has waited longest, in seconds.
@@ -370,6 +384,17 @@ impl Metrics {
     /// A cache was asked for an answer.
     pub fn cache(&self, route: &str, outcome: &'static str) {
         self.0.table.cache_total.with([route, outcome]).inc();
+    }
+
+    /// Micro-dollars spent.
+    pub fn ai_cost(&self, provider: &str, route: &str, micros: u64) {
+        self.0.table.ai_cost_microusd_total.with([provider, route]).add(micros);
+    }
+
+    /// Share of a budget that is left, in millionths.
+    #[must_use]
+    pub fn budget_remaining(&self, budget: &str) -> Gauge {
+        self.0.table.budget_remaining_ratio.with([budget])
     }
 
     /// Calls waiting in a queue.

@@ -7,7 +7,7 @@
 //! does. While Redis counts, this holds what was last seen there, and what this process may spend when it is away.
 
 use super::{
-    rules::{Charge, Limit},
+    rules::{Charge, Limit, Rule},
     window::{Calendar, Span},
 };
 use ahash::RandomState;
@@ -101,7 +101,8 @@ pub(crate) struct Shown {
 impl Shown {
     /// What is left, in millionths of the tighter of its limits.
     pub(crate) fn left(&self) -> u64 {
-        let share = |limit: Option<u64>, spent: u64| limit.map(|limit| MILLION - part(spent, limit).min(MILLION));
+        let share =
+            |limit: Option<u64>, spent: u64| limit.map(|limit| MILLION - part(spent, limit).min(MILLION));
         let both = [share(self.limit.tokens, self.spent.tokens), share(self.limit.micros, self.spent.micros)];
         both.into_iter().flatten().min().unwrap_or(MILLION)
     }
@@ -285,7 +286,8 @@ impl Book {
             let Place { hash, span } = self.place(charge.rule.id, charge.subject, charge.rule.window);
             let counter = self.find(hash, charge.rule.id, charge.subject)?;
             let spent = counter.seen_spent.plus(counter.spent).tokens;
-            let over = counter.start == span.start && counter.raised(limit).tokens.is_some_and(|most| spent >= most);
+            let over =
+                counter.start == span.start && counter.raised(limit).tokens.is_some_and(|most| spent >= most);
             over.then_some((index, span))
         })
     }
@@ -331,7 +333,13 @@ impl Book {
     }
 
     /// Sets what a subject has spent in the current window, as the ledger says; thresholds passed so far count as told.
-    pub(crate) fn rebuild(&mut self, rule: (u32, BudgetWindow, Limit), subject: &Arc<str>, spent: Amount, alert_at: &[u64]) {
+    pub(crate) fn rebuild(
+        &mut self,
+        rule: (u32, BudgetWindow, Limit),
+        subject: &Arc<str>,
+        spent: Amount,
+        alert_at: &[u64],
+    ) {
         let (id, window, limit) = rule;
         let Place { hash, span } = self.place(id, subject, window);
         let entry = Entry { rule: id, subject: subject.clone(), window, span, hash };
@@ -343,7 +351,13 @@ impl Book {
     }
 
     /// Sets by how much a budget is raised in the window that begins so.
-    pub(crate) fn raise(&mut self, rule: (u32, BudgetWindow, Limit), subject: &Arc<str>, start: i64, by: Amount) {
+    pub(crate) fn raise(
+        &mut self,
+        rule: (u32, BudgetWindow, Limit),
+        subject: &Arc<str>,
+        start: i64,
+        by: Amount,
+    ) {
         let (id, window, limit) = rule;
         let Place { hash, span } = self.place(id, subject, window);
         if span.start == start {
@@ -362,6 +376,21 @@ impl Book {
             Some(counter) if counter.start == entry.span.start => counter.raise,
             Some(_) | None => Amount::NOTHING,
         }
+    }
+
+    /// Whether there is a counter of it for the current window.
+    pub(crate) fn knows(&mut self, rule: &Rule, subject: &str) -> bool {
+        let Place { hash, span } = self.place(rule.id, subject, rule.window);
+        self.find(hash, rule.id, subject).is_some_and(|counter| counter.start == span.start)
+    }
+
+    /// The windows that a moment in the past lay in.
+    pub(crate) fn entries_at(&mut self, charges: &[Charge<'_>], at: i64) -> Entries {
+        let (_, mut entries) = self.entries(charges, at);
+        for entry in &mut entries {
+            entry.span = self.calendar.at(entry.window, at);
+        }
+        entries
     }
 
     /// The current window of that kind.
@@ -385,8 +414,11 @@ impl Book {
             self.make_room();
         }
         let is = |counter: &Counter| counter.rule == entry.rule && *counter.subject == *entry.subject;
-        let counter =
-            self.counters.entry(entry.hash, is, |counter| counter.hash).or_insert_with(|| fresh(entry)).into_mut();
+        let counter = self
+            .counters
+            .entry(entry.hash, is, |counter| counter.hash)
+            .or_insert_with(|| fresh(entry))
+            .into_mut();
         counter.roll(entry.span.start);
         counter
     }
@@ -400,7 +432,11 @@ impl Book {
         }
         let rank = |counter: &Counter| {
             let used = MILLION - counter.shown(calendar.current(counter.window)).left();
-            if counter.reserved == Amount::NOTHING && counter.raise == Amount::NOTHING { used } else { u64::MAX }
+            if counter.reserved == Amount::NOTHING && counter.raise == Amount::NOTHING {
+                used
+            } else {
+                u64::MAX
+            }
         };
         let mut ranks: Vec<u64> = self.counters.iter().map(rank).collect();
         let count = (ranks.len() / BATCH).max(1);

@@ -242,8 +242,16 @@ mod tests {
                        "a b":{"scope":"tier:gold"},"c":{"money_usd":-1},"d":{"scope":"key","tokens":18446744073709551615}}"#;
         let config: BudgetsConfig = serde_json::from_str(text).unwrap();
         let expected = [
-            "timezone", "alert_at", "ledger_days", "max_counters", "a b", "a b.scope", "a b.tokens", "c.scope",
-            "c.money_usd", "d.tokens",
+            "timezone",
+            "alert_at",
+            "ledger_days",
+            "max_counters",
+            "a b",
+            "a b.scope",
+            "a b.tokens",
+            "c.scope",
+            "c.money_usd",
+            "d.tokens",
         ];
         assert_eq!(problems(&config), expected.map(|key| format!("budgets.{key}")));
     }

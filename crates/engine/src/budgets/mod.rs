@@ -11,13 +11,11 @@ mod reservation;
 mod rules;
 mod shared;
 mod status;
-#[cfg(test)]
-mod tests;
 mod window;
 
 pub use config::{BudgetAction, BudgetConfig, BudgetsConfig, PriceUnknown, WindowName};
 pub use reservation::Reservation;
-pub use status::{BudgetStatus, Repriced};
+pub use status::{BudgetStatus, Repriced, usage_csv};
 
 use crate::admission::TierConfig;
 use arc_swap::ArcSwap;
@@ -173,8 +171,7 @@ impl Budgets {
     ) -> Result<(), StoreError> {
         let inner = &*self.0;
         let known = inner.numbers.lock().len();
-        let rules =
-            Rules::new(config, tiers, default_max_tokens, &mut inner.numbers.lock(), &inner.metrics);
+        let rules = Rules::new(config, tiers, default_max_tokens, &mut inner.numbers.lock(), &inner.metrics);
         let zone = zone(&config.timezone).unwrap_or(jiff::tz::TimeZone::UTC);
         inner.book.lock().rezone(zone, config.max_counters);
         inner.rules.store(Arc::new(rules));
@@ -336,9 +333,19 @@ impl Budgets {
         let Some(rule) = rules.by_id(crossing.rule) else { return };
         let percent = crossing.at / 10_000;
         let (name, kind) = (&*rule.name, rule.kind.as_str());
-        let whose = if crossing.subject.is_empty() { String::new() } else { format!(" of {kind} {}", crossing.subject) };
+        let whose = if crossing.subject.is_empty() {
+            String::new()
+        } else {
+            format!(" of {kind} {}", crossing.subject)
+        };
         let message = format!("the budget {name}{whose} is used to {percent} %");
-        tracing::warn!(event = "budget", budget = name, subject = &*crossing.subject, percent, "a budget is running out");
+        tracing::warn!(
+            event = "budget",
+            budget = name,
+            subject = &*crossing.subject,
+            percent,
+            "a budget is running out"
+        );
         let subject = format!("{name}/{}/{}/{percent}", crossing.subject, crossing.span.start);
         self.0.alerts.raise(AlertCategory::Budget, &subject, message);
     }
@@ -350,13 +357,15 @@ impl Budgets {
             let wanted = {
                 let mut book = self.0.book.lock();
                 let span = book.span(charge.rule.window, now);
-                (span.start <= self.0.started && !book.knows(charge.rule.id, charge.subject)).then_some(span)
+                (span.start <= self.0.started && !book.knows(charge.rule, charge.subject)).then_some(span)
             };
             let Some(span) = wanted else { continue };
             let sum = self.0.store.ledger().sum_of_caller(charge.subject, span.start).await;
             match sum {
                 Ok((tokens, micros)) => self.know(charge, span, Amount { tokens, micros }).await,
-                Err(error) => tracing::warn!(%error, "what a key has spent so far cannot be read; it counts from nothing"),
+                Err(error) => {
+                    tracing::warn!(%error, "what a key has spent so far cannot be read; it counts from nothing")
+                }
             }
         }
     }
@@ -365,7 +374,7 @@ impl Budgets {
         let (rule, subject) = (charge.rule, charge.subject);
         {
             let mut book = self.0.book.lock();
-            if !book.knows(rule.id, subject) {
+            if !book.knows(rule, subject) {
                 let alert_at = &self.0.rules.load().alert_at;
                 book.rebuild((rule.id, rule.window, charge.limit), subject, spent, alert_at);
             }

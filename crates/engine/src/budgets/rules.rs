@@ -174,18 +174,30 @@ impl Rules {
             }
         }
         let own = BudgetWindow::ALL.map(|window| {
-            let made = rule(format!("key.{}", window.as_str()), Kind::Own, window, Limit::default(), true, true);
+            let made =
+                rule(format!("key.{}", window.as_str()), Kind::Own, window, Limit::default(), true, true);
             all.push((made.clone(), None));
             made
         });
         let row = |tier: &str| OfTier {
             tier: tier.into(),
-            rules: daily.get(tier).cloned().into_iter().chain(of_tier.get(tier).cloned().unwrap_or_default())
-                .chain(common.iter().cloned()).collect(),
+            rules: daily
+                .get(tier)
+                .cloned()
+                .into_iter()
+                .chain(of_tier.get(tier).cloned().unwrap_or_default())
+                .chain(common.iter().cloned())
+                .collect(),
         };
         let millionths = |share: &f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 0 to 10")]
-            { (share.clamp(0.0, 10.0) * 1e6).round() as u64 }
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be 0 to 10"
+            )]
+            {
+                (share.clamp(0.0, 10.0) * 1e6).round() as u64
+            }
         };
         Self {
             other: row("authenticated"),
@@ -225,7 +237,10 @@ impl Rules {
             .collect();
         let own = caller.limits.as_ref().map(|limits| limits.budgets.as_slice()).unwrap_or_default();
         for budget in own {
-            let (rule, limit) = (&*self.own[budget.window as usize], Limit { tokens: budget.tokens, micros: budget.micro_usd });
+            let (rule, limit) = (
+                &*self.own[budget.window as usize],
+                Limit { tokens: budget.tokens, micros: budget.micro_usd },
+            );
             // Two of one window are one: the stricter.
             match charges.iter_mut().find(|charge| charge.rule.id == rule.id) {
                 Some(known) => known.limit = known.limit.stricter(limit),

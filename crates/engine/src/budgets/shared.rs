@@ -6,20 +6,22 @@
 //! when it starts again.
 
 use super::{
-    Amount, BudgetRefusal, Budgets, Charges, LEASE_AFTER, StoreError, counted, now_ms,
+    Amount, BudgetRefusal, Budgets, Charges, LEASE_AFTER, StoreError,
     book::{Crossings, Entries, Entry},
-    refusal,
+    counted, now_ms, refusal,
     rules::{Kind, Limit},
     window::Span,
 };
 use parking_lot::Mutex;
+use portcullis_domain::{BudgetWindow, Caller, KeyBudget, KeyLimits, Scopes, Tier};
 use portcullis_resilience::{
     limits::StoreAway,
     spend::{Lease, Seen, Settlement, Spend, SpendCounter, SpendLimit},
 };
-use portcullis_store::{LedgerId, Recovered};
+use portcullis_store::{LedgerId, LedgerRow, Recovered};
 use std::{
     collections::VecDeque,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -96,6 +98,14 @@ impl Together {
         }
     }
 
+    /// Puts first what could not be sent.
+    fn give_back(&self, batch: Vec<Op>) {
+        let mut waiting = self.waiting.lock();
+        for op in batch.into_iter().rev() {
+            waiting.push_front(op);
+        }
+    }
+
     fn is_usable(&self) -> bool {
         !self.spend.is_away() && !self.behind.load(Relaxed)
     }
@@ -113,9 +123,23 @@ const fn counter<'a>(budget: &'a str, subject: &'a str, span: Span) -> SpendCoun
     SpendCounter { budget, subject, start: span.start, end }
 }
 
-const fn amounts(seen: Seen) -> (Amount, Amount) {
+fn amounts(seen: Seen) -> (Amount, Amount) {
     let amount = |[tokens, micros]: [u64; 2]| Amount { tokens, micros };
     (amount(seen.spent), amount(seen.reserved))
+}
+
+/// Who paid for a row, as far as budgets look.
+fn paid_by(row: &LedgerRow) -> Caller {
+    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let own = BudgetWindow::ALL.map(|window| KeyBudget { window, tokens: None, micro_usd: None });
+    let limits = KeyLimits { budgets: own.into(), ..KeyLimits::default() };
+    Caller {
+        key_id: row.key.clone(),
+        team: row.team.clone(),
+        user: Some(row.person.clone()),
+        limits: row.key.is_some().then(|| Arc::new(limits)),
+        ..Caller::new(row.caller.clone(), Tier::from_name(&row.tier), Scopes::NONE, nowhere)
+    }
 }
 
 impl Budgets {
@@ -206,9 +230,11 @@ impl Budgets {
         let rules = self.0.rules.load_full();
         let mut ops = Vec::new();
         for Recovered { id, row, reserved, charged } in left {
-            let entries = self.0.book.lock().entries_of(&rules, row);
+            let caller = paid_by(row);
+            let entries = self.0.book.lock().entries_at(&rules.charges(&caller), row.at);
             let [tokens, micros] = *reserved;
-            let spent = if *charged { Amount { tokens: row.tokens(), micros: row.micros } } else { Amount::NOTHING };
+            let spent =
+                if *charged { Amount { tokens: row.tokens(), micros: row.micros } } else { Amount::NOTHING };
             ops.push(Op { id: *id, entries, epoch: u64::MAX, asked: Amount { tokens, micros }, spent });
         }
         // In the epoch of now: what has no lease any more was settled, or is found by the sums of the ledger.
@@ -274,7 +300,8 @@ impl Budgets {
             .iter()
             .map(|(name, subject, span, spent)| (counter(name, subject, *span), [spent.tokens, spent.micros]))
             .collect();
-        let put = if exactly { together.spend.correct(&rows).await } else { together.spend.seed(&rows).await };
+        let put =
+            if exactly { together.spend.correct(&rows).await } else { together.spend.seed(&rows).await };
         if put.is_ok() && together.spend.begin().await.is_ok() {
             together.seeded.fetch_add(1, Relaxed);
         }
@@ -422,13 +449,12 @@ impl Budgets {
             Err(StoreAway) => {
                 if !together.behind.swap(true, Relaxed) {
                     let share = self.0.share;
-                    tracing::warn!(share, "redis is away: this process spends its share of what was left of budgets");
+                    tracing::warn!(
+                        share,
+                        "redis is away: this process spends its share of what was left of budgets"
+                    );
                 }
-                let mut waiting = together.waiting.lock();
-                for op in batch.into_iter().rev() {
-                    waiting.push_front(op);
-                }
-                drop(waiting);
+                together.give_back(batch);
                 tokio::time::sleep(AGAIN).await;
                 together.wake.notify_one();
                 false

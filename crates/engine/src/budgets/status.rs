@@ -1,6 +1,6 @@
 //! What operators see and do: counters, reports, budgets raised once, money computed again.
 
-use super::{Amount, Budgets, book::Shown, counted, now_ms, rules::Kind, window::Span};
+use super::{Amount, Budgets, book::Shown, now_ms, rules::Kind, window::Span};
 use jiff::Timestamp;
 use portcullis_domain::Price;
 use portcullis_store::{LedgerPrice, RaiseRow, StoreError, UsageQuery, UsageSum};
@@ -80,14 +80,20 @@ impl Budgets {
                 left: shown.left() as f64 / 1e6,
             };
             let before = out.len();
-            let wanted = |shown: &&Shown| shown.rule == rule.id && subject.is_none_or(|name| *shown.subject == *name);
+            let wanted =
+                |shown: &&Shown| shown.rule == rule.id && subject.is_none_or(|name| *shown.subject == *name);
             out.extend(shown.iter().filter(wanted).map(row));
             if out.len() == before && subject.is_none() && rule.limit.bounds() {
                 let span = self.0.book.lock().span(rule.window, now);
                 out.push(row(&unused(rule.id, rule.limit, span)));
             }
         }
-        out.sort_by(|a, b| a.left.total_cmp(&b.left).then_with(|| a.budget.cmp(&b.budget)).then_with(|| a.subject.cmp(&b.subject)));
+        out.sort_by(|a, b| {
+            a.left
+                .total_cmp(&b.left)
+                .then_with(|| a.budget.cmp(&b.budget))
+                .then_with(|| a.subject.cmp(&b.subject))
+        });
         out.truncate(limit);
         out
     }
@@ -107,7 +113,13 @@ impl Budgets {
     ///
     /// # Errors
     /// A database that is away.
-    pub async fn raise(&self, budget: &str, subject: &str, tokens: u64, micros: u64) -> Result<bool, StoreError> {
+    pub async fn raise(
+        &self,
+        budget: &str,
+        subject: &str,
+        tokens: u64,
+        micros: u64,
+    ) -> Result<bool, StoreError> {
         let rules = self.0.rules.load_full();
         let Some(rule) = rules.by_name(budget) else { return Ok(false) };
         let span = self.0.book.lock().span(rule.window, now_ms());

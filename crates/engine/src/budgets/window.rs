@@ -40,7 +40,8 @@ pub(crate) fn span(window: BudgetWindow, zone: &TimeZone, at: i64) -> Span {
                 (first, first.checked_add(1.month())?)
             }
         };
-        let begins = |date: Date| Ok::<_, jiff::Error>(date.to_zoned(zone.clone())?.timestamp().as_millisecond());
+        let begins =
+            |date: Date| Ok::<_, jiff::Error>(date.to_zoned(zone.clone())?.timestamp().as_millisecond());
         Ok(Span { start: begins(first)?, end: begins(next)? })
     };
     // Only moments beyond the calendar of the library, 9999 years from now, have no window.
@@ -74,6 +75,11 @@ impl Calendar {
     /// The current window of that kind.
     pub(crate) const fn current(&self, window: BudgetWindow) -> Span {
         self.spans[window as usize]
+    }
+
+    /// The window of that kind that a moment lies in.
+    pub(crate) fn at(&self, window: BudgetWindow, at: i64) -> Span {
+        span(window, &self.zone, at)
     }
 
     /// Counts in another zone from now on.
@@ -130,7 +136,9 @@ mod tests {
 
     #[test]
     fn windows_follow_each_other_without_gap_over_years_in_any_zone() {
-        for name in ["UTC", "Europe/Amsterdam", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Asia/Beirut"] {
+        for name in
+            ["UTC", "Europe/Amsterdam", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Asia/Beirut"]
+        {
             let zone = zone(name).unwrap();
             for window in [Day, Week, Month] {
                 let mut at = span(window, &zone, ms("2011-01-01T00:00:00Z"));

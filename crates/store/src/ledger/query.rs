@@ -226,6 +226,22 @@ impl Ledger<'_> {
         Ok(rows.into_iter().map(sum).collect())
     }
 
+    /// What one caller has spent since a moment: tokens and micro-dollars.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn sum_of_caller(&self, caller: &str, since: i64) -> Result<(u64, u64)> {
+        let db = &self.0.db;
+        let sql = "SELECT CAST(COALESCE(SUM(input + output), 0) AS BIGINT), \
+                   CAST(COALESCE(SUM(micros), 0) AS BIGINT) FROM ledger WHERE at >= $1 AND caller = $2";
+        let (tokens, micros): (i64, i64) = db
+            .call(async {
+                on!(db, read pool => sqlx::query_as(sql).bind(since).bind(caller).fetch_one(pool).await)
+            })
+            .await?;
+        Ok((whole(tokens), whole(micros)))
+    }
+
     /// A report; groups in the order of their values.
     ///
     /// # Errors

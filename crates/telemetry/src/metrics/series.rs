@@ -115,7 +115,7 @@ impl Histogram {
     }
 }
 
-/// Nanoseconds as decimal seconds, exactly.
+/// Billionths as a decimal, exactly: nanoseconds as seconds.
 fn seconds(nanos: u64) -> String {
     let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -153,6 +153,8 @@ pub(super) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
 pub(super) enum Cell {
     Counter(Counter),
     Gauge(Gauge),
+    /// A gauge kept in millionths.
+    Millionths(Gauge),
     Histogram(Histogram),
 }
 
@@ -161,6 +163,10 @@ impl Cell {
         match self {
             Self::Counter(counter) => put(out, format_args!("{name}{} {}\n", braces(labels), counter.get())),
             Self::Gauge(gauge) => put(out, format_args!("{name}{} {}\n", braces(labels), gauge.get())),
+            Self::Millionths(gauge) => {
+                let nanos = u64::try_from(gauge.get()).unwrap_or(0).saturating_mul(1000);
+                put(out, format_args!("{name}{} {}\n", braces(labels), seconds(nanos)));
+            }
             Self::Histogram(histogram) => histogram.write(out, name, labels),
         }
     }
