@@ -5,7 +5,8 @@
 //! Invariant: every span lies within `body`, on character borders, and was found by a JSON parser.
 
 use bytes::{Bytes, BytesMut};
-use std::{borrow::Cow, ops::Range, str};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, str};
 
 /// In which format of the field a request came in, and its answer goes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -120,6 +121,52 @@ impl ChatRequest {
     /// The texts with their authors, in order.
     pub fn texts(&self) -> impl Iterator<Item = (Role, Cow<'_, str>)> {
         self.parts.iter().map(|part| (part.role, part.read(&self.body)))
+    }
+
+    /// The same request for at most so many tokens, which the caller did not say: `member` is what OpenAI's chat format
+    /// calls that at the target. Texts stay where they are found; the body is copied once.
+    #[must_use]
+    pub fn with_max_tokens(&self, most: u32, member: &str) -> Self {
+        let (at, text) = match self.format {
+            Format::OpenAi => (self.end(), format!(",\"{member}\":{most}")),
+            Format::Responses => (self.end(), format!(",\"max_output_tokens\":{most}")),
+            Format::Anthropic => (self.end(), format!(",\"max_tokens\":{most}")),
+            Format::Gemini => self.generation_config(most),
+        };
+        let moved = |place: usize| if place >= at { place + text.len() } else { place };
+        let shift = |span: &Range<usize>| moved(span.start)..moved(span.end);
+        Self {
+            body: apply(&self.body, vec![(at..at, Cow::Borrowed(text.as_str()))]),
+            model_span: self.model_span.as_ref().map(shift),
+            stream_options_span: self.stream_options_span.as_ref().map(shift),
+            max_tokens: Some(most),
+            parts: self
+                .parts
+                .iter()
+                .map(|part| TextPart { span: shift(&part.span), ..part.clone() })
+                .collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Before the brace that closes the body: a request has members, so that a comma goes before another one.
+    fn end(&self) -> usize {
+        self.body.iter().rposition(|byte| *byte == b'}').unwrap_or(self.body.len())
+    }
+
+    /// Where Gemini's bound goes, and as what: into `generationConfig` where there is one.
+    fn generation_config(&self, most: u32) -> (usize, String) {
+        let members: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(&self.body).unwrap_or_default();
+        let config = members.get("generationConfig").or_else(|| members.get("generation_config"));
+        let inside = config.map(|raw| raw.get()).filter(|raw| raw.starts_with('{'));
+        let Some(inside) = inside else {
+            return (self.end(), format!(",\"generationConfig\":{{\"maxOutputTokens\":{most}}}"));
+        };
+        // A raw value is a slice of the body.
+        let start = inside.as_ptr().addr() - self.body.as_ptr().addr();
+        let comma = if inside[1..].trim_start().starts_with('}') { "" } else { "," };
+        (start + 1, format!("\"maxOutputTokens\":{most}{comma}"))
     }
 
     /// The body for a target of the same format: `model` replaced; for streams in OpenAI's chat format the usage chunk
@@ -359,6 +406,56 @@ mod tests {
         let texts: Vec<_> = request.texts().map(|(_, text)| text.into_owned()).collect();
         assert_eq!(texts, ["a \"longer\" one", "two", "3"]);
         assert_eq!(&request.body[request.model_span.clone().unwrap()], b"\"fast\"");
+    }
+
+    #[test]
+    fn a_bound_is_added_in_each_format_and_texts_stay_where_they_are_found() {
+        let request = |format, body: &'static str| {
+            let at = body.find("hello").unwrap();
+            let part = TextPart { role: Role::User, span: at..at + 5, escaped: false };
+            let plain = chat(r#"{"model":"fast"}"#, true);
+            let model_span = body.find("\"fast\"").map(|at| at..at + 6);
+            ChatRequest {
+                format,
+                body: Bytes::from_static(body.as_bytes()),
+                model_span,
+                parts: vec![part],
+                ..plain
+            }
+        };
+        for (format, body, expected) in [
+            (
+                Format::OpenAi,
+                r#"{"model":"fast","a":"hello"} "#,
+                r#"{"model":"m","a":"hello","max_completion_tokens":9} "#,
+            ),
+            (
+                Format::Responses,
+                r#"{"input":"hello","model":"fast"}"#,
+                r#"{"input":"hello","model":"m","max_output_tokens":9}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"contents":"hello"}"#,
+                r#"{"contents":"hello","generationConfig":{"maxOutputTokens":9}}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"generationConfig": {"topK":1},"contents":"hello"}"#,
+                r#"{"generationConfig": {"maxOutputTokens":9,"topK":1},"contents":"hello"}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"generationConfig":{ },"c":"hello"}"#,
+                r#"{"generationConfig":{"maxOutputTokens":9 },"c":"hello"}"#,
+            ),
+        ] {
+            let bound = request(format, body).with_max_tokens(9, "max_completion_tokens");
+            assert_eq!(bound.texts().map(|(_, text)| text).collect::<Vec<_>>(), ["hello"], "{body}");
+            assert_eq!(bound.splice("m"), expected);
+            assert_eq!(bound.max_tokens, Some(9));
+            serde_json::from_slice::<serde_json::Value>(&bound.body).unwrap();
+        }
     }
 
     #[test]

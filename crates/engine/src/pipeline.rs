@@ -7,6 +7,7 @@ use crate::{
     App, Inspected,
     admission::{Admission, Subjects},
     breaches::Breaches,
+    budgets::Budgets,
     identity::Identity,
     ids,
     outgoing::{self, Outgoing},
@@ -38,9 +39,11 @@ pub struct Parts {
     pub limits: Limits,
     /// Which limits apply.
     pub admission: Admission,
+    /// What may be spent.
+    pub budgets: Budgets,
     /// What is looked for in texts.
     pub screening: Screening,
-    /// Where usage is summed.
+    /// Where state is kept.
     pub store: Store,
     /// Where it is counted.
     pub metrics: Metrics,
@@ -72,8 +75,9 @@ pub(crate) struct Inner {
     identity: Arc<Identity>,
     limits: Limits,
     admission: Admission,
+    budgets: Budgets,
     pub(crate) screening: Screening,
-    pub(crate) store: Store,
+    store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
     breaches: Arc<Breaches>,
@@ -114,6 +118,7 @@ impl Engine {
             identity: parts.identity,
             limits: parts.limits,
             admission: parts.admission,
+            budgets: parts.budgets,
             screening: parts.screening,
             breaches: Arc::new(Breaches::new()),
             store: parts.store,
@@ -133,6 +138,7 @@ impl Engine {
             identity: changes.identity,
             limits: inner.limits.clone(),
             admission: changes.admission,
+            budgets: inner.budgets.clone(),
             screening: changes.screening,
             breaches: inner.breaches.clone(),
             store: inner.store.clone(),
@@ -141,6 +147,12 @@ impl Engine {
             apps: by_action(changes.apps),
             places: inner.places.clone(),
         }))
+    }
+
+    /// What may be spent, and what was.
+    #[must_use]
+    pub fn budgets(&self) -> &Budgets {
+        &self.0.budgets
     }
 
     /// Where limits are counted.
@@ -161,10 +173,19 @@ impl Engine {
         ids::request()
     }
 
+    /// Who has nothing left to spend need not send a body.
+    fn affordable(&self, caller: &Caller, action: Action) -> Result<(), Failure> {
+        match action {
+            Action::Chat | Action::Embed => self.0.budgets.precheck(caller),
+            // Costs nothing.
+            Action::Models | Action::Admin => Ok(()),
+        }
+    }
+
     /// Stages 2 and 3: identify and admit. Charges every level or none.
     ///
     /// # Errors
-    /// `Refused` with `Unauthenticated`, `Forbidden`, `RateLimited` or `Unavailable`.
+    /// `Refused` with `Unauthenticated`, `Forbidden`, `RateLimited`, `BudgetExceeded` or `Unavailable`.
     pub async fn enter(&self, inbound: Inbound) -> Result<Admitted, Refused> {
         let Inbound { id, client_request_id, door, action, address, credential, deadline, hints } = inbound;
         let mut record = Record::begin(self.0.clone(), id, client_request_id, door, action);
@@ -188,6 +209,9 @@ impl Engine {
             return Err(record.refuse(failure, views));
         }
         if let Some(failure) = forbidden(&caller, action) {
+            return Err(record.refuse(failure, views));
+        }
+        if let Err(failure) = self.affordable(&caller, action) {
             return Err(record.refuse(failure, views));
         }
         Ok(Admitted { record, caller, deadline, hints, subjects, views, receipt })

@@ -6,7 +6,6 @@ use crate::pipeline::{Inner, Refused, Views};
 use bytes::Bytes;
 use futures_core::Stream;
 use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
-use portcullis_store::LedgerRow;
 use portcullis_telemetry::Metrics;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -107,7 +106,6 @@ impl Record {
         if usage.is_some() {
             metrics.overhead(took.saturating_sub(self.app_took));
         }
-        self.count_usage(usage);
         let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
         let Usage { input, output, .. } = usage.unwrap_or_default();
         tracing::info!(
@@ -123,32 +121,6 @@ impl Record {
             tokens_out = output,
             "request"
         );
-    }
-}
-
-impl Record {
-    fn count_usage(&self, usage: Option<Usage>) {
-        if let (Some(used), Some((caller, tier)), Some(target)) = (usage, &self.caller, &self.model) {
-            let (provider, model) = target.split_once('/').unwrap_or(("", target));
-            self.engine.store.ledger().add(LedgerRow {
-                at: jiff::Timestamp::now().as_millisecond(),
-                request: self.id.as_str().into(),
-                caller: caller.clone(),
-                person: caller.clone(),
-                key: None,
-                team: None,
-                tier: tier.as_str().into(),
-                route: "".into(),
-                provider: provider.into(),
-                model: model.into(),
-                input: used.input,
-                cached: 0,
-                output: used.output,
-                micros: 0,
-                price: None,
-                estimated: used.estimated,
-            });
-        }
     }
 }
 

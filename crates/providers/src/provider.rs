@@ -19,7 +19,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::stream;
 use portcullis_domain::{
-    Action, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, Meter, Reply, ReplyBody,
+    Action, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, Meter, Price, Reply, ReplyBody,
     RequestId, Usage,
 };
 use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
@@ -75,6 +75,26 @@ impl Provider {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, shared.
+    #[must_use]
+    pub const fn shared_name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What a model's tokens cost here; nothing where they are made on machines of our own.
+    #[must_use]
+    pub fn price(&self, model: &Model) -> Option<Price> {
+        let free = matches!(self.row.name, crate::BUILTIN | "ollama");
+        model.price.or_else(|| free.then(Price::default))
+    }
+
+    /// What it calls the most tokens that an answer may have: OpenAI's newer models know no `max_tokens`, others no
+    /// other name.
+    #[must_use]
+    pub fn max_tokens_member(&self) -> &'static str {
+        if self.row.name == "openai" { "max_completion_tokens" } else { "max_tokens" }
     }
 
     /// What the OpenTelemetry conventions call it.

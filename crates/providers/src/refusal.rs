@@ -22,7 +22,13 @@ impl Refusal {
     /// Whether the provider was asked at all, or something of ours stood before it.
     #[must_use]
     pub fn was_asked(&self) -> bool {
-        !matches!(self.reason, "breaker_open" | "queue_full" | "paced")
+        !matches!(self.reason, "breaker_open" | "queue_full" | "paced" | "budget")
+    }
+
+    /// The caller cannot pay for this target; a cheaper one may answer.
+    #[must_use]
+    pub fn unaffordable(failure: impl Into<Failure>) -> Self {
+        Self::passed_on(failure.into(), "budget")
     }
 
     /// A refusal that another target may turn into an answer.

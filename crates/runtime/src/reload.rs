@@ -228,6 +228,8 @@ impl Keeper {
     fn swap(&mut self) {
         let admission = with_tiers(&self.settings, &self.tiers);
         self.keys.set_tiers(admission.tiers.keys().cloned().collect());
+        let most = self.settings.gateway.default_max_tokens;
+        self.ground.budgets.apply(&self.settings.budgets, &admission.tiers, most);
         self.engine = self.engine.changed(Changes {
             identity: self.identity.clone(),
             admission: Admission::new(&admission),

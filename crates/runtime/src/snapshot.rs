@@ -3,15 +3,15 @@
 //! doors' pointer do, and neither can fail.
 
 use crate::{Secrets, Settings};
-use portcullis_apps::chat::{ChatApp, cache::Answers};
+use portcullis_apps::chat::{ChatApp, Spending, cache::Answers};
 use portcullis_channels::http::Live;
 use portcullis_domain::Action;
-use portcullis_engine::{App, Engine, Policies, Screening};
+use portcullis_engine::{App, Engine, Policies, Screening, budgets::Budgets};
 use portcullis_inspect::{Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// What stays while settings change.
 #[derive(Clone)]
@@ -21,6 +21,7 @@ pub(crate) struct Ground {
     pub(crate) metrics: Metrics,
     pub(crate) alerts: Alerts,
     pub(crate) answers: Answers,
+    pub(crate) budgets: Budgets,
 }
 
 /// Which app answers which action.
@@ -51,7 +52,9 @@ impl Ground {
     /// The apps over these providers.
     pub(crate) fn apps(&self, settings: &Settings, providers: &Providers) -> Apps {
         let answers = self.answers.changed(&settings.cache);
-        let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers);
+        let stream = Duration::from_secs(settings.upstream.stream_timeout_secs);
+        let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers)
+            .under(Spending { budgets: self.budgets.clone(), stream });
         let chat: Arc<dyn App> = Arc::new(chat);
         ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
     }

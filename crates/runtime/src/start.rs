@@ -17,7 +17,8 @@ use portcullis_apps::chat::cache::Answers;
 use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError, control::Control};
 use portcullis_domain::Door;
 use portcullis_engine::{
-    Admission, Engine, Parts as EngineParts,
+    Admission, AdmissionConfig, Engine, Parts as EngineParts,
+    budgets::{Budgets, BudgetsParts},
     identity::{Identity, IdentityParts},
     jwt::Jwt,
     keys::{AdminKey, Keys, KeysError, KeysParts},
@@ -115,9 +116,10 @@ struct Base {
 
 impl Base {
     /// What settings are built upon, now and at each reload.
-    fn ground(&self, settings: &Settings, shared: Option<Shared>) -> Ground {
+    fn ground(&self, settings: &Settings, shared: Option<Shared>, budgets: Budgets) -> Ground {
         Ground {
             answers: Answers::new(&settings.cache, shared, self.background.clone()),
+            budgets,
             client: self.client.clone(),
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),
@@ -177,7 +179,9 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     }
     let tiers = store.tiers().list().await?;
     keys.set_tiers(with_tiers(&settings, &tiers).tiers.into_keys().collect());
-    let ground = base.ground(&settings, shared.clone());
+    let budgets = budgets(&settings, &base, &store, &with_tiers(&settings, &tiers), shared.clone()).await?;
+    budgets.follow(&base.background, base.tokens.background.clone());
+    let ground = base.ground(&settings, shared.clone(), budgets.clone());
     let providers = ground.providers(&settings, &secrets, None)?.commit(&base.registry);
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
     let (apps, screening) = (ground.apps(&settings, &providers), snapshot::screening(&settings));
@@ -185,6 +189,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         identity: identity.clone(),
         limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
         admission: Admission::new(&with_tiers(&settings, &tiers)),
+        budgets,
         screening: screening.clone(),
         store: store.clone(),
         metrics: base.metrics.clone(),
@@ -358,6 +363,27 @@ async fn store(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<St
         alerts: &base.alerts,
     };
     Ok(Store::open(parts).await?)
+}
+
+/// What may be spent, as the ledger says it was.
+async fn budgets(
+    settings: &Settings,
+    base: &Base,
+    store: &Store,
+    admission: &AdmissionConfig,
+    shared: Option<Shared>,
+) -> Result<Budgets, StartError> {
+    let parts = BudgetsParts {
+        config: &settings.budgets,
+        tiers: &admission.tiers,
+        default_max_tokens: settings.gateway.default_max_tokens,
+        store: store.clone(),
+        shared,
+        fallback_share: settings.limits.counting.fallback_share,
+        metrics: base.metrics.clone(),
+        alerts: base.alerts.clone(),
+    };
+    Ok(Budgets::open(parts).await?)
 }
 
 /// Keys, tokens, and who is asking.

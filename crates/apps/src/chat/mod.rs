@@ -11,11 +11,13 @@ mod config;
 mod list;
 mod manage;
 mod routes;
+mod spending;
 #[cfg(test)]
 mod tests;
 
 pub use config::{CacheMode, RouteConfig, RoutesConfig, Sticky, TargetConfig, problems};
 pub use manage::{RouteView, TargetView};
+pub use spending::Spending;
 
 use cache::Answers;
 use choose::Set;
@@ -26,6 +28,7 @@ use portcullis_engine::{App, Inspected, Run};
 use portcullis_providers::{Call, ModelKind, Providers, Refusal};
 use portcullis_telemetry::Metrics;
 use routes::{Route, Routes, Target, Wanted};
+use spending::Cost;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -36,6 +39,7 @@ pub struct ChatApp {
     routes: Arc<Routes>,
     metrics: Metrics,
     answers: Answers,
+    spending: Option<Spending>,
 }
 
 impl ChatApp {
@@ -43,7 +47,13 @@ impl ChatApp {
     #[must_use]
     pub fn new(providers: Providers, routes: &RoutesConfig, metrics: Metrics, answers: Answers) -> Self {
         let routes = Arc::new(Routes::new(routes, &providers));
-        Self { providers, routes, metrics, answers }
+        Self { providers, routes, metrics, answers, spending: None }
+    }
+
+    /// The same app, whose every call is reserved in its caller's budgets first and in the ledger afterwards.
+    #[must_use]
+    pub fn under(self, spending: Spending) -> Self {
+        Self { spending: Some(spending), ..self }
     }
 
     /// An answer that nobody has kept.
@@ -63,12 +73,14 @@ impl ChatApp {
 
     async fn chat(&self, request: &Inspected, chat: &ChatRequest, route: &Route) -> Result<Reply, Failure> {
         let fits = route.fitting(ModelKind::Chat, wanted(chat))?;
+        let cost = Cost::of_chat(self.spending.as_ref(), &request.caller, chat);
         let affinity = affinity::affinity(&route.sticky, chat, &request.hints.affinity);
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
-            async move { provider.chat(&call, chat, &model).await }
+            let bound = cost.bound.map(|most| chat.with_max_tokens(most, provider.max_tokens_member()));
+            async move { provider.chat(&call, bound.as_ref().unwrap_or(chat), &model).await }
         };
-        self.over(route, fits, affinity, request, answer).await
+        self.over(route, fits, affinity, request, &cost, answer).await
     }
 
     async fn embed(
@@ -82,7 +94,7 @@ impl ChatApp {
             let (provider, model) = (target.provider.clone(), target.model.clone());
             async move { provider.embed(&call, embed, &model).await }
         };
-        self.over(route, fits, None, request, answer).await
+        self.over(route, fits, None, request, &Cost::of_embed(embed), answer).await
     }
 
     /// What a conversation would be to read, for those who ask before they send. Nobody is called, nothing is charged.
@@ -100,6 +112,7 @@ impl ChatApp {
         fits: Set,
         affinity: Option<u64>,
         request: &Inspected,
+        cost: &Cost,
         answer: F,
     ) -> Result<Reply, Failure>
     where
@@ -116,12 +129,29 @@ impl ChatApp {
             // Another target is better than the same again; the last one gets the attempts that are left.
             let tried = u32::try_from(asked).unwrap_or(u32::MAX);
             let call = Call { tried, others: ready && asked + 1 < route.max_hops, ..call.clone() };
+            let reserved = match &self.spending {
+                Some(spending) => Some(match spending.reserve(request, route, target, cost).await {
+                    Ok(reserved) => reserved,
+                    Err(refused) => {
+                        refusals.push(Refusal::unaffordable(refused));
+                        continue;
+                    }
+                }),
+                None => None,
+            };
             match Box::pin(answer(call, target)).await {
                 Ok(reply) => {
+                    let reply = match reserved {
+                        Some(reserved) => reserved.carry(reply),
+                        None => reply,
+                    };
                     let degraded = self.degraded(route, index, first, refusals.last());
                     return Ok(Reply { degraded, target: Some(target.name.clone()), ..reply });
                 }
                 Err(refusal) => {
+                    if let Some(reserved) = reserved {
+                        reserved.release();
+                    }
                     asked += usize::from(refusal.was_asked());
                     let last = !refusal.pass_on;
                     refusals.push(refusal);

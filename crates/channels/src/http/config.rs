@@ -99,6 +99,9 @@ pub struct GatewayConfig {
     pub timeout_secs: u64,
     /// The same for embeddings, in seconds. Default 60.
     pub embed_timeout_secs: u64,
+    /// Tokens that an answer is taken to have at most where the request does not say: reserved in the caller's budgets,
+    /// and sent to the provider where a budget of `[budgets]` or of the key refuses beyond it. Default 4096.
+    pub default_max_tokens: u32,
     /// Silence in a stream after which a comment keeps proxies from closing it, in seconds. Default 15.
     pub comment_secs: u64,
     /// Whether every caller is told which target answered (`x-portcullis-target`); those with scope `debug` always
@@ -112,6 +115,7 @@ impl Default for GatewayConfig {
             max_body_bytes: 33_554_432,
             timeout_secs: 120,
             embed_timeout_secs: 60,
+            default_max_tokens: 4096,
             comment_secs: 15,
             expose_target: false,
         }
@@ -204,6 +208,7 @@ impl GatewayConfig {
             ("max_body_bytes", self.max_body_bytes as u64),
             ("timeout_secs", self.timeout_secs),
             ("embed_timeout_secs", self.embed_timeout_secs),
+            ("default_max_tokens", u64::from(self.default_max_tokens)),
             ("comment_secs", self.comment_secs),
         ];
         at_least_one(prefix, &rows, out);

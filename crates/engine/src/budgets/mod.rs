@@ -32,7 +32,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use window::{Span, zone};
 
 /// What budgets are built from.
@@ -113,6 +113,9 @@ struct Inner {
     shared: Option<shared::Together>,
     share: f64,
     started: i64,
+    /// The first rule that a reload brought and the ledger was not yet read for.
+    unread: Mutex<Option<u32>>,
+    renewed: Notify,
     metrics: Metrics,
     alerts: Alerts,
 }
@@ -145,6 +148,8 @@ impl Budgets {
             shared: parts.shared.map(|shared| shared::Together::new(Spend::new(shared))),
             share: parts.fallback_share,
             started,
+            unread: Mutex::new(None),
+            renewed: Notify::new(),
             metrics: parts.metrics,
             alerts: parts.alerts,
         }));
@@ -155,30 +160,29 @@ impl Budgets {
             tracing::warn!(%error, "usage of an earlier run cannot be stored yet");
         }
         budgets.settle_recovered(&left).await;
-        budgets.rebuild().await?;
+        budgets.rebuild(0).await?;
         Ok(budgets)
     }
 
-    /// Other rules from now on; what was counted under a name, scope and window that stay is kept.
-    ///
-    /// # Errors
-    /// A database that cannot be read; the rules are in force all the same.
-    pub async fn apply(
+    /// Other rules from now on; what was counted under a name, scope and window that stay is kept. What the ledger says
+    /// of new ones is read in the background.
+    pub fn apply(
         &self,
         config: &BudgetsConfig,
         tiers: &BTreeMap<String, TierConfig>,
         default_max_tokens: u32,
-    ) -> Result<(), StoreError> {
+    ) {
         let inner = &*self.0;
-        let known = inner.numbers.lock().len();
+        let known = u32::try_from(inner.numbers.lock().len()).unwrap_or(u32::MAX);
         let rules = Rules::new(config, tiers, default_max_tokens, &mut inner.numbers.lock(), &inner.metrics);
         let zone = zone(&config.timezone).unwrap_or(jiff::tz::TimeZone::UTC);
         inner.book.lock().rezone(zone, config.max_counters);
         inner.rules.store(Arc::new(rules));
-        if inner.numbers.lock().len() == known {
-            return Ok(());
+        if inner.numbers.lock().len() > known as usize {
+            let mut unread = inner.unread.lock();
+            *unread = Some(unread.map_or(known, |earlier| earlier.min(known)));
+            inner.renewed.notify_one();
         }
-        self.rebuild().await
     }
 
     /// Whether this caller may spend anything at all, before it is known on what: refused only where no token is left,

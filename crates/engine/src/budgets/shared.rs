@@ -330,16 +330,16 @@ impl Budgets {
         Ok(out)
     }
 
-    /// Counts as the ledger says; so does Redis, at least.
-    pub(super) async fn rebuild(&self) -> Result<(), StoreError> {
-        self.rebuild_as(false).await
+    /// Counts as the ledger says, for rules from that number on; so does Redis, at least.
+    pub(super) async fn rebuild(&self, from: u32) -> Result<(), StoreError> {
+        self.rebuild_as(from, false).await
     }
 
     /// The same; with `exactly` Redis is corrected downwards too.
-    pub(super) async fn rebuild_as(&self, exactly: bool) -> Result<(), StoreError> {
+    pub(super) async fn rebuild_as(&self, from: u32, exactly: bool) -> Result<(), StoreError> {
         let rules = self.0.rules.load_full();
         for (name, subject, _, spent) in self.sums().await? {
-            let Some(rule) = rules.by_name(&name) else { continue };
+            let Some(rule) = rules.by_name(&name).filter(|rule| rule.id >= from) else { continue };
             self.0.book.lock().rebuild(counted(rule), &subject, spent, &rules.alert_at);
         }
         self.load_raises().await?;
@@ -381,7 +381,14 @@ impl Budgets {
         let budgets = self.clone();
         drop(tasks.spawn(async move {
             let mut purged = None;
-            while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            let pause = async || {
+                tokio::select! {
+                    () = tokio::time::sleep(TICK) => {}
+                    () = budgets.0.renewed.notified() => {}
+                }
+            };
+            while stop.run_until_cancelled(pause()).await.is_some() {
+                budgets.read_new().await;
                 if let Err(error) = budgets.load_raises().await {
                     tracing::debug!(%error, "raised budgets cannot be read");
                 }
@@ -393,6 +400,19 @@ impl Budgets {
                 }
             }
         }));
+    }
+
+    /// Reads the ledger for rules that a reload brought.
+    async fn read_new(&self) {
+        let Some(from) = self.0.unread.lock().take() else { return };
+        let read = async {
+            self.0.store.ledger().flush().await?;
+            self.rebuild(from).await
+        };
+        if let Err(error) = read.await {
+            tracing::warn!(%error, "what was spent of new budgets cannot be read yet; they count from nothing");
+            *self.0.unread.lock() = Some(from);
+        }
     }
 
     async fn purge(&self) {

@@ -153,7 +153,7 @@ impl Budgets {
         let Price { input, cached_input, output } = price;
         let price = LedgerPrice { input, cached: cached_input, output };
         let (rows, micros) = ledger.reprice(target, time, price).await?;
-        self.rebuild_as(true).await?;
+        self.rebuild_as(0, true).await?;
         Ok(Repriced { rows, micros })
     }
 }

@@ -2,6 +2,7 @@
 //! back to rest.
 
 use super::*;
+use crate::budgets::{BudgetsConfig, BudgetsParts};
 use crate::{
     AdmissionConfig, Run,
     identity::{AuthConfig, IdentityParts},
@@ -101,6 +102,18 @@ async fn house(mood: Mood, places: usize) -> House {
         identity: Arc::new(identity),
         limits: Limits::new(&LimitsConfig::default(), None, &metrics, &health),
         admission: Admission::new(&AdmissionConfig::default()),
+        budgets: Budgets::open(BudgetsParts {
+            config: &BudgetsConfig::default(),
+            tiers: &crate::default_tiers(),
+            default_max_tokens: 4096,
+            store: store.clone(),
+            shared: None,
+            fallback_share: 0.5,
+            metrics: metrics.clone(),
+            alerts,
+        })
+        .await
+        .unwrap(),
         screening: Screening {
             inspector: Arc::new(Inspector::new(&inspect)),
             max_chars: 1_000,

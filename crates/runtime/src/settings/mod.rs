@@ -24,8 +24,8 @@ use portcullis_apps::chat::{self, RoutesConfig, cache::CacheConfig};
 use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
 use portcullis_domain::Problem;
 use portcullis_engine::{
-    ActionConfig, AdmissionConfig, BucketConfig, DEFAULT_POLICY, TierConfig, default_actions, default_tiers,
-    identity::AuthConfig,
+    ActionConfig, AdmissionConfig, BucketConfig, DEFAULT_POLICY, TierConfig, budgets::BudgetsConfig,
+    default_actions, default_tiers, identity::AuthConfig,
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
 use portcullis_providers::{
@@ -92,6 +92,8 @@ pub struct Settings {
     pub auth: AuthConfig,
     /// The buckets that every request draws from.
     pub limits: LimitsSection,
+    /// What may be spent. A section `[budgets.<name>]` makes a budget.
+    pub budgets: BudgetsConfig,
     /// Service levels by name. `anonymous`, `authenticated` and `premium` are there without being named.
     pub tiers: BTreeMap<String, TierConfig>,
     /// Limits of one kind of work, by its name: `chat`, `embed`, `models`, `admin`.
@@ -153,6 +155,7 @@ impl Default for Settings {
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
+            budgets: BudgetsConfig::default(),
             tiers: default_tiers(),
             actions: default_actions(),
             metrics: MetricsConfig::default(),
@@ -203,7 +206,9 @@ impl Settings {
             }
         }
         self.limits.counting.problems("limits", &mut out);
-        self.admission().problems(&mut out);
+        let admission = self.admission();
+        admission.problems(&mut out);
+        self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
         self.log.problems("log", &mut out);
         self.audit.problems("audit", &mut out);
         self.alerts.problems("alerts", &mut out);

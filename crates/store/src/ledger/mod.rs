@@ -38,6 +38,8 @@ const BATCHES_KEPT_MS: i64 = 30 * DAY_MS;
 const CHUNK: usize = 500;
 /// A file of the journal without rows to send is begun anew beyond this size: it holds only what has ended.
 const STALE_BYTES: u64 = 1 << 20;
+/// Most bytes that an async worker writes by itself.
+const INLINE_BYTES: usize = 16_384;
 
 /// Sortable by time, unique without a registry of processes.
 fn new_batch_id() -> String {
@@ -172,8 +174,9 @@ impl Clerk {
         }
     }
 
-    /// Puts what has happened since the last time into the running file. Says whether all of it is there.
-    async fn write(&self, running: &mut Running) -> bool {
+    /// Puts what has happened since the last time into the running file, `now` for somebody who waits. Says whether all
+    /// of it is there.
+    async fn write(&self, running: &mut Running, now: bool) -> bool {
         let mut bytes = Vec::new();
         let ended = {
             let mut hot = self.hot.lock();
@@ -195,8 +198,13 @@ impl Clerk {
             return true;
         }
         running.bytes += bytes.len() as u64;
-        let id = running.id.clone();
-        let whole = self.on_folder(move |folder| folder.append(&id, &bytes)).await == Some(true);
+        let whole = if now && bytes.len() <= INLINE_BYTES {
+            // A caller waits, and a few bytes into the page cache take less than another thread does.
+            self.folder.append(&running.id, &bytes).is_ok_and(|whole| whole)
+        } else {
+            let id = running.id.clone();
+            self.on_folder(move |folder| folder.append(&id, &bytes)).await == Some(true)
+        };
         running.torn |= !whole;
         whole
     }
@@ -204,7 +212,7 @@ impl Clerk {
     /// Ends the running batch and begins the next one, which takes over what is still open. Says what was ended.
     async fn rotate(&self) -> Option<(Batch, bool)> {
         let mut running = self.running.lock().await;
-        self.write(&mut running).await;
+        self.write(&mut running, false).await;
         if running.rows.is_empty() && running.bytes < STALE_BYTES {
             return None;
         }
@@ -218,7 +226,7 @@ impl Clerk {
                 *number
             }));
         }
-        self.write(&mut running).await;
+        self.write(&mut running, false).await;
         Some((Batch { id: ended.id, rows: ended.rows }, !ended.torn))
     }
 
@@ -288,14 +296,14 @@ impl Ledger<'_> {
         if clerk.hot.lock().open.get(&id.number).is_none_or(|held| held.written) {
             return !running.torn;
         }
-        clerk.write(&mut running).await
+        clerk.write(&mut running, true).await
     }
 
     /// Waits until everything that has ended so far is in the journal.
     pub async fn secure_all(&self) {
         let clerk = &self.0.clerk;
         let mut running = clerk.running.lock().await;
-        clerk.write(&mut running).await;
+        clerk.write(&mut running, false).await;
     }
 
     /// Ends a reservation with what it came to. Never waits. The row, where there was one of that id.
