@@ -31,16 +31,21 @@ struct Load {
 }
 
 const SMALL: Load =
-    Load { name: "small request", connections: 16, prompt_bytes: 0, stream: false, most_ratio: Some(2.5) };
+    Load { name: "small request", connections: 16, prompt_bytes: 0, stream: false, most_ratio: Some(1.7) };
 const LARGE: Load = Load {
     name: "request with a 400 kB prompt",
     connections: 8,
     prompt_bytes: LARGE_PROMPT_BYTES,
     stream: false,
-    most_ratio: None,
+    most_ratio: Some(1.2),
 };
-const STREAM: Load =
-    Load { name: "stream of 101 events", connections: 64, prompt_bytes: 0, stream: true, most_ratio: None };
+const STREAM: Load = Load {
+    name: "stream of 101 events",
+    connections: 64,
+    prompt_bytes: 0,
+    stream: true,
+    most_ratio: Some(1.25),
+};
 
 /// Runs what the options ask for and writes the tables.
 pub(crate) async fn run(options: Options) -> Result<()> {
@@ -91,7 +96,8 @@ fn notes(options: &Options) -> Vec<String> {
         format!(
             "floor: a bare reverse proxy on the same hyper (reads the body, finds model and key, swaps the key, \
              forwards over a pool); {nginx}: proxy_pass, 2 workers, keep-alive, request and connection limits, \
-             streams unbuffered"
+             streams unbuffered; LiteLLM, where it is installed: its proxy with one worker and a master key, no \
+             limits, no database, no logs"
         ),
         format!(
             "CPU is user + system time of the server process per verified answer; median of {} rounds of {} s each, \
@@ -102,9 +108,9 @@ fn notes(options: &Options) -> Vec<String> {
 }
 
 /// 500 streams are a thousand sockets and more in one process; children inherit the limit.
-fn allow_many_files() {
+pub(crate) fn allow_many_files() {
     let hard = getrlimit(Resource::Nofile).maximum;
-    let wanted = hard.map_or(16_384, |hard| hard.min(16_384));
+    let wanted = hard.map_or(32_768, |hard| hard.min(32_768));
     // A refusal shows as a refused connection later.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: hard });
 }

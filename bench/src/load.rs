@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) key: String,
+    /// More keys, used in turn; none: only `key`.
+    pub(crate) keys: std::sync::Arc<[String]>,
     pub(crate) body: Bytes,
     pub(crate) expect: Expect,
 }
@@ -37,12 +39,18 @@ pub(crate) enum Expect {
     Whole,
     /// All events of the mock's stream, to `[DONE]`.
     Stream,
+    /// The mock's words, in whichever bytes: from a peer that writes answers anew.
+    Words,
+    /// A stream of the mock's words to `[DONE]`, likewise.
+    StreamOfWords,
 }
 
 /// One connection to a target.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     plan: Plan,
+    /// Which key is next.
+    turn: usize,
     /// Keeps the connection going; dropped with it.
     _driver: JoinSet<()>,
 }
@@ -51,19 +59,25 @@ impl Connection {
     pub(crate) async fn open(plan: Plan) -> Result<Self> {
         let stream = TcpStream::connect(plan.address).await?;
         stream.set_nodelay(true)?;
+        let stream_port = usize::from(stream.local_addr()?.port());
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             drop(connection.await);
         });
-        Ok(Self { sender, plan, _driver: driver })
+        // Connections begin at different keys.
+        let turn = stream_port;
+        Ok(Self { sender, plan, turn, _driver: driver })
     }
 
     /// Sends the request; the answer's head.
     pub(crate) async fn send(&mut self) -> Result<Response<Incoming>> {
+        self.turn = self.turn.wrapping_add(1);
+        let keys = &self.plan.keys;
+        let key = keys.get(self.turn % keys.len().max(1)).unwrap_or(&self.plan.key);
         let request = Request::post("/v1/chat/completions")
             .header(header::HOST, self.plan.address.to_string())
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.plan.key))
+            .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "portcullis-bench")
             .body(Full::new(self.plan.body.clone()))?;
@@ -82,7 +96,7 @@ impl Connection {
         while let Some(frame) = timeout(PATIENCE, body.frame()).await.context("the answer stopped")? {
             if let Ok(data) = frame?.into_data() {
                 length += data.len();
-                if expect == Expect::Whole {
+                if matches!(expect, Expect::Whole | Expect::Words | Expect::StreamOfWords) {
                     whole.extend_from_slice(&data);
                 }
                 last = data;
@@ -90,7 +104,15 @@ impl Connection {
         }
         match expect {
             Expect::Whole if whole == wire::ANSWER.as_bytes() => Ok(()),
-            Expect::Whole => bail!("another answer: {}", String::from_utf8_lossy(&whole)),
+            Expect::Words if memchr::memmem::find(&whole, wire::WORDS.as_bytes()).is_some() => Ok(()),
+            Expect::Whole | Expect::Words => bail!("another answer: {}", String::from_utf8_lossy(&whole)),
+            Expect::StreamOfWords => {
+                ensure!(whole.trim_ascii_end().ends_with(b"data: [DONE]"), "the stream ended without [DONE]");
+                for word in ["word001", "word050", "word098"] {
+                    ensure!(memchr::memmem::find(&whole, word.as_bytes()).is_some(), "{word} is missing");
+                }
+                Ok(())
+            }
             Expect::Stream => {
                 ensure!(last.ends_with(b"data: [DONE]\n\n"), "the stream ended without [DONE]");
                 let expected: usize = (0..wire::EVENTS).map(|index| wire::event(index).len()).sum();
@@ -186,6 +208,7 @@ mod tests {
         Plan {
             address,
             key: key.into(),
+            keys: std::sync::Arc::default(),
             body: wire::request(wire::MODEL, 0, stream),
             expect: if stream { Expect::Stream } else { Expect::Whole },
         }

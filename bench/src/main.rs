@@ -6,11 +6,13 @@
 mod admission;
 mod floor;
 mod gateway;
+mod keys;
 mod load;
 mod machine;
 mod meter;
 mod options;
 mod report;
+mod scaling;
 mod target;
 mod upstream;
 mod wire;
@@ -22,7 +24,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELP: &str =
     "portcullis-bench gateway [--seconds N] [--rounds N] [--only small,large,stream,memory,latency]
-                         [--targets floor,nginx,portcullis] [--portcullis PATH] [--json] [--results DIR]
+                         [--targets floor,nginx,litellm,portcullis] [--portcullis PATH] [--litellm PATH]
+                         [--json] [--results DIR]
+portcullis-bench scaling [--seconds N] [--rounds N] [--portcullis PATH] [--results DIR]
 portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p portcullis-resilience`
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
@@ -31,6 +35,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("gateway", rest)) => runtime.block_on(gateway::run(options::parse(rest)?)),
+        Some(("scaling", rest)) => runtime.block_on(scaling::run(options::parse(rest)?)),
         Some(("admission", rest)) => admission::run(&options::parse(rest)?),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),

@@ -40,19 +40,22 @@ pub(crate) enum Kind {
     Floor,
     /// nginx with `proxy_pass`.
     Nginx,
+    /// LiteLLM's proxy, with nothing on but its one key.
+    LiteLlm,
     /// The product with everything on.
     Portcullis,
 }
 
 impl Kind {
     /// Every target, in the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Floor, Self::Nginx, Self::Portcullis];
+    pub(crate) const ALL: [Self; 4] = [Self::Floor, Self::Nginx, Self::LiteLlm, Self::Portcullis];
 
     /// Its name in tables.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Floor => "floor",
             Self::Nginx => "nginx",
+            Self::LiteLlm => "litellm",
             Self::Portcullis => "portcullis",
         }
     }
@@ -69,6 +72,8 @@ pub(crate) struct Options {
     pub(crate) targets: Vec<Kind>,
     /// The product's binary; beside this program by default.
     pub(crate) portcullis: PathBuf,
+    /// The peer's program; left out where it is not there.
+    pub(crate) litellm: Option<PathBuf>,
     /// Where tables are written.
     pub(crate) results: PathBuf,
     /// The product's configuration.
@@ -86,6 +91,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Options> {
         measures: Measure::ALL.into(),
         targets: Kind::ALL.into(),
         portcullis: std::env::current_exe()?.with_file_name("portcullis"),
+        litellm: None,
         results: bench.join("results"),
         profile: bench.join("profile.toml"),
         json: false,
@@ -99,6 +105,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Options> {
             "--only" => options.measures = pick(value()?, &Measure::ALL, Measure::as_str)?,
             "--targets" => options.targets = pick(value()?, &Kind::ALL, Kind::as_str)?,
             "--portcullis" => options.portcullis = value()?.into(),
+            "--litellm" => options.litellm = Some(value()?.into()),
             "--results" => options.results = value()?.into(),
             "--profile" => options.profile = value()?.into(),
             "--json" => options.json = true,

@@ -34,6 +34,7 @@ pub(crate) struct Target {
 enum Owner {
     Child(Owned),
     Nginx(Nginx),
+    Peer(Owned, tempfile::TempDir),
     Product(Box<process::Server>),
 }
 
@@ -72,7 +73,8 @@ impl Target {
                 Some((child.id(), address, wire::CALLER_KEY.to_owned(), Owner::Child(child)))
             }
             Kind::Nginx => nginx(upstream)?,
-            Kind::Portcullis => Some(product(upstream, options).await?),
+            Kind::LiteLlm => litellm(upstream, options)?,
+            Kind::Portcullis => Some(product(upstream, options, "", &[], |_| Ok(())).await?),
         };
         let Some((pid, address, key, owner)) = started else { return Ok(None) };
         let mut target =
@@ -82,20 +84,43 @@ impl Target {
         Ok(Some(target))
     }
 
+    /// The product with more settings and environment, and a store that `prepare` changed while it was stopped.
+    pub(crate) async fn product_with(
+        upstream: SocketAddr,
+        options: &Options,
+        settings: &str,
+        env: &[(&str, &str)],
+        prepare: impl FnOnce(&Path) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let (pid, address, key, owner) = product(upstream, options, settings, env, prepare).await?;
+        let kind = Kind::Portcullis;
+        let target =
+            Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, _owner: owner };
+        target.wait_ready().await?;
+        Ok(target)
+    }
+
     /// How to ask it.
     pub(crate) fn plan(&self, model: &str, prompt_bytes: usize, stream: bool) -> Plan {
         Plan {
             address: self.address,
             key: self.key.clone(),
             body: wire::request(model, prompt_bytes, stream),
-            expect: if stream { Expect::Stream } else { Expect::Whole },
+            keys: std::sync::Arc::default(),
+            expect: match (self.kind, stream) {
+                (Kind::LiteLlm, true) => Expect::StreamOfWords,
+                (Kind::LiteLlm, false) => Expect::Words,
+                (Kind::Floor | Kind::Nginx | Kind::Portcullis, true) => Expect::Stream,
+                (Kind::Floor | Kind::Nginx | Kind::Portcullis, false) => Expect::Whole,
+            },
         }
     }
 
     async fn wait_ready(&self) -> Result<()> {
         let plan = self.plan(wire::MODEL, 0, false);
         let mut last = anyhow!("not tried");
-        for _ in 0..1000 {
+        // A peer in Python needs many seconds to start.
+        for _ in 0..12_000 {
             match Connection::open(plan.clone()).await {
                 Ok(mut connection) => return connection.exchange().await,
                 Err(problem) => last = problem,
@@ -184,18 +209,65 @@ http {{
     )
 }
 
+/// LiteLLM's proxy as its own documents start it: one worker, one model, one key, nothing else on.
+fn litellm(upstream: SocketAddr, options: &Options) -> Result<Option<Started>> {
+    let Some(binary) = options.litellm.as_ref().filter(|binary| binary.is_file()) else {
+        println!("skipped: litellm is not installed");
+        return Ok(None);
+    };
+    let folder = tempfile::tempdir()?;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let model = |name: &str| {
+        format!(
+            "  - model_name: {name}\n    litellm_params:\n      model: openai/{name}\n      api_base: http://{upstream}/v1\n      \
+             api_key: {}\n",
+            wire::UPSTREAM_KEY
+        )
+    };
+    let config = folder.path().join("config.yaml");
+    let models = [wire::MODEL, wire::HOLD_MODEL].map(model).concat();
+    fs::write(
+        &config,
+        format!("model_list:\n{models}general_settings:\n  master_key: {}\n", wire::CALLER_KEY),
+    )?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(&config).args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
+    command.args(["--num_workers", "1"]).current_dir(folder.path()).stdin(Stdio::null());
+    command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_LOG", "ERROR");
+    command.stdout(fs::File::create(folder.path().join("stdout.log"))?);
+    command.stderr(fs::File::create(folder.path().join("stderr.log"))?);
+    let child = Owned::spawn(&mut command, Some(folder.path()))?;
+    Ok(Some((child.id(), address, wire::CALLER_KEY.to_owned(), Owner::Peer(child, folder))))
+}
+
 /// `portcullis serve` with the benchmark profile, in which every check is on and no limit refuses.
-async fn product(upstream: SocketAddr, options: &Options) -> Result<Started> {
+async fn product(
+    upstream: SocketAddr,
+    options: &Options,
+    more: &str,
+    env: &[(&str, &str)],
+    prepare: impl FnOnce(&Path) -> Result<()> + Send + 'static,
+) -> Result<Started> {
     let binary = options.portcullis.to_str().context("the path of portcullis is not UTF-8")?;
     if !options.portcullis.is_file() {
         bail!("{binary} is missing: build it first, or leave it out with --targets floor,nginx");
     }
     let profile = fs::read_to_string(&options.profile).context("the benchmark profile")?;
     let configuration = profile.replace("http://127.0.0.1:1", &format!("http://{upstream}"));
-    let settings = process::Options::config(configuration).env("BENCH_API_KEY", wire::UPSTREAM_KEY);
-    let server = process::Server::start(binary, settings).await.map_err(|refused| {
+    let mut settings =
+        process::Options::config(configuration + more).env("BENCH_API_KEY", wire::UPSTREAM_KEY);
+    for (name, value) in env {
+        settings = settings.env(name, *value);
+    }
+    let ended = |refused: process::Refused| {
         anyhow!("portcullis serve ended with {:?}\n{}{}", refused.code, refused.stdout, refused.stderr)
-    })?;
+    };
+    let mut server = process::Server::start(binary, settings).await.map_err(ended)?;
     let key = server.key().context("portcullis serve printed no key")?;
+    let folder = server.folder().to_owned();
+    server.terminate();
+    server.wait(10).await.context("portcullis serve did not end")?;
+    prepare(&folder)?;
+    let server = server.restart(|_| {}).await.map_err(ended)?;
     Ok((server.id(), server.address(), key, Owner::Product(Box::new(server))))
 }

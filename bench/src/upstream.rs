@@ -16,6 +16,8 @@ use tokio_util::task::TaskTracker;
 
 /// Between two events. Far below a real model's pace, so that streams cost machine time rather than waiting.
 const GAP: Duration = Duration::from_millis(1);
+/// Between two events of the slow model.
+const SLOW_GAP: Duration = Duration::from_millis(200);
 /// How long a held stream stays open without an event.
 const HOLD: Duration = Duration::from_secs(60);
 const BODY_LIMIT_BYTES: usize = 8 << 20;
@@ -54,7 +56,10 @@ async fn answer(request: Request<Incoming>, events: Arc<[Bytes]>) -> Result<Resp
     let mut response = Response::new(match (known && path_fits, has(r#""stream":true"#)) {
         (false, _) => Either::Left(Full::default()),
         (true, false) => Either::Left(Full::from(wire::ANSWER)),
-        (true, true) => Either::Right(streamed(events, has(wire::HOLD_MODEL))),
+        (true, true) => {
+            let slow = if has(wire::SLOW_MODEL) { SLOW_GAP } else { GAP };
+            Either::Right(streamed(events, if has(wire::HOLD_MODEL) { HOLD } else { slow }))
+        }
     });
     let kind = match response.body() {
         Either::Left(_) => "application/json",
@@ -67,12 +72,12 @@ async fn answer(request: Request<Incoming>, events: Arc<[Bytes]>) -> Result<Resp
     Ok(response)
 }
 
-fn streamed(events: Arc<[Bytes]>, hold: bool) -> Events {
+fn streamed(events: Arc<[Bytes]>, gap: Duration) -> Events {
     let steps = stream::unfold(0, move |index| {
         let events = Arc::clone(&events);
         async move {
             if index > 0 {
-                sleep(if hold { HOLD } else { GAP }).await;
+                sleep(gap).await;
             }
             Some((Ok(Frame::data(events.get(index)?.clone())), index + 1))
         }

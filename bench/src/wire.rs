@@ -11,6 +11,10 @@ pub(crate) const UPSTREAM_KEY: &str = "sk-bench-upstream";
 pub(crate) const MODEL: &str = "bench-model";
 /// The model that sends one event and then nothing for a minute.
 pub(crate) const HOLD_MODEL: &str = "hold-model";
+/// The model that sends an event every 200 ms.
+pub(crate) const SLOW_MODEL: &str = "slow-model";
+/// What a whole answer says.
+pub(crate) const WORDS: &str = "The capital of France is Paris. It lies on the Seine.";
 /// Events of one stream, `[DONE]` included.
 pub(crate) const EVENTS: usize = 101;
 

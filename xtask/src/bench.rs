@@ -1,18 +1,23 @@
 //! `cargo xtask bench`: builds what is measured with the release profile and starts the benchmarks.
 //!
-//! Invariant: nothing is measured here; `portcullis-bench` does that, and this only builds and passes arguments on.
+//! Invariant: nothing is measured here; `portcullis-bench` does that, and this only builds, installs the peer gateway
+//! where it can be had, and passes arguments on.
 
-use crate::{cargo, sys};
+use crate::{cargo, out, sys};
 use anyhow::{Context, Result, bail};
-use std::process::{Command, ExitCode, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
 
 /// Runs `gateway` or `admission` with the arguments that follow.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     match args.split_first().map(|(name, rest)| (name.as_str(), rest)) {
         Some(("gateway", rest)) => gateway(rest),
+        Some(("scaling", rest)) => scaling(rest),
         Some(("admission", rest)) => admission(rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,portcullis] [--json]\n       cargo xtask bench admission"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission"
         ),
     }
 }
@@ -27,8 +32,42 @@ fn gateway(args: &[String]) -> Result<ExitCode> {
         build.args(["-p", "portcullis"]);
     }
     finish(&mut build)?;
-    let status = bench()?.arg("gateway").args(args).status()?;
+    let mut command = bench()?;
+    command.arg("gateway");
+    if targets.is_none_or(|list| list.contains("litellm"))
+        && let Some(litellm) = litellm()
+    {
+        command.arg("--litellm").arg(litellm);
+    }
+    let status = command.args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn scaling(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
+    let status = bench()?.arg("scaling").args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The peer gateway that can be had from a package registry, in an environment of its own outside the tree.
+const LITELLM: &str = "litellm[proxy]==1.105.0";
+
+/// Installs the peer once; none where it cannot be had.
+fn litellm() -> Option<PathBuf> {
+    let folder = sys::cache().join("peers/litellm");
+    let program = folder.join("bin/litellm");
+    if program.is_file() {
+        return Some(program);
+    }
+    out::line(&format!("installing {LITELLM} as a peer"));
+    let made = sys::command("python3").args(["-m", "venv"]).arg(&folder).status().ok()?.success();
+    let installed = made
+        && sys::command(folder.join("bin/pip"))
+            .args(["install", "--quiet", LITELLM])
+            .status()
+            .ok()?
+            .success();
+    installed.then_some(program).filter(|program| program.is_file())
 }
 
 fn admission(args: &[String]) -> Result<ExitCode> {
