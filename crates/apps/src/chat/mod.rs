@@ -5,6 +5,7 @@
 //! sections 2, 4 and 6.
 
 mod affinity;
+mod batch;
 pub mod cache;
 mod choose;
 mod config;
@@ -92,7 +93,7 @@ impl ChatApp {
         let fits = route.fitting(ModelKind::Embed, Wanted::default())?;
         let answer = |call: Call, target: &'_ Target| {
             let (provider, model) = (target.provider.clone(), target.model.clone());
-            async move { provider.embed(&call, embed, &model).await }
+            async move { batch::embed(&provider, &call, embed, &model).await }
         };
         self.over(route, fits, None, request, &Cost::of_embed(embed), answer).await
     }

@@ -547,3 +547,50 @@ async fn a_header_keeps_its_senders_at_one_target_and_without_it_turns_are_taken
     }
     assert_ne!(with(None).await, with(None).await);
 }
+
+#[tokio::test]
+async fn more_texts_than_a_model_takes_go_in_batches_and_come_back_in_order() {
+    let a = OpenAi::start().await;
+    let models = |batch: &str| {
+        let models = format!(r#"[{{"name":"embed-double","kind":"embed"{batch}}}]"#);
+        move |_: &str, config: &mut ProviderConfig| {
+            config.models = Some(serde_json::from_str(&models).unwrap())
+        }
+    };
+    let many = || {
+        let texts = ["one", "two", "three", "four", "five"];
+        let mut body = String::from("{\"model\":\"embed-double\",\"input\":[");
+        let mut parts = Vec::new();
+        for text in texts {
+            body.push_str(if parts.is_empty() { "\"" } else { ",\"" });
+            parts.push(TextPart {
+                role: Role::User,
+                span: body.len()..body.len() + text.len(),
+                escaped: false,
+            });
+            body.push_str(text);
+            body.push('"');
+        }
+        body.push_str("]}");
+        let Payload::Embed(embed) = embed("embed-double") else { panic!() };
+        Payload::Embed(EmbedRequest { input: EmbedInput::Texts(parts), body: body.into(), ..embed })
+    };
+    let (whole, _) = app_with(&[("a", &a)], &[], models(""));
+    let expected = app_answer(&whole, many()).await;
+    assert_eq!((a.counts().requests, expected["data"].as_array().unwrap().len()), (1, 5));
+    let (batched, _) = app_with(&[("a", &a)], &[], models(",\"batch\":2"));
+    let answer = app_answer(&batched, many()).await;
+    assert_eq!(a.counts().requests, 4);
+    for (index, vector) in answer["data"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(
+            (vector["index"].as_u64(), &vector["embedding"]),
+            (Some(index as u64), &expected["data"][index]["embedding"])
+        );
+    }
+    assert_eq!(answer["model"], expected["model"]);
+}
+
+async fn app_answer(app: &ChatApp, payload: Payload) -> Value {
+    let reply = app.run(inspected(PLAIN, payload)).await.unwrap();
+    serde_json::from_slice(&bytes(reply).await.unwrap()).unwrap()
+}

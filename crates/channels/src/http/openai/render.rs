@@ -42,7 +42,7 @@ const fn labels(failure: &Failure) -> (StatusCode, &'static str, &'static str) {
         Failure::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
         Failure::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error", "insufficient_permissions"),
         Failure::NotFound(_) => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
-        Failure::Conflict(_) => (StatusCode::CONFLICT, REQUEST, "conflict"),
+        Failure::Conflict(_) => (StatusCode::CONFLICT, REQUEST, "idempotency_mismatch"),
         Failure::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
         Failure::BudgetExceeded { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota")
