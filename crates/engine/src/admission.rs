@@ -267,6 +267,40 @@ impl Admission {
         Subjects { ip, action }
     }
 
+    /// The limits of one subject at one level, each with its name, the name it is counted under and its quota.
+    pub(crate) fn rows_of(
+        &self,
+        scope: LimitScope,
+        subject: &str,
+        tier: &Tier,
+        rpm: Option<u32>,
+    ) -> Vec<(String, String, Quota)> {
+        let row = self.row(tier);
+        let named = |quota| (scope.as_str().to_owned(), subject.to_owned(), quota);
+        match scope {
+            LimitScope::Global => vec![(scope.as_str().to_owned(), "all".to_owned(), self.global)],
+            LimitScope::Ip => match (subject.parse::<IpAddr>(), row.ip) {
+                (Ok(address), None) => {
+                    vec![(scope.as_str().to_owned(), network(address).into_owned(), self.ip)]
+                }
+                (Ok(address), Some(quota)) => {
+                    vec![(scope.as_str().to_owned(), format!("{}/{tier}", network(address)), quota)]
+                }
+                (Err(_), _) => Vec::new(),
+            },
+            LimitScope::User => row.user.map(named).into_iter().collect(),
+            LimitScope::Tier => vec![named(row.window)],
+            LimitScope::Key => rpm.map(|rpm| named(Quota::window(rpm, MINUTE))).into_iter().collect(),
+            LimitScope::Action => Action::ALL
+                .into_iter()
+                .filter_map(|action| {
+                    let quota = self.actions[action.index()]?;
+                    Some((action.as_str().to_owned(), format!("{}/{subject}", action.as_str()), quota))
+                })
+                .collect(),
+        }
+    }
+
     /// What this message costs where.
     pub(crate) fn charges<'a>(
         &self,

@@ -1,7 +1,7 @@
 //! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
 
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 /// The future of one answer.
 pub type Run<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
@@ -14,6 +14,22 @@ pub trait App: Send + Sync + 'static {
     /// Headers of a request that the app wants to see as `Hints::affinity`, in lower case.
     fn affinity_headers(&self) -> &[Box<str>] {
         &[]
+    }
+
+    /// Its routes as operators see them, one object each with `name` and `targets`.
+    fn routes(&self) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
+
+    /// Changes the weight of a route's target, until the next reload. False when there is none such, or it cannot
+    /// have that weight.
+    fn set_target_weight(&self, _route: &str, _number: usize, _weight: u32) -> bool {
+        false
+    }
+
+    /// Switches a route's target off for so long, or on. False when there is none such.
+    fn switch_target_off(&self, _route: &str, _number: usize, _time: Option<Duration>) -> bool {
+        false
     }
 
     /// Answers one message. Runs under the message's deadline; a panic is caught and becomes `Failure::Internal`.

@@ -84,6 +84,10 @@ impl Identity {
         self.keys.is_closed() || self.jwt.is_configured()
     }
 
+    pub(crate) const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Who presents this.
     ///
     /// # Errors

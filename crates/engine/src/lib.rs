@@ -11,6 +11,7 @@ pub mod identity;
 mod ids;
 pub mod jwt;
 pub mod keys;
+mod operate;
 mod outgoing;
 mod pipeline;
 mod policy;
@@ -22,6 +23,7 @@ pub use admission::{
 };
 pub use app::{App, Inspected, Run};
 pub use keys::store_failure;
+pub use operate::NamedLimit;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
 pub use policy::{DEFAULT_POLICY, Policies, Policy};
 pub use screening::Screening;

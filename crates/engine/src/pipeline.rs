@@ -10,6 +10,7 @@ use crate::{
     budgets::Budgets,
     identity::Identity,
     ids,
+    keys::Keys,
     outgoing::{self, Outgoing},
     policy::{self, Policy},
     record::{Finishing, Record},
@@ -155,10 +156,28 @@ impl Engine {
         &self.0.budgets
     }
 
-    /// Where limits are counted.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        self.0.identity.keys()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    pub(crate) fn app(&self, action: Action) -> Option<&Arc<dyn App>> {
+        self.0.apps[action.index()].as_ref()
     }
 
     /// Headers that the app behind this action wants to see as `Hints::affinity`, in lower case.
@@ -253,6 +272,10 @@ impl Admitted {
     #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.record.engine().limits
     }
 
     /// Stages 4 to 6: inspect, run, finish.

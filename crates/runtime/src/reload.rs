@@ -60,6 +60,8 @@ pub(crate) struct Keeper {
     pub(crate) current: Current,
     pub(crate) addresses: [SocketAddr; 2],
     pub(crate) asked_to_end: CancellationToken,
+    /// The file as it was last looked at.
+    pub(crate) seen: Print,
 }
 
 /// New settings, nothing of which is in force yet.
@@ -75,7 +77,7 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut calls: Receiver<Call>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut seen, mut looked) = (self.print(), Instant::now());
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -84,12 +86,12 @@ impl Keeper {
                     None => return,
                 },
                 _ = ticks.tick() => {
-                    let print = self.print();
-                    if self.settings.config.watch && print != seen {
+                    let print = print(self.sources.as_ref());
+                    let other = std::mem::replace(&mut self.seen, print) != print;
+                    if self.settings.config.watch && other {
                         // Once for each change: a file that cannot be used is told once, not every second.
                         let _told = Box::pin(self.reload("watch")).await;
                     }
-                    seen = print;
                     if looked.elapsed() >= TIERS_EVERY {
                         looked = Instant::now();
                         self.hear_tiers().await;
@@ -321,13 +323,6 @@ impl Keeper {
         }
     }
 
-    /// What tells one state of the watched file from another.
-    fn print(&self) -> Option<(SystemTime, u64)> {
-        let path = self.sources.as_ref().and_then(find_file)?;
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    }
-
     fn prove(&self, kind: &'static str, outcome: &'static str, details: Vec<(&'static str, String)>) {
         self.audit.record(AuditEvent {
             kind,
@@ -341,6 +336,15 @@ impl Keeper {
             details,
         });
     }
+}
+
+/// What tells one state of the file from another.
+pub(crate) type Print = Option<(SystemTime, u64)>;
+
+/// The file's state now.
+pub(crate) fn print(sources: Option<&Sources>) -> Print {
+    let meta = std::fs::metadata(sources.and_then(find_file)?).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
 }
 
 /// The limits of the way in, with the tiers that were changed at run time. A kept row that no longer fits is passed

@@ -6,7 +6,7 @@
 
 use crate::{
     Secrets, Settings, alerting,
-    reload::{Keeper, with_tiers},
+    reload::{Keeper, print, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeyError, OwnKeys},
     settings::{Examined, Origin, Sources},
@@ -160,6 +160,7 @@ struct Begin {
 
 async fn begin(begin: Begin) -> Result<Running, StartError> {
     let Begin { settings, secrets, sources, origins } = begin;
+    let seen = print(sources.as_ref());
     // Redis and Postgres over TLS take the process's crypto provider; a second start finds it installed.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let base = base(&settings, &secrets)?;
@@ -245,6 +246,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         current: doors.current(),
         addresses: [addresses.0, addresses.1],
         asked_to_end: asked_to_end.clone(),
+        seen,
     };
     base.background.spawn(keeper.run(calls, base.tokens.background.clone()));
     tracing::info!(

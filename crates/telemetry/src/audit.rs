@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -149,7 +149,11 @@ struct Shared {
     when_full: WhenFull,
     metrics: Metrics,
     alerts: Alerts,
+    folder: PathBuf,
 }
+
+/// How long a reader waits for what is queued to be on disk.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Ends the writer when the last handle goes.
 struct Handle(Arc<Shared>);
@@ -191,6 +195,7 @@ impl Audit {
             when_full: config.when_full,
             metrics,
             alerts,
+            folder: folder.to_owned(),
         });
         let writer = Writer::open(config, folder, id_key, redact, Arc::clone(&shared))?;
         let gather = Duration::from_millis(config.flush_ms);
@@ -221,6 +226,16 @@ impl Audit {
         self.give(Entry::Flush(Box::new(move || _ = done.try_send(()))), true);
         // Patience ran out, or the writer is gone: there is nothing more to do here.
         let _flushed = waits.recv_timeout(patience);
+    }
+
+    /// The last records on disk, newest first; at most `count`, and no more than the last 4 MiB of the newest two files
+    /// hold. Reads files: not for async workers.
+    ///
+    /// # Errors
+    /// A trail that cannot be read.
+    pub fn last(&self, count: usize) -> io::Result<Vec<serde_json::Value>> {
+        self.flush(READ_PATIENCE);
+        verify::last(&self.0.0.folder, count)
     }
 
     /// Whether new requests may be taken: false while `when_full = "refuse"`, the disk takes nothing and the buffer

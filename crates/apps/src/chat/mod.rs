@@ -216,6 +216,18 @@ impl App for ChatApp {
         self.routes.affinity_headers()
     }
 
+    fn routes(&self) -> Vec<serde_json::Value> {
+        Self::routes(self).iter().map(|route| serde_json::to_value(route).unwrap_or_default()).collect()
+    }
+
+    fn set_target_weight(&self, route: &str, number: usize, weight: u32) -> bool {
+        self.set_weight(route, number, weight)
+    }
+
+    fn switch_target_off(&self, route: &str, number: usize, time: Option<Duration>) -> bool {
+        self.switch_off(route, number, time)
+    }
+
     fn run(&self, mut request: Inspected) -> Run<'_> {
         Box::pin(async move {
             let model = match &request.payload {

@@ -80,11 +80,15 @@ pub struct AdminConfig {
     pub listen: String,
     /// TLS for the admin listener. Default: none, plain HTTP.
     pub tls: Option<TlsConfig>,
+    /// Changes that one caller may make through the admin API in any 60 seconds. Default 60.
+    pub changes_per_min: u32,
+    /// Reloads and validations of the settings likewise. Default 10.
+    pub config_per_min: u32,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8090".into(), tls: None }
+        Self { listen: "127.0.0.1:8090".into(), tls: None, changes_per_min: 60, config_per_min: 10 }
     }
 }
 
@@ -198,6 +202,11 @@ impl AdminConfig {
     /// Range checks; `prefix` is the section's name.
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
         address(format!("{prefix}.listen"), &self.listen, out);
+        let rows = [
+            ("changes_per_min", u64::from(self.changes_per_min)),
+            ("config_per_min", u64::from(self.config_per_min)),
+        ];
+        at_least_one(prefix, &rows, out);
     }
 }
 

@@ -96,6 +96,9 @@ pub(crate) struct Door {
     openapi: bytes::Bytes,
     control: control::Control,
     registry: Registry,
+    admin: AdminConfig,
+    /// Changes through the admin API take turns.
+    changes: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Door {
@@ -183,6 +186,8 @@ impl Doors {
             openapi: openapi::document().into(),
             control: parts.control,
             registry: parts.registry,
+            admin: parts.admin.clone(),
+            changes: Arc::default(),
         })));
         Self {
             door,

@@ -8,6 +8,7 @@
     reason = "test helpers too end the test with a sentence; clippy only knows the test functions themselves"
 )]
 
+mod admin;
 mod bad_input;
 mod cli;
 mod faults;
@@ -15,5 +16,6 @@ mod in_process;
 mod judges;
 mod lifecycle;
 mod limits;
+mod reload;
 mod secrecy;
 mod support;

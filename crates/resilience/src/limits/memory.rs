@@ -131,6 +131,17 @@ impl MemoryLimits {
         }
     }
 
+    /// Forgets what was used of these limits.
+    pub fn clear_at(&self, charges: &[Charge<'_>], now: u64) {
+        let hashes: SmallVec<[u64; 6]> = charges.iter().map(|charge| self.hash(charge)).collect();
+        let mut held = self.lock(&hashes, now);
+        for (charge, hash) in charges.iter().zip(&hashes) {
+            if let Ok(found) = held.shard(*hash).slots.find_entry(*hash, |slot| slot.is(charge)) {
+                found.remove();
+            }
+        }
+    }
+
     fn hash(&self, charge: &Charge<'_>) -> u64 {
         self.hasher.hash_one((charge.scope, charge.quota.span(), charge.subject))
     }

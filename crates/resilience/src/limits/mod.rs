@@ -82,6 +82,8 @@ pub trait LimitStore: Send + Sync {
     fn decide<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, Decision>;
     /// Gives back what the decision of that receipt charged. A limit never holds more than its quota.
     fn refund<'a>(&'a self, charges: &'a [Charge<'a>], receipt: Receipt) -> StoreFuture<'a, ()>;
+    /// Forgets what was used of these limits.
+    fn clear<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()>;
 }
 
 /// `[limits]`, the part that says how limits are counted.
@@ -130,6 +132,11 @@ impl LimitStore for MemoryLimits {
 
     fn refund<'a>(&'a self, charges: &'a [Charge<'a>], receipt: Receipt) -> StoreFuture<'a, ()> {
         self.refund_at(charges, receipt, self.now());
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()> {
+        self.clear_at(charges, self.now());
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -194,6 +201,19 @@ impl Limits {
             }
             Some(_) => memory.refund_at(&self.scaled(charges), receipt, memory.now()),
             None => memory.refund_at(charges, receipt, memory.now()),
+        }
+    }
+
+    /// Forgets what was used of these limits, here and in Redis.
+    ///
+    /// # Errors
+    /// Redis cannot be told; what is counted here is forgotten all the same.
+    pub async fn clear(&self, charges: &[Charge<'_>]) -> Result<(), StoreAway> {
+        let memory = &self.0.memory;
+        memory.clear_at(charges, memory.now());
+        match &self.0.shared {
+            Some(shared) => shared.clear(charges).await,
+            None => Ok(()),
         }
     }
 

@@ -221,6 +221,15 @@ impl LimitStore for RedisLimits {
             self.shared.invoke::<i64>(&call).await.map(drop).map_err(|_| StoreAway)
         })
     }
+
+    fn clear<'a>(&'a self, charges: &'a [Charge<'a>]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            for charge in charges {
+                self.shared.delete(&key(charge)).await.map_err(|_| StoreAway)?;
+            }
+            Ok(())
+        })
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ring::digest;
 use serde::Serialize;
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,30 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect();
     all.sort();
     Ok(all)
+}
+
+/// Most bytes of one file that are read for its last records.
+const TAIL_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The last records of the newest two files, newest first.
+pub(super) fn last(folder: &Path, count: usize) -> io::Result<Vec<serde_json::Value>> {
+    let mut out = Vec::new();
+    for path in files(folder)?.iter().rev().take(2) {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let begin = length.saturating_sub(TAIL_BYTES);
+        file.seek(io::SeekFrom::Start(begin))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        // The first line may be cut, the last may still be under way: neither parses, neither is shown.
+        let lines = bytes.split(|byte| *byte == b'\n').rev();
+        let records = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        out.extend(records.take(count - out.len()));
+        if out.len() >= count {
+            break;
+        }
+    }
+    Ok(out)
 }
 
 /// What a check of the trail found.

@@ -1,0 +1,53 @@
+//! `/admin/v1/config`, `/admin/v1/drain`, `/admin/v1/audit`: the process itself.
+
+use super::call::{Ctx, Done, Refused};
+use crate::http::control::{Call, Unusable};
+use http::StatusCode;
+use portcullis_domain::Failure;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Most records of one answer.
+const MAX_RECORDS: usize = 1_000;
+const DEFAULT_RECORDS: usize = 100;
+
+pub(super) async fn config(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    Ok(Done::shown(ctx.door.control.ask(|reply| Call::Show { reply }).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Validate {
+    toml: String,
+}
+
+pub(super) async fn validate(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let Validate { toml: text } = ctx.read()?;
+    Ok(Done::shown(ctx.door.control.ask(|reply| Call::Validate { text, reply }).await?))
+}
+
+/// The runtime proves a reload itself, whoever asked for it.
+pub(super) async fn reload(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let by = ctx.admitted.caller().id.to_string();
+    match ctx.door.control.ask(|reply| Call::Reload { by, reply }).await? {
+        Ok(told) => Ok(Done::shown(told)),
+        Err(Unusable(report)) => Err(Refused::Unusable(report)),
+    }
+}
+
+pub(super) async fn drain(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    ctx.door.control.give(Call::Drain)?;
+    let after = json!({"draining": true});
+    let done = Done::changed("drain", "process", json!({"draining": false}), after.clone());
+    Ok(done.answering(StatusCode::ACCEPTED, after))
+}
+
+pub(super) async fn audit(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let limit = match ctx.query("limit").map(str::parse::<usize>) {
+        None => DEFAULT_RECORDS,
+        Some(Ok(limit)) if (1..=MAX_RECORDS).contains(&limit) => limit,
+        Some(_) => return Err(Failure::invalid("limit", "limit is a whole number from 1 to 1000.").into()),
+    };
+    let records: Vec<Value> = ctx.door.engine.last_audit(limit).await?;
+    Ok(Done::shown(json!({"data": records})))
+}

@@ -1,0 +1,165 @@
+//! What operators look at and change while it runs, for doors that serve them: limits of one caller, routes, usage, the
+//! last records of the trail. Invariant: looking charges nothing.
+//!
+//! Source: gateway.md section 13, the admin API.
+
+use crate::{App, Engine, keys::store_failure, pipeline::Admitted};
+use portcullis_domain::{Action, Failure, LimitScope, LimitView, Tier};
+use portcullis_resilience::limits::{Charge, Quota};
+use portcullis_store::{GroupBy, UsageQuery};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Longest subject that is looked up, in bytes.
+const MAX_SUBJECT: usize = 256;
+
+/// One limit of one caller or address.
+#[derive(Clone, Debug)]
+pub struct NamedLimit {
+    /// The level, and for actions which one.
+    pub name: String,
+    /// Its state.
+    pub view: LimitView,
+}
+
+impl Admitted {
+    /// Charges this caller for work that the door does itself, at most `per_min` in any 60 seconds.
+    ///
+    /// # Errors
+    /// `RateLimited`; then nothing was charged.
+    pub async fn charge(&self, what: &str, per_min: u32) -> Result<(), Failure> {
+        let subject = format!("{what}/{}", self.caller().id);
+        let quota = Quota::window(per_min, MINUTE);
+        let charge = Charge { scope: LimitScope::Action, subject: &subject, quota, cost: 1 };
+        match self.limits().decide(&[charge]).await.refused {
+            None => Ok(()),
+            Some(refusal) => {
+                Err(Failure::RateLimited { scope: LimitScope::Action, retry_after: refusal.retry_after })
+            }
+        }
+    }
+}
+
+/// A limit of somebody: its name, and what to charge.
+type Row = (String, String, Quota);
+
+impl Engine {
+    /// What a caller (`key:<id>`, `jwt:<subject>`) or an address has left at one level. A key's tier is looked up;
+    /// of others it is `tier`, else the ordinary one.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an impossible subject, `NotFound` where there is no such limit.
+    pub async fn limits_of(
+        &self,
+        scope: LimitScope,
+        subject: &str,
+        tier: Option<&str>,
+    ) -> Result<Vec<NamedLimit>, Failure> {
+        let rows = self.rows(scope, subject, tier).await?;
+        let charges: Vec<Charge<'_>> = rows.iter().map(|row| charge(scope, row)).collect();
+        let decision = self.limits().decide(&charges).await;
+        let named = rows.into_iter().zip(decision.views);
+        Ok(named.map(|((name, ..), view)| NamedLimit { name, view }).collect())
+    }
+
+    /// Forgets what was used of those.
+    ///
+    /// # Errors
+    /// As `limits_of`; `Unavailable` when Redis cannot be told.
+    pub async fn clear_limits(
+        &self,
+        scope: LimitScope,
+        subject: &str,
+        tier: Option<&str>,
+    ) -> Result<(), Failure> {
+        let rows = self.rows(scope, subject, tier).await?;
+        let charges: Vec<Charge<'_>> = rows.iter().map(|row| charge(scope, row)).collect();
+        let away = |_| Failure::Unavailable { retry_after: Duration::from_secs(1), rate_limited: false };
+        self.limits().clear(&charges).await.map_err(away)
+    }
+
+    async fn rows(&self, scope: LimitScope, subject: &str, tier: Option<&str>) -> Result<Vec<Row>, Failure> {
+        if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
+            return Err(Failure::invalid("key", "A caller or address has 1 to 256 visible characters."));
+        }
+        let record = match subject.strip_prefix("key:") {
+            Some(id) if tier.is_none() => Some(self.keys().record(id).await?),
+            Some(_) | None => None,
+        };
+        let tier = record.as_ref().map(|record| record.definition.tier.as_str()).or(tier);
+        let tier = tier.map_or(Tier::Authenticated, Tier::from_name);
+        let rpm = record.and_then(|record| record.definition.bounds.rpm);
+        let rows = self.admission().rows_of(scope, subject, &tier, rpm);
+        if rows.is_empty() {
+            return Err(Failure::NotFound("There is no limit at this level for this subject.".into()));
+        }
+        Ok(rows)
+    }
+
+    /// Every route, as the app tells it.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Value> {
+        self.router().map(|app| app.routes()).unwrap_or_default()
+    }
+
+    /// Changes the weight of a route's target. False when there is none such, or it cannot have that weight.
+    #[must_use]
+    pub fn set_target_weight(&self, route: &str, number: usize, weight: u32) -> bool {
+        self.router().is_some_and(|app| app.set_target_weight(route, number, weight))
+    }
+
+    /// Switches a route's target off for so long, or on. False when there is none such.
+    #[must_use]
+    pub fn switch_target_off(&self, route: &str, number: usize, time: Option<Duration>) -> bool {
+        self.router().is_some_and(|app| app.switch_target_off(route, number, time))
+    }
+
+    fn router(&self) -> Option<&Arc<dyn App>> {
+        self.app(Action::Chat)
+    }
+
+    /// What was used from one moment to another (Unix milliseconds), by the names of `group`, each row with its
+    /// groups by name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name nobody can group by; `Unavailable` or `Internal` when the store does not answer.
+    pub async fn usage(&self, group: &[&str], from: i64, to: i64, limit: u32) -> Result<Vec<Value>, Failure> {
+        let by = group.iter().map(|name| GroupBy::from_name(name)).collect::<Option<Vec<_>>>();
+        let by = by.ok_or_else(|| {
+            let known = GroupBy::ALL.map(GroupBy::as_str).join(", ");
+            Failure::invalid("group_by", format!("group_by names one or more of {known}."))
+        })?;
+        let query = UsageQuery { by, from, to, limit };
+        let sums = self.store().ledger().usage(&query).await.map_err(store_failure)?;
+        let row = |sum: &portcullis_store::UsageSum| {
+            let mut row = json!({
+                "requests": sum.requests, "input": sum.input, "cached": sum.cached, "output": sum.output,
+                "micros": sum.micros, "estimated": sum.estimated, "unpriced": sum.unpriced,
+            });
+            for (name, value) in group.iter().zip(&sum.group) {
+                row[*name] = value.as_str().into();
+            }
+            row
+        };
+        Ok(sums.iter().map(row).collect())
+    }
+
+    /// The last records of the audit trail, newest first.
+    ///
+    /// # Errors
+    /// `Internal` when the trail cannot be read.
+    pub async fn last_audit(&self, count: usize) -> Result<Vec<Value>, Failure> {
+        let audit = self.audit().clone();
+        let read = tokio::task::spawn_blocking(move || audit.last(count)).await;
+        read.map_err(std::io::Error::other).and_then(|read| read).map_err(|error| {
+            let incident = crate::ids::incident();
+            tracing::error!(%incident, %error, "the audit trail cannot be read");
+            Failure::Internal { incident }
+        })
+    }
+}
+
+fn charge(scope: LimitScope, (_, subject, quota): &Row) -> Charge<'_> {
+    Charge { scope, subject, quota: *quota, cost: 0 }
+}
