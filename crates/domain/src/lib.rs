@@ -15,6 +15,7 @@ mod limit;
 mod problem;
 mod reply;
 mod request;
+mod safety;
 
 pub use action::{Action, Door};
 pub use caller::{BudgetWindow, Caller, Credential, KeyBudget, KeyLimits, Scope, Scopes, Tier};
@@ -33,3 +34,4 @@ pub use request::{
     CacheWish, ChatRequest, EmbedInput, EmbedRequest, Encoding, Format, Hints, ModelsRequest, Needs, Role,
     TextPart,
 };
+pub use safety::{EndClock, HarmCategory, HarmThreshold, SafetyOverride, SafetyView, effective_threshold};

@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod breaches;
 pub mod budgets;
+pub mod holds;
 pub mod identity;
 mod ids;
 pub mod jwt;
@@ -16,6 +17,7 @@ mod outgoing;
 mod pipeline;
 mod policy;
 mod record;
+pub mod safety;
 mod screening;
 
 pub use admission::{

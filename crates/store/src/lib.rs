@@ -12,6 +12,7 @@ mod guard;
 mod keys;
 mod ledger;
 mod migrations;
+mod overrides;
 mod revocations;
 mod tiers;
 
@@ -22,6 +23,7 @@ pub use ledger::{
     GroupBy, Ledger, LedgerId, LedgerPrice, LedgerRow, NoLedgerId, RaiseRow, Recovered, Spent, SumBy, SumRow,
     UsageQuery, UsageSum,
 };
+pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use tiers::{TierRow, Tiers};
 
@@ -100,6 +102,18 @@ impl Store {
     #[must_use]
     pub fn revocations(&self) -> Revocations<'_> {
         Revocations(&self.0.db)
+    }
+
+    /// Overrides of safety settings.
+    #[must_use]
+    pub fn safety_overrides(&self) -> SafetyOverrides<'_> {
+        SafetyOverrides(&self.0.db)
+    }
+
+    /// Held accounts.
+    #[must_use]
+    pub fn holds(&self) -> Holds<'_> {
+        Holds(&self.0.db)
     }
 
     /// Who used how much.

@@ -35,11 +35,13 @@ pub enum Category {
     Stalled,
     /// A budget is running out.
     Budget,
+    /// A provider filters less than the settings say, by an operator's override.
+    SafetyOverride,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -47,6 +49,7 @@ impl Category {
         Self::AuditFailing,
         Self::Stalled,
         Self::Budget,
+        Self::SafetyOverride,
     ];
 
     /// The stable name.
@@ -60,6 +63,7 @@ impl Category {
             Self::AuditFailing => "audit_failing",
             Self::Stalled => "stalled",
             Self::Budget => "budget",
+            Self::SafetyOverride => "safety_override",
         }
     }
 }

@@ -10,7 +10,7 @@ mod metrics;
 
 pub use alerts::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
-    deliver as deliver_alerts,
+    Status as AlertStatus, deliver as deliver_alerts,
 };
 pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact, WhenFull};
 pub use health::{Component, ComponentStatus, Health, HealthState};

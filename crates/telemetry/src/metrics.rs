@@ -8,7 +8,7 @@
 mod process;
 mod series;
 
-use portcullis_domain::{Action, AuthProblem, Door, LimitScope, Tier, Usage};
+use portcullis_domain::{Action, AuthProblem, Door, HarmCategory, LimitScope, Tier, Usage};
 use series::Counter;
 use series::{Cell, Family, header};
 pub use series::{Gauge, Histogram};
@@ -175,6 +175,8 @@ table! {
     provider_held: gauge ["provider", "reason"];
     /// Rate headers of providers that made no sense and were ignored.
     learned_header_rejected_total: counter ["provider"];
+    /// Overrides of a provider's safety settings that count now.
+    safety_override_active: gauge ["category"];
     /// Whether limits are counted by this process alone because Redis is away (1) or as configured (0).
     limits_fallback_active: gauge [];
     /// Failed credentials, by reason.
@@ -447,6 +449,12 @@ impl Metrics {
     #[must_use]
     pub fn provider_held(&self, provider: &str, reason: &'static str) -> Gauge {
         self.0.table.provider_held.with([provider, reason])
+    }
+
+    /// Overrides of a provider's safety settings that count now.
+    #[must_use]
+    pub fn safety_overrides(&self, category: HarmCategory) -> Gauge {
+        self.0.table.safety_override_active.with([category.as_str()])
     }
 
     /// A provider's rate header made no sense.

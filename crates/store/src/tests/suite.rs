@@ -2,10 +2,11 @@
 
 use super::{Place, batches, key, row, sums, usage};
 use crate::{
-    GroupBy, KeyOrigin, LedgerPrice, LedgerRow, NewKey, RaiseRow, RevocationKind, Spent, Store, StoreError,
-    SumBy, SumRow, UsageQuery,
+    GroupBy, HoldRow, KeyOrigin, LedgerPrice, LedgerRow, NewKey, RaiseRow, RevocationKind, Spent, Store,
+    StoreError, SumBy, SumRow, UsageQuery,
 };
 use jiff::Timestamp;
+use portcullis_domain::{HarmCategory, HarmThreshold, SafetyOverride};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ cases!(
     revocations_keep_the_later_end_and_go_when_it_has_passed,
     tiers_are_kept_replaced_and_removed,
     a_note_is_kept_once,
+    overrides_and_holds_are_kept_until_somebody_ends_them,
     two_replicas_add_up_their_usage_by_utc_day,
     a_batch_that_is_sent_twice_counts_once,
     what_an_earlier_process_left_in_the_journal_is_charged_once,
@@ -45,6 +47,35 @@ cases!(
     many_rows_of_usage_go_in_several_statements,
     everything_is_there_after_closing_and_opening_again,
 );
+
+// req: S0-04
+async fn overrides_and_holds_are_kept_until_somebody_ends_them(place: &Place) {
+    let store = place.open("a").await;
+    let first = SafetyOverride {
+        provider: "gemini".into(),
+        category: HarmCategory::DangerousContent,
+        threshold: HarmThreshold::BlockOnlyHigh,
+        since_ms: 1_700_000_000_000,
+        until_ms: 1_700_000_600_000,
+        reason: "incident 7".into(),
+        by: "key:ops".into(),
+    };
+    let second =
+        SafetyOverride { threshold: HarmThreshold::Off, since_ms: first.since_ms + 1, ..first.clone() };
+    let overrides = store.safety_overrides();
+    overrides.set(&first).await.unwrap();
+    overrides.set(&second).await.unwrap();
+    assert_eq!(overrides.list().await.unwrap(), std::slice::from_ref(&second));
+    assert!(!overrides.remove(&first).await.unwrap(), "another has taken its place");
+    let hold = |lane| HoldRow { dependency: "gemini".into(), lane, until_ms: first.until_ms };
+    store.holds().replace(&[hold(0), hold(1)]).await.unwrap();
+    store.holds().replace(&[hold(1)]).await.unwrap();
+    assert_eq!(store.holds().list().await.unwrap(), [hold(1)]);
+    store.holds().replace(&[]).await.unwrap();
+    assert_eq!(store.holds().list().await.unwrap(), []);
+    assert!(overrides.remove(&second).await.unwrap() && !overrides.remove(&second).await.unwrap());
+    assert_eq!(overrides.list().await.unwrap(), []);
+}
 
 async fn a_key_comes_back_as_it_was_kept_and_its_id_is_taken(place: &Place) {
     let store = place.open("a").await;
