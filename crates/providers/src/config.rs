@@ -1,6 +1,9 @@
 //! Settings of the providers: what a row of the presets says by default, an operator may say otherwise here.
 
-use crate::presets::{self, ModelKind, Preset};
+use crate::{
+    presets::{self, ModelKind, Preset, Wire},
+    safety::SafetyConfig,
+};
 use jiff::civil::Date;
 use portcullis_domain::{Price, Problem};
 use portcullis_resilience::{GuardConfig, Learn};
@@ -52,9 +55,11 @@ pub struct ProviderConfig {
     pub attempt_timeout_secs: Option<u64>,
     /// Most attempts at one call, the first included; repeats wait and draw on a retry budget. Default 3.
     pub attempts: Option<u32>,
-    /// Whether a way to a provider that cannot carry safety settings may be used all the same: `gemini-openai` only.
-    /// The provider then filters nothing. Default false.
+    /// Whether a provider may be used without its own filters: `gemini-openai`, which cannot carry safety settings, or
+    /// `gemini` with a `safety` that filters nothing. Default false.
     pub allow_without_safety: bool,
+    /// From where on the provider filters by itself: `gemini` only.
+    pub safety: Option<SafetyConfig>,
 }
 
 /// What becomes of calls that find no place.
@@ -360,7 +365,8 @@ impl ProviderConfig {
             let mend = "Use the provider `gemini`, or set allow_without_safety = true if you mean it.";
             out.push(Problem::new(key, message, mend));
         }
-        if self.allow_without_safety && !row.unsafe_without_word {
+        self.safety_problems(row, prefix, out);
+        if self.allow_without_safety && !row.unsafe_without_word && row.wire != Wire::Gemini {
             let key = format!("{prefix}.allow_without_safety");
             out.push(Problem::new(key, "This says nothing of this provider.", "Remove the line."));
         }
@@ -384,6 +390,17 @@ impl ProviderConfig {
             return Some(one).filter(|name| !name.is_empty()).into_iter().collect();
         }
         self.key_secrets.iter().map(String::as_str).collect()
+    }
+
+    fn safety_problems(&self, row: &Preset, prefix: &str, out: &mut Vec<Problem>) {
+        let Some(safety) = &self.safety else { return };
+        let key = format!("{prefix}.safety");
+        if row.wire != Wire::Gemini {
+            out.push(Problem::new(key, "This provider takes no safety settings.", "Remove the section."));
+        } else if safety.filters_nothing() && !self.allow_without_safety {
+            let mend = "Use an override for the hours it is needed, or set allow_without_safety = true if you mean it.";
+            out.push(Problem::new(key, "This filters nothing at all in some category.", mend));
+        }
     }
 
     fn key_problems(&self, prefix: &str, out: &mut Vec<Problem>) {

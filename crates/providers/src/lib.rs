@@ -13,6 +13,7 @@ mod provider;
 mod providers;
 mod refusal;
 mod report;
+mod safety;
 mod wire;
 
 pub use builtin::{ExtractConfig, minilm};
@@ -25,6 +26,7 @@ pub use presets::{BUILTIN, ModelKind};
 pub use provider::{Call, Provider};
 pub use providers::{Parts, Providers, ProvidersError, Staged};
 pub use refusal::Refusal;
+pub use safety::{SafetyConfig, SafetyLevel};
 
 #[cfg(test)]
 mod tests;

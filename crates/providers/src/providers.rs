@@ -7,10 +7,12 @@ use crate::{
         EmbedConfig, LearnConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig, WhenFull,
     },
     model::Model,
-    presets::{self, BUILTIN, PRESETS, Preset},
+    presets::{self, BUILTIN, PRESETS, Preset, Wire},
     provider::{Provider, Voice},
+    safety::Safety,
     wire::remote::{Remote, RemoteParts},
 };
+use portcullis_domain::SafetyView;
 use portcullis_resilience::{
     Dependency, DependencyPolicy, GuardConfig, Registry,
     breaker::BreakerPolicy,
@@ -52,6 +54,8 @@ pub struct Parts<'a> {
     pub metrics: Metrics,
     /// Who hears of refused keys and empty accounts.
     pub alerts: Alerts,
+    /// What operators changed of safety settings for a while.
+    pub overrides: SafetyView,
 }
 
 /// A guard, and what it stands before: a wire and an address. Another address is another thing, whose breaker starts
@@ -226,6 +230,8 @@ impl<'a> Stage<'a> {
             keys,
             dialect: row.dialect,
             bounds,
+            safety: (row.wire == Wire::Gemini)
+                .then(|| Safety::new(name, config.safety.unwrap_or_default(), self.overrides.clone())),
         })
         .map_err(fail)?;
         let embed = DependencyPolicy {

@@ -93,6 +93,11 @@ fn provider_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
             let mend = "use the provider `gemini` wherever its own wire will do".to_owned();
             warn(format!("providers.{name}.allow_without_safety"), message, mend);
         }
+        if said.and_then(|said| said.safety).is_some_and(|safety| safety.is_loose()) && has_key {
+            let message = "lets the provider filter less than the shipped settings".to_owned();
+            let mend = "use an override for the hours it is needed (`portcullis safety override`)".to_owned();
+            warn(format!("providers.{name}.safety"), message, mend);
+        }
         let concurrency = said.and_then(|said| said.concurrency).unwrap_or(row.concurrency);
         if let Some(known) = row.known_concurrency.filter(|known| concurrency > *known)
             && has_key

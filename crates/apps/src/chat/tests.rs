@@ -90,6 +90,7 @@ pub(super) fn built(
         registry: &Registry::new(),
         metrics: metrics.clone(),
         alerts: Alerts::silent(),
+        overrides: portcullis_domain::SafetyView::none(),
     };
     let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());
     let providers = Providers::new(&parts, key).unwrap();

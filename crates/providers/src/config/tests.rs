@@ -54,8 +54,15 @@ fn a_way_around_safety_settings_must_be_meant() {
     assert_eq!(found(serde_json::json!({}), "gemini-openai"), key);
     assert!(found(serde_json::json!({ "allow_without_safety": true }), "gemini-openai").is_empty());
     assert!(found(serde_json::json!({ "enabled": false }), "gemini-openai").is_empty());
-    let elsewhere = found(serde_json::json!({ "allow_without_safety": true }), "gemini");
-    assert_eq!(elsewhere, ["providers.gemini.allow_without_safety"]);
+    let elsewhere = found(serde_json::json!({ "allow_without_safety": true }), "openai");
+    assert_eq!(elsewhere, ["providers.openai.allow_without_safety"]);
+    let high = serde_json::json!({ "safety": { "harassment": "BLOCK_ONLY_HIGH" } });
+    assert!(found(high.clone(), "gemini").is_empty());
+    assert_eq!(found(high, "openai"), ["providers.openai.safety"]);
+    let off = serde_json::json!({ "safety": { "hate_speech": "OFF" } });
+    assert_eq!(found(off, "gemini"), ["providers.gemini.safety"]);
+    let meant = serde_json::json!({ "safety": { "hate_speech": "OFF" }, "allow_without_safety": true });
+    assert!(found(meant, "gemini").is_empty());
 }
 
 #[test]

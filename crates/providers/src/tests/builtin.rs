@@ -29,6 +29,7 @@ fn builtin() -> Arc<Provider> {
         registry: &Registry::new(),
         metrics: Metrics::new(),
         alerts: Alerts::silent(),
+        overrides: portcullis_domain::SafetyView::none(),
     };
     let providers = Providers::new(&parts, |_| None).unwrap();
     assert!(!providers.any_remote());

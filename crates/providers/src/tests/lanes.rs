@@ -94,6 +94,7 @@ async fn two_ways_to_one_quota_share_its_guards_and_the_one_without_safety_must_
             registry: &registry,
             metrics: Metrics::new(),
             alerts: Alerts::silent(),
+            overrides: portcullis_domain::SafetyView::none(),
         };
         let key = |name: &str| (name == "gemini_api_key").then(|| "double-key".to_owned().into());
         let providers = Providers::new(&parts, key).unwrap();

@@ -71,6 +71,7 @@ impl World {
             registry: &registry,
             metrics: metrics.clone(),
             alerts,
+            overrides: portcullis_domain::SafetyView::none(),
         };
         let secret = |name: &str| match name {
             "double_key" => Some(SecretString::from(key.clone())),

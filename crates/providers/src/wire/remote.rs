@@ -18,6 +18,7 @@ use crate::{
     presets::Dialect,
     refusal::{Refusal, SOON},
     report::Report,
+    safety::Safety,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
@@ -54,6 +55,8 @@ pub(crate) struct RemoteParts<'a> {
     pub(crate) keys: Vec<SecretString>,
     pub(crate) dialect: Dialect,
     pub(crate) bounds: UpstreamConfig,
+    /// What it filters, where it must be asked to.
+    pub(crate) safety: Option<Safety>,
 }
 
 /// One provider over the network.
@@ -65,6 +68,7 @@ pub(crate) struct Remote {
     keys: Vec<Key>,
     dialect: Dialect,
     bounds: UpstreamConfig,
+    safety: Option<Safety>,
 }
 
 /// A request in the provider's words, ready for any number of attempts.
@@ -124,7 +128,7 @@ impl Remote {
     /// # Errors
     /// When the address or a key cannot be written into a request.
     pub(crate) fn new(parts: RemoteParts<'_>) -> Result<Self, &'static str> {
-        let RemoteParts { client, format, responses, base, keys, dialect, bounds } = parts;
+        let RemoteParts { client, format, responses, base, keys, dialect, bounds, safety } = parts;
         let key = |secret: SecretString| Ok(Key { proof: proof(format, &secret)?, secret });
         Ok(Self {
             client,
@@ -134,6 +138,7 @@ impl Remote {
             keys: keys.into_iter().map(key).collect::<Result<_, &'static str>>()?,
             dialect,
             bounds,
+            safety,
         })
     }
 
@@ -191,9 +196,11 @@ impl Remote {
     }
 
     /// What every body of this provider must carry, whoever wrote it.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "safety settings come here")]
     fn guarded(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        Ok(body)
+        let Some(safety) = &self.safety else { return Ok(body) };
+        safety.guard(&body).ok_or_else(|| {
+            Refusal::last(Failure::invalid("body", "The body must be a JSON object."), "callers_fault")
+        })
     }
 
     /// Texts to embed in this provider's words.
