@@ -5,7 +5,7 @@
 use crate::{Secrets, Settings};
 use portcullis_apps::chat::{ChatApp, Spending, cache::Answers};
 use portcullis_channels::http::Live;
-use portcullis_domain::Action;
+use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{App, Engine, Policies, Screening, budgets::Budgets};
 use portcullis_inspect::{Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
@@ -20,6 +20,7 @@ pub(crate) struct Ground {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) alerts: Alerts,
+    pub(crate) overrides: SafetyView,
     pub(crate) answers: Answers,
     pub(crate) budgets: Budgets,
 }
@@ -45,6 +46,7 @@ impl Ground {
             registry: &self.registry,
             metrics: self.metrics.clone(),
             alerts: self.alerts.clone(),
+            overrides: self.overrides.clone(),
         };
         Providers::stage(&parts, before, |name| secrets.get(name))
     }

@@ -15,15 +15,17 @@ use crate::{
 };
 use portcullis_apps::chat::cache::Answers;
 use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError, control::Control};
-use portcullis_domain::Door;
+use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
     Admission, AdmissionConfig, Engine, Parts as EngineParts,
     budgets::{Budgets, BudgetsParts},
+    holds,
     identity::{Identity, IdentityParts},
     jwt::Jwt,
     keys::{AdminKey, Keys, KeysError, KeysParts},
+    safety::{SafetyDesk, SafetyParts},
 };
-use portcullis_providers::ProvidersError;
+use portcullis_providers::{ProvidersError, presets};
 use portcullis_resilience::{
     Registry,
     connections::Connections,
@@ -116,7 +118,13 @@ struct Base {
 
 impl Base {
     /// What settings are built upon, now and at each reload.
-    fn ground(&self, settings: &Settings, shared: Option<Shared>, budgets: Budgets) -> Ground {
+    fn ground(
+        &self,
+        settings: &Settings,
+        shared: Option<Shared>,
+        budgets: Budgets,
+        safety: &SafetyDesk,
+    ) -> Ground {
         Ground {
             answers: Answers::new(&settings.cache, shared, self.background.clone()),
             budgets,
@@ -124,7 +132,31 @@ impl Base {
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),
             alerts: self.alerts.clone(),
+            overrides: safety.view(),
         }
+    }
+
+    /// Overrides of safety settings, as they were kept, ending on time from here on.
+    async fn safety(&self, store: &Store) -> Result<SafetyDesk, StartError> {
+        let gemini = presets::PRESETS.iter().filter(|row| row.wire == presets::Wire::Gemini);
+        let desk = SafetyDesk::open(SafetyParts {
+            store: store.clone(),
+            audit: self.audit.clone(),
+            alerts: self.alerts.clone(),
+            metrics: self.metrics.clone(),
+            providers: gemini.map(|row| row.name.to_owned()).collect(),
+            clock: EndClock::new(),
+        })
+        .await?;
+        desk.run(&self.background, self.tokens.background.clone());
+        Ok(desk)
+    }
+
+    /// Accounts held before the restart are held again, and from here on kept.
+    async fn holds(&self, store: &Store) -> Result<(), StartError> {
+        holds::restore(&self.registry, store).await?;
+        holds::keep(self.registry.clone(), store.clone(), &self.background, self.tokens.background.clone());
+        Ok(())
     }
 }
 
@@ -182,8 +214,10 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     keys.set_tiers(with_tiers(&settings, &tiers).tiers.into_keys().collect());
     let budgets = budgets(&settings, &base, &store, &with_tiers(&settings, &tiers), shared.clone()).await?;
     budgets.follow(&base.background, base.tokens.background.clone());
-    let ground = base.ground(&settings, shared.clone(), budgets.clone());
+    let safety = base.safety(&store).await?;
+    let ground = base.ground(&settings, shared.clone(), budgets.clone(), &safety);
     let providers = ground.providers(&settings, &secrets, None)?.commit(&base.registry);
+    base.holds(&store).await?;
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
     let (apps, screening) = (ground.apps(&settings, &providers), snapshot::screening(&settings));
     let engine = Engine::new(EngineParts {
@@ -219,6 +253,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         metrics_token: secrets.get(&settings.metrics.token_secret),
         control: control.clone(),
         registry: base.registry.clone(),
+        safety,
     });
     let addresses = (address(&http.1)?, address(&admin.1)?);
     serving.spawn(doors.serve_main(http.1, base.tokens.stop.clone())?);

@@ -35,7 +35,7 @@ use axum::body::Body;
 use http::{HeaderValue, Response};
 use linger::LingerLimits;
 use portcullis_domain::{Failure, LimitView, RequestId};
-use portcullis_engine::{Engine, keys::Keys};
+use portcullis_engine::{Engine, keys::Keys, safety::SafetyDesk};
 use portcullis_resilience::{Registry, connections::Connections};
 use portcullis_telemetry::{Health, Metrics};
 use secrecy::SecretString;
@@ -78,6 +78,8 @@ pub struct Parts {
     pub control: control::Control,
     /// Every guarded dependency, for the admin API.
     pub registry: Registry,
+    /// Overrides of safety settings, for the admin API.
+    pub safety: SafetyDesk,
 }
 
 /// What handlers work with. One value lives from one reload to the next; a request takes it once and keeps it.
@@ -99,6 +101,7 @@ pub(crate) struct Door {
     admin: AdminConfig,
     /// Changes through the admin API take turns.
     changes: Arc<tokio::sync::Mutex<()>>,
+    safety: SafetyDesk,
 }
 
 impl Door {
@@ -188,6 +191,7 @@ impl Doors {
             registry: parts.registry,
             admin: parts.admin.clone(),
             changes: Arc::default(),
+            safety: parts.safety,
         })));
         Self {
             door,
