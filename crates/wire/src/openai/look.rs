@@ -293,7 +293,7 @@ pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
 }
 
 /// A count that a sane provider could send; anything else is none.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     struct Lenient;
     impl<'de> Visitor<'de> for Lenient {
         type Value = Option<u64>;

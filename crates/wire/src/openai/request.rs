@@ -127,7 +127,7 @@ fn content(mut part: Members, unheld: &mut Vec<String>) -> Result<Part, Failure>
 }
 
 /// A `data:` address holds the picture itself.
-fn image(url: String) -> Image {
+pub(crate) fn image(url: String) -> Image {
     let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inside {
         Some((mime, base64)) => Image::Data { mime: mime.to_owned(), base64: base64.to_owned() },
@@ -136,7 +136,7 @@ fn image(url: String) -> Image {
 }
 
 /// The address of a picture, wherever it is.
-fn image_url(image: &Image) -> String {
+pub(crate) fn image_url(image: &Image) -> String {
     match image {
         Image::Url(url) => url.clone(),
         Image::Data { mime, base64 } => format!("data:{mime};base64,{base64}"),

@@ -1,78 +1,53 @@
-//! OpenAI's responses: the stateless subset.
+//! OpenAI's responses: the stateless subset of gateway.md section 8. Nothing is stored, so whatever refers to something
+//! stored is refused.
 
-use crate::{
-    Head, Odd, Written,
-    look::{Glance, Seen},
-};
-use bytes::{Bytes, BytesMut};
-use portcullis_domain::{Completion, Conversation, Failure, Member, Step};
+mod answer;
+mod item;
+mod look;
+mod offer;
+mod request;
+mod stream;
 
-/// Reads a request.
-///
-/// # Errors
-/// `InvalidInput` naming the member.
-pub fn read_request(_body: &[u8]) -> Result<Conversation, Failure> {
-    Err(Failure::NotFound("This format is not offered here.".into()))
-}
+pub use answer::{read_answer, write_answer};
+pub use look::{look_event, look_whole};
+pub use offer::{NOT_OFFERED, check_offered, refused_content, refused_item, refused_tool};
+pub use request::{read_request, write_request};
+pub use stream::{Reader, Writer};
 
-/// Writes a request.
+use portcullis_domain::{Member, Usage};
+use serde_json::{Value, json};
+
+/// What a member is called here. Some have no name here, because the format cannot say them: then it is chat's.
 #[must_use]
-pub fn write_request(_conversation: &Conversation, _model: &str) -> Written {
-    Written { body: Bytes::new(), dropped: Vec::new() }
-}
-
-/// What a member is called here.
-#[must_use]
-pub const fn member_name(_member: Member) -> &'static str {
-    "member"
-}
-
-/// Reads a whole answer.
-#[must_use]
-pub fn read_answer(_body: &[u8]) -> Option<Completion> {
-    None
-}
-
-/// Writes a whole answer.
-#[must_use]
-pub fn write_answer(_answer: &Completion, _head: &Head) -> Bytes {
-    Bytes::new()
-}
-
-/// Looks at one event.
-///
-/// # Errors
-/// [`Odd`].
-pub fn look_event(_data: &[u8]) -> Result<Seen, Odd> {
-    Err(Odd::WrongSchema)
-}
-
-/// Looks at a whole answer.
-#[must_use]
-pub fn look_whole(_body: &[u8]) -> Option<Glance> {
-    None
-}
-
-/// Reads a streamed answer.
-#[derive(Debug, Default)]
-pub struct Reader {}
-
-impl Reader {
-    pub(crate) fn event(&mut self, _data: &[u8], _out: &mut Vec<Step>) -> Result<(), Odd> {
-        Err(Odd::WrongSchema)
+pub const fn member_name(member: Member) -> &'static str {
+    match member {
+        Member::ImageUrl => "input.content.image_url",
+        Member::Reasoning => "input.reasoning",
+        Member::ParallelTools => "parallel_tool_calls",
+        Member::ToolChoice => "tool_choice",
+        Member::Strict => "strict",
+        Member::Shape => "text.format",
+        Member::TopK => "top_k",
+        Member::Seed => "seed",
+        Member::PresencePenalty => "presence_penalty",
+        Member::FrequencyPenalty => "frequency_penalty",
+        Member::N => "n",
+        Member::Logprobs => "top_logprobs",
+        Member::Stop => "stop",
+        Member::Effort => "reasoning.effort",
+        Member::User => "user",
     }
 }
 
-/// Writes a streamed answer.
-#[derive(Debug)]
-pub struct Writer {}
-
-impl Writer {
-    pub(crate) fn new(_head: Head) -> Self {
-        Self {}
-    }
-
-    pub(crate) fn step(&mut self, _step: &Step, _out: &mut BytesMut) {}
-
-    pub(crate) fn finish(&mut self, _out: &mut BytesMut) {}
+fn written_usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": 0},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.input + usage.output,
+    })
 }
+
+#[cfg(test)]
+mod tests;
