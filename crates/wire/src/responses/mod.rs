@@ -27,6 +27,8 @@ pub const fn member_name(member: Member) -> &'static str {
         Member::ToolChoice => "tool_choice",
         Member::Strict => "strict",
         Member::Shape => "text.format",
+        Member::Temperature => "temperature",
+        Member::TopP => "top_p",
         Member::TopK => "top_k",
         Member::Seed => "seed",
         Member::PresencePenalty => "presence_penalty",
