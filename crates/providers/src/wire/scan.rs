@@ -72,6 +72,11 @@ impl Scanner {
         self.done
     }
 
+    /// Whether the answer is whole.
+    pub(crate) const fn ended(&self) -> bool {
+        self.done || self.finished >= self.choices
+    }
+
     /// Whether the provider's filter refused the prompt.
     pub(crate) const fn blocked(&self) -> bool {
         self.blocked
@@ -115,7 +120,7 @@ impl Scanner {
             let rest = self.held.split().freeze();
             self.pass(&rest, out)?;
         }
-        if self.done || self.finished >= self.choices { Ok(()) } else { Err(Broken::Truncated) }
+        if self.ended() { Ok(()) } else { Err(Broken::Truncated) }
     }
 
     fn pass(&mut self, whole: &Bytes, out: &mut impl Extend<Bytes>) -> Result<(), Broken> {

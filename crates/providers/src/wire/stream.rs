@@ -119,12 +119,14 @@ impl<B> Passing<B> {
     /// Keeps the meter true: what the provider said, else an estimate of what has passed.
     fn measure(&self) {
         let scanner = &self.source.scanner;
-        self.source.meter.set(scanner.usage().unwrap_or(Usage {
-            input: self.source.input_estimate,
-            output: tokens_of(scanner.text_bytes()),
-            estimated: true,
-            ..Usage::default()
-        }));
+        let written = tokens_of(scanner.text_bytes());
+        let input = self.source.input_estimate;
+        self.source.meter.set(match scanner.usage() {
+            Some(told) if scanner.ended() || told.output >= written => told,
+            // What a provider tells at the beginning of an answer that broke off.
+            Some(told) => Usage { output: written, estimated: true, ..told },
+            None => Usage { input, output: written, estimated: true, ..Usage::default() },
+        });
     }
 
     /// The answer is whole: the place is free, the provider did well.

@@ -11,7 +11,7 @@ use crate::{Head, Odd, look::later};
 use bytes::{BufMut as _, BytesMut};
 use portcullis_domain::{Finish, Part, Step, Usage};
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use std::{borrow::Cow, collections::BTreeMap};
 
 #[derive(Deserialize)]
@@ -284,8 +284,8 @@ impl Writer {
         let ended = self.ended.take().unwrap_or(Finish::Stop);
         let (stop_reason, stop_sequence) = reason(&ended, self.calls, self.refused);
         let delta = json!({"stop_reason": stop_reason, "stop_sequence": stop_sequence});
-        event("message_delta", json!({"delta": delta, "usage": written_usage(self.usage)}), out);
-        event("message_stop", json!({}), out);
+        event("message_delta", [("delta", delta), ("usage", written_usage(self.usage))], out);
+        event("message_stop", [], out);
     }
 
     fn begin(&mut self, given: &str, model: &str, out: &mut BytesMut) {
@@ -296,7 +296,7 @@ impl Writer {
             "id": id(given, &self.head), "type": "message", "role": "assistant", "model": model,
             "content": [], "stop_reason": null, "stop_sequence": null, "usage": written_usage(self.usage),
         });
-        event("message_start", json!({"message": message}), out);
+        event("message_start", [("message", message)], out);
     }
 
     fn text(&mut self, text: &str, out: &mut BytesMut) {
@@ -354,18 +354,23 @@ impl Writer {
 
     fn begun_block(&mut self, open: Open, block: Value, out: &mut BytesMut) {
         self.begin("", "", out);
-        event("content_block_start", json!({"index": self.next, "content_block": block}), out);
+        event("content_block_start", [("index", self.next.into()), ("content_block", block)], out);
         self.open = Some(open);
         self.next = self.next.saturating_add(1);
     }
 
+    /// Number of the block begun last.
+    fn last(&self) -> Value {
+        self.next.saturating_sub(1).into()
+    }
+
     fn delta(&self, delta: Value, out: &mut BytesMut) {
-        event("content_block_delta", json!({"index": self.next.saturating_sub(1), "delta": delta}), out);
+        event("content_block_delta", [("index", self.last()), ("delta", delta)], out);
     }
 
     fn close(&mut self, out: &mut BytesMut) {
         if self.open.take().is_some() {
-            event("content_block_stop", json!({"index": self.next.saturating_sub(1)}), out);
+            event("content_block_stop", [("index", self.last())], out);
         }
     }
 
@@ -381,9 +386,10 @@ impl Writer {
 }
 
 /// One event: its name is its type, which clients of this format go by.
-fn event(kind: &str, mut body: Value, out: &mut BytesMut) {
-    body["type"] = kind.into();
-    for piece in ["event: ", kind, "\ndata: ", &body.to_string(), "\n\n"] {
+fn event<const N: usize>(kind: &str, members: [(&str, Value); N], out: &mut BytesMut) {
+    let mut body = Map::from_iter([("type".to_owned(), Value::from(kind))]);
+    body.extend(members.map(|(name, value)| (name.to_owned(), value)));
+    for piece in ["event: ", kind, "\ndata: ", &Value::Object(body).to_string(), "\n\n"] {
         out.put_slice(piece.as_bytes());
     }
 }
