@@ -3,10 +3,10 @@
 //!
 //! Source: gateway.md section 13, the admin API.
 
-use crate::{App, Engine, keys::store_failure, pipeline::Admitted};
+use crate::{App, Engine, budgets::usage_csv, keys::store_failure, pipeline::Admitted};
 use portcullis_domain::{Action, Failure, LimitScope, LimitView, Tier};
 use portcullis_resilience::limits::{Charge, Quota};
-use portcullis_store::{GroupBy, UsageQuery};
+use portcullis_store::{GroupBy, UsageQuery, UsageSum};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -125,14 +125,8 @@ impl Engine {
     /// # Errors
     /// `InvalidInput` for a name nobody can group by; `Unavailable` or `Internal` when the store does not answer.
     pub async fn usage(&self, group: &[&str], from: i64, to: i64, limit: u32) -> Result<Vec<Value>, Failure> {
-        let by = group.iter().map(|name| GroupBy::from_name(name)).collect::<Option<Vec<_>>>();
-        let by = by.ok_or_else(|| {
-            let known = GroupBy::ALL.map(GroupBy::as_str).join(", ");
-            Failure::invalid("group_by", format!("group_by names one or more of {known}."))
-        })?;
-        let query = UsageQuery { by, from, to, limit };
-        let sums = self.store().ledger().usage(&query).await.map_err(store_failure)?;
-        let row = |sum: &portcullis_store::UsageSum| {
+        let sums = self.sums(group, from, to, limit).await?.1;
+        let row = |sum: &UsageSum| {
             let mut row = json!({
                 "requests": sum.requests, "input": sum.input, "cached": sum.cached, "output": sum.output,
                 "micros": sum.micros, "estimated": sum.estimated, "unpriced": sum.unpriced,
@@ -143,6 +137,38 @@ impl Engine {
             row
         };
         Ok(sums.iter().map(row).collect())
+    }
+
+    /// The same as a table for spreadsheets (CSV).
+    ///
+    /// # Errors
+    /// As `usage`.
+    pub async fn usage_table(
+        &self,
+        group: &[&str],
+        from: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<String, Failure> {
+        let (query, sums) = self.sums(group, from, to, limit).await?;
+        Ok(usage_csv(&query, &sums))
+    }
+
+    async fn sums(
+        &self,
+        group: &[&str],
+        from: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<(UsageQuery, Vec<UsageSum>), Failure> {
+        let by = group.iter().map(|name| GroupBy::from_name(name)).collect::<Option<Vec<_>>>();
+        let by = by.ok_or_else(|| {
+            let known = GroupBy::ALL.map(GroupBy::as_str).join(", ");
+            Failure::invalid("group_by", format!("group_by names one or more of {known}."))
+        })?;
+        let query = UsageQuery { by, from, to, limit };
+        let sums = self.budgets().usage(&query).await.map_err(store_failure)?;
+        Ok((query, sums))
     }
 
     /// The last records of the audit trail, newest first.

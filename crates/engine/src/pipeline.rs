@@ -168,10 +168,6 @@ impl Engine {
         self.0.identity.keys()
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.0.store
-    }
-
     pub(crate) fn audit(&self) -> &Audit {
         &self.0.audit
     }

@@ -280,3 +280,42 @@ async fn an_eleventh_reload_in_a_minute_waits_and_a_drain_asked_for_is_told_to_t
     Box::pin(house.running.drain()).await;
     portcullis_runtime::audit::verify(&house.folder.path().join("data/audit")).expect("the trail holds");
 }
+
+#[tokio::test]
+async fn a_breaker_is_set_by_hand_and_what_is_not_held_cannot_be_released() {
+    let house = House::start("").await;
+    let path = "/admin/v1/providers/builtin/breaker";
+    let opened = house.admin(Method::POST, path, &json!({"state": "open"})).await;
+    assert_eq!(opened.json()["breaker"], "open", "{opened:?}");
+    assert_eq!(house.ask("").await.status, 503, "no call is made");
+    assert_eq!(house.admin(Method::POST, path, &json!({"state": "ajar"})).await.status, 400);
+    assert_eq!(house.admin(Method::POST, path, &json!({"state": "auto"})).await.json()["breaker"], "closed");
+    assert_eq!(house.ask("").await.status, 200);
+    assert!(house.proof("breaker_set").await["details"].to_string().contains("builtin"));
+    assert_eq!(
+        house.admin(Method::DELETE, "/admin/v1/providers/builtin/hold", &Value::Null).await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_budget_is_shown_and_raised_for_the_rest_of_its_window() {
+    let house = House::start("[budgets.house]\nscope = \"global\"\nwindow = \"day\"\ntokens = 5\n").await;
+    assert_eq!(house.ask("").await.status, 429, "five tokens are not enough for an answer");
+    let shown = house.show("/admin/v1/budgets?budget=house").await.json();
+    assert_eq!(shown["data"][0]["tokens"], 5, "{shown}");
+    let raise = "/admin/v1/budgets/house/raise";
+    assert_eq!(house.admin(Method::POST, raise, &json!({})).await.status, 400);
+    assert_eq!(
+        house.admin(Method::POST, "/admin/v1/budgets/none/raise", &json!({"tokens": 1})).await.status,
+        404
+    );
+    let raised = house.admin(Method::POST, raise, &json!({"tokens": 1_000_000})).await;
+    assert_eq!(raised.json()["data"][0]["tokens"], 1_000_005, "{raised:?}");
+    assert_eq!(house.ask("").await.status, 200);
+    assert!(house.proof("budget_raised").await["details"].to_string().contains("house"));
+    let price = json!({"provider": "builtin", "model": "extractive", "from": "2026-01-01", "to": "2999-01-01",
+                       "input_usd": 1.0, "output_usd": 2.0});
+    let done = house.admin(Method::POST, "/admin/v1/budgets/reprice", &price).await;
+    assert_eq!((done.status.as_u16(), &done.json()["rows"]), (200, &json!(1)), "{done:?}");
+}

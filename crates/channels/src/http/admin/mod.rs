@@ -41,9 +41,19 @@ rows! {
     DELETE "/admin/v1/limits/{scope}/{key}" change limits::clear "Forget what one caller or address has used.";
     GET "/admin/v1/providers" read outside::list "Every guarded dependency: breaker, hold, queue.";
     GET "/admin/v1/providers/{name}" read outside::show "One guarded dependency.";
+    POST "/admin/v1/providers/{name}/breaker" change outside::breaker
+        "Set a breaker by hand: `state` is open, close or auto.";
+    DELETE "/admin/v1/providers/{name}/hold" change outside::release
+        "Make calls again to an account that is held.";
     GET "/admin/v1/routes" read outside::routes "Routes and their targets.";
     PATCH "/admin/v1/routes/{route}/targets/{number}" change outside::change_target
         "Change a target's weight, or switch it off until a time (null: on), until the next reload.";
+    GET "/admin/v1/budgets" read usage::budgets "What may still be spent, `?budget=…&subject=…`.";
+    POST "/admin/v1/budgets/reprice" change usage::reprice
+        "Compute the money of a model's calls again with the right price.";
+    GET "/admin/v1/budgets/{name}" read usage::budget "One budget, a row for each who drew on it.";
+    POST "/admin/v1/budgets/{name}/raise" change usage::raise
+        "Raise a budget of one subject for the rest of its window.";
     GET "/admin/v1/usage" read usage::report
         "What was used, `?group_by=key,model,day&from=2026-01-01&to=2026-02-01&format=csv`.";
     GET "/admin/v1/config" read process::config "The settings in force, redacted, each with where it was said.";

@@ -29,6 +29,41 @@ pub(super) async fn show(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     Ok(Done::shown(value(&found(ctx)?)))
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wish {
+    Open,
+    Close,
+    Auto,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Breaker {
+    state: Wish,
+}
+
+pub(super) async fn breaker(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let Breaker { state } = ctx.read()?;
+    let dependency = found(ctx)?;
+    let before = value(&dependency);
+    match state {
+        Wish::Open => dependency.open_breaker(),
+        Wish::Close => dependency.close_breaker(),
+        Wish::Auto => dependency.auto_breaker(),
+    }
+    Ok(Done::changed("breaker_set", dependency.name(), before, value(&dependency)))
+}
+
+pub(super) async fn release(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let dependency = found(ctx)?;
+    let before = value(&dependency);
+    if !dependency.release_hold() {
+        return Err(Failure::NotFound("Nothing is held there.".into()).into());
+    }
+    Ok(Done::changed("hold_released", dependency.name(), before, value(&dependency)))
+}
+
 pub(super) async fn routes(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     Ok(Done::shown(json!({"data": ctx.door.engine.routes()})))
 }
