@@ -8,7 +8,7 @@ use crate::{
     InspectConfig,
     rules::{Family, Rule, compile, rules},
     sanitise::Removed,
-    scored::scored,
+    scored::{is_plain, scored},
     words::Words,
 };
 use regex::Regex;
@@ -126,9 +126,7 @@ impl Inspector {
             model: MODEL,
         };
         // Plain text without any needed word goes on at once; nothing can hide in it.
-        let plain = text.is_ascii()
-            && !text.bytes().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace());
-        if plain && self.words.wanted(text) == 0 {
+        if is_plain(text) && self.words.wanted(text) == 0 {
             return verdict;
         }
         let copy = scored(text);

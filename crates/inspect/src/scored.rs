@@ -19,8 +19,7 @@ pub(crate) struct Scored {
 const EXPANSION: usize = 4;
 
 pub(crate) fn scored(text: &str) -> Scored {
-    if text.is_ascii() && !text.bytes().any(|byte| byte < b' ' && !byte.is_ascii_whitespace() || byte == 0x7f)
-    {
+    if is_plain(text) {
         return Scored { text: squeeze_ascii(text), ..Scored::default() };
     }
     let seen = visible(text);
@@ -41,6 +40,16 @@ pub(crate) fn scored(text: &str) -> Scored {
         push_token(&mut out, token);
     }
     Scored { text: out, removed }
+}
+
+/// Whether a text is ASCII without control characters (white space aside): nothing can hide in it.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // Blocks without an early end inside are what compilers turn into vector code.
+    const BLOCK: usize = 64;
+    let odd = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r') | (byte > b'~');
+    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
+    let plain = |bytes: &[u8]| !bytes.iter().fold(false, |found, byte| found | odd(*byte));
+    blocks.iter().all(|block| plain(block)) && plain(rest)
 }
 
 /// NFKC. Runs of combining marks are cut first: sorting them is what makes normalising slow, and no word has so many.
