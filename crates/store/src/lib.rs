@@ -161,6 +161,12 @@ impl Store {
         self.0.db.close().await;
     }
 
+    /// Leaves the data folder to the next process without ending anything: what `kill -9` does. For tests of what is
+    /// found afterwards.
+    pub fn forget(&self) {
+        self.0.clerk.let_go();
+    }
+
     /// How long known keys go on while the store is away.
     #[must_use]
     pub fn stale(&self) -> std::time::Duration {

@@ -11,6 +11,8 @@ mod reservation;
 mod rules;
 mod shared;
 mod status;
+#[cfg(test)]
+mod tests;
 mod window;
 
 pub use config::{BudgetAction, BudgetConfig, BudgetsConfig, PriceUnknown, WindowName};

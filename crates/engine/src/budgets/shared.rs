@@ -403,7 +403,7 @@ impl Budgets {
     }
 
     /// Reads the ledger for rules that a reload brought.
-    async fn read_new(&self) {
+    pub(super) async fn read_new(&self) {
         let Some(from) = self.0.unread.lock().take() else { return };
         let read = async {
             self.0.store.ledger().flush().await?;

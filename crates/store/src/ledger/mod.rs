@@ -533,7 +533,6 @@ impl crate::Store {
 
 impl Clerk {
     /// Leaves the spool as a process leaves it that is killed.
-    #[cfg(test)]
     pub(crate) fn let_go(&self) {
         self.folder.release();
     }

@@ -241,7 +241,7 @@ async fn a_batch_that_is_sent_twice_counts_once(place: &Place) {
 
 /// A store that ends as `kill -9` ends it: nothing is flushed, only the lock on the spool is let go.
 fn killed(store: Store) {
-    store.0.clerk.let_go();
+    store.forget();
     drop(store);
 }
 
