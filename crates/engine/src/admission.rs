@@ -83,6 +83,9 @@ const fn one() -> u32 {
 pub struct ActionConfig {
     /// Requests of one caller for this action in any 60 seconds; none: only the tier's window counts.
     pub per_user_per_min: Option<u32>,
+    /// Calls to providers for this action in any 60 seconds, over all callers and providers: further ones are delayed for
+    /// at most `upstream.guard.pace_wait_ms`, then refused with 429. Default none.
+    pub rpm: Option<u32>,
 }
 
 /// The limits of the way in: the buckets of `[limits]`, `[tiers]` and `[actions]`.
@@ -134,7 +137,7 @@ pub fn default_tiers() -> BTreeMap<String, TierConfig> {
 /// The actions that have limits of their own.
 #[must_use]
 pub fn default_actions() -> BTreeMap<String, ActionConfig> {
-    BTreeMap::from([("embed".into(), ActionConfig { per_user_per_min: Some(100) })])
+    BTreeMap::from([("embed".into(), ActionConfig { per_user_per_min: Some(100), rpm: None })])
 }
 
 impl AdmissionConfig {
@@ -175,6 +178,10 @@ impl AdmissionConfig {
             }
             if action.per_user_per_min == Some(0) {
                 let key = format!("actions.{name}.per_user_per_min");
+                out.push(Problem::new(key, "must be at least 1", "leave it out for no limit"));
+            }
+            if action.rpm == Some(0) {
+                let key = format!("actions.{name}.rpm");
                 out.push(Problem::new(key, "must be at least 1", "leave it out for no limit"));
             }
         }

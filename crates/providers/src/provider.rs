@@ -67,6 +67,8 @@ pub struct Provider {
     pub(crate) chat: Dependency,
     pub(crate) embed: Dependency,
     pub(crate) embed_gate: Dependency,
+    /// Limits a minute by action, shared by all providers.
+    pub(crate) paces: [Option<Dependency>; Action::ALL.len()],
     pub(crate) metrics: Metrics,
 }
 
@@ -149,6 +151,7 @@ impl Provider {
             Voice::Builtin(builtin) => self.builtin_chat(builtin, call, &ctx, request, model).await,
             Voice::Remote(remote) => {
                 let outgoing = &remote.chat(call.id, request, &model.name, call.strict)?;
+                self.paced(&ctx, call).await?;
                 if request.stream {
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
@@ -202,6 +205,7 @@ impl Provider {
                 }
                 Voice::Remote(remote) => {
                     let texts = &remote.embed(request, &model.name)?;
+                    self.paced(&ctx, call).await?;
                     let attempt = |attempt: Attempt| async move {
                         let report = self.report(call);
                         let learner = self.learner(&self.embed, attempt);
@@ -311,6 +315,14 @@ impl Provider {
         let Guarded { value, permit } = self.guarded(&self.embed_gate, ctx, call, attempt).await?;
         permit.finish(Class::Ok);
         value
+    }
+
+    /// Waits until the action's own limit a minute allows one more call.
+    async fn paced(&self, ctx: &CallCtx, call: &Call) -> Result<(), Refusal> {
+        let Some(pace) = &self.paces[ctx.action.index()] else { return Ok(()) };
+        let passed = self.guarded(pace, ctx, call, |_| async { Ok(()) }).await?;
+        self.finished(passed);
+        Ok(())
     }
 
     async fn guarded<T, F>(

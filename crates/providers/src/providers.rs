@@ -12,7 +12,7 @@ use crate::{
     safety::Safety,
     wire::remote::{Remote, RemoteParts},
 };
-use portcullis_domain::SafetyView;
+use portcullis_domain::{Action, SafetyView};
 use portcullis_resilience::{
     Dependency, DependencyPolicy, GuardConfig, Registry,
     breaker::BreakerPolicy,
@@ -22,7 +22,13 @@ use portcullis_resilience::{
 };
 use portcullis_telemetry::{Alerts, Metrics};
 use secrecy::SecretString;
-use std::{cell::RefCell, collections::BTreeSet, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A provider that cannot be set up as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,8 @@ pub struct Parts<'a> {
     pub metrics: Metrics,
     /// Who hears of refused keys and empty accounts.
     pub alerts: Alerts,
+    /// Calls a minute by action, over all providers; no entry is no limit.
+    pub paces: BTreeMap<Action, u32>,
     /// What operators changed of safety settings for a while.
     pub overrides: SafetyView,
 }
@@ -107,6 +115,8 @@ impl Staged {
 
 /// Our own time-outs inside an attempt come first and know better what happened.
 const AFTER_OURS: Duration = Duration::from_secs(1);
+/// Calls that may wait for the minute of their action; each waits no longer than `upstream.guard.pace_wait_ms`.
+const MAX_PACED: usize = 1024;
 /// The gate in front of embeddings is bounded by deadlines only.
 const UNBOUNDED: Duration = Duration::from_secs(86_400);
 
@@ -317,6 +327,7 @@ impl<'a> Stage<'a> {
             chat: self.dependency(kind, chat),
             embed: self.dependency(kind, embed),
             embed_gate: gate.clone(),
+            paces: Action::ALL.map(|action| self.pace(action)),
             metrics: self.metrics.clone(),
         }
     }
@@ -338,6 +349,24 @@ impl<'a> Stage<'a> {
             guard: self.once(),
         };
         self.dependency("gate", policy)
+    }
+
+    /// The limit a minute of an action, shared by all providers.
+    fn pace(&self, action: Action) -> Option<Dependency> {
+        let per_min = *self.paces.get(&action)?;
+        let policy = DependencyPolicy {
+            name: format!("action-{}", action.as_str()),
+            breaker: BreakerPolicy { failures: 0, reset: Duration::ZERO },
+            // A call only passes by; who waits, waits for the minute.
+            bulkhead: BulkheadPolicy { concurrency: usize::MAX, queue: MAX_PACED },
+            pace: PacePolicy { per_min: limit(per_min), tokens_per_min: None },
+            lanes: 1,
+            learn: Learn::Off,
+            attempt_timeout: UNBOUNDED,
+            hold: Duration::ZERO,
+            guard: self.once(),
+        };
+        Some(self.dependency("action", policy))
     }
 
     /// Work inside the process is not repeated: it would fail the same way.

@@ -11,7 +11,7 @@ use portcullis_inspect::{Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What stays while settings change.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ impl Ground {
             registry: &self.registry,
             metrics: self.metrics.clone(),
             alerts: self.alerts.clone(),
+            paces: paces(settings),
             overrides: self.overrides.clone(),
         };
         Providers::stage(&parts, before, |name| secrets.get(name))
@@ -60,6 +61,12 @@ impl Ground {
         let chat: Arc<dyn App> = Arc::new(chat);
         ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
     }
+}
+
+/// Calls to providers a minute, by action.
+fn paces(settings: &Settings) -> BTreeMap<Action, u32> {
+    let rpm = |action: Action| Some((action, settings.actions.get(action.as_str())?.rpm?));
+    Action::ALL.into_iter().filter_map(rpm).collect()
 }
 
 /// What is looked for in texts.

@@ -90,6 +90,7 @@ pub(super) fn built(
         registry: &Registry::new(),
         metrics: metrics.clone(),
         alerts: Alerts::silent(),
+        paces: std::collections::BTreeMap::new(),
         overrides: portcullis_domain::SafetyView::none(),
     };
     let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());

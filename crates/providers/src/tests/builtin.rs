@@ -29,6 +29,7 @@ fn builtin() -> Arc<Provider> {
         registry: &Registry::new(),
         metrics: Metrics::new(),
         alerts: Alerts::silent(),
+        paces: std::collections::BTreeMap::new(),
         overrides: portcullis_domain::SafetyView::none(),
     };
     let providers = Providers::new(&parts, |_| None).unwrap();

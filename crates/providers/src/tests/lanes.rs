@@ -5,6 +5,7 @@ use crate::{
     EmbedConfig, ExtractConfig, LearnConfig, ModelsConfig, Parts, ProviderConfig, Providers, ProvidersConfig,
     UpstreamConfig, WhenFull,
 };
+use portcullis_domain::{Action, SafetyView};
 use portcullis_resilience::{
     Registry,
     http::{Client, HttpConfig},
@@ -79,6 +80,42 @@ async fn a_provider_that_rejects_when_full_lets_nobody_wait() {
     assert_eq!((first, second), (Err("failure"), Err("queue_full")));
 }
 
+// req: S0-03
+#[tokio::test]
+async fn an_actions_own_limit_a_minute_is_one_for_all_providers() {
+    let doubles = [OpenAi::start().await, OpenAi::start().await];
+    let provider = |double: &OpenAi| ProviderConfig {
+        base_url: Some(double.base_url()),
+        key_secret: Some("double_key".into()),
+        ..ProviderConfig::default()
+    };
+    let parts = Parts {
+        providers: &["a", "b"]
+            .into_iter()
+            .zip(&doubles)
+            .map(|(name, it)| (name.into(), provider(it)))
+            .collect(),
+        models: &ModelsConfig::default(),
+        embed: &EmbedConfig::default(),
+        extract: &ExtractConfig::default(),
+        upstream: &UpstreamConfig::default(),
+        client: Client::new(&HttpConfig::default()),
+        registry: &Registry::new(),
+        metrics: Metrics::new(),
+        alerts: Alerts::silent(),
+        paces: [(Action::Chat, 3)].into(),
+        overrides: SafetyView::none(),
+    };
+    let key = |name: &str| (name == "double_key").then(|| doubles[0].key().into());
+    let providers = Providers::new(&parts, key).unwrap();
+    let mut answers = Vec::new();
+    for name in ["a", "b", "a", "b", "a"] {
+        let answer = providers.get(name).unwrap().chat(&call(), &hello(false), &model("gpt-double")).await;
+        answers.push(answer.map(drop).map_err(|refusal| refusal.reason));
+    }
+    assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err("paced"), Err("paced")]);
+}
+
 // req: S0-02
 #[tokio::test]
 async fn two_ways_to_one_quota_share_its_guards_and_the_one_without_safety_must_be_meant() {
@@ -94,7 +131,8 @@ async fn two_ways_to_one_quota_share_its_guards_and_the_one_without_safety_must_
             registry: &registry,
             metrics: Metrics::new(),
             alerts: Alerts::silent(),
-            overrides: portcullis_domain::SafetyView::none(),
+            paces: std::collections::BTreeMap::new(),
+            overrides: SafetyView::none(),
         };
         let key = |name: &str| (name == "gemini_api_key").then(|| "double-key".to_owned().into());
         let providers = Providers::new(&parts, key).unwrap();

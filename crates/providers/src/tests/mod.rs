@@ -71,6 +71,7 @@ impl World {
             registry: &registry,
             metrics: metrics.clone(),
             alerts,
+            paces: std::collections::BTreeMap::new(),
             overrides: portcullis_domain::SafetyView::none(),
         };
         let secret = |name: &str| match name {
