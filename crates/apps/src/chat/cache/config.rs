@@ -50,7 +50,7 @@ pub struct SemanticConfig {
     /// Whether it is. Each request that may be kept then costs one builtin embedding, some 20 ms. Default false.
     pub enabled: bool,
     /// How close two questions must be, 0.5 to 1 (cosine of their vectors). Default 0.95.
-    pub similarity: f32,
+    pub similarity: f64,
     /// Longest question compared, in characters, 1 to 10000. Default 2000.
     pub max_chars: usize,
     /// Questions remembered, about 2 KiB each, 1 to 100000; the oldest go first. Default 1000.

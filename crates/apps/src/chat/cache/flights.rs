@@ -100,3 +100,62 @@ impl Drop for Join {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::key, *};
+    use portcullis_domain::{Caller, Scopes, Tier};
+    use std::{net::Ipv4Addr, time::Duration};
+
+    fn named(name: &str) -> Key {
+        let caller =
+            Caller::new("key:a".into(), Tier::Authenticated, Scopes::NONE, Ipv4Addr::LOCALHOST.into());
+        key::once(&caller, name)
+    }
+
+    fn lead(flights: &Flights) -> Lead {
+        match flights.enter(named("k"), named("p"), 2) {
+            Turn::Lead(lead) => lead,
+            Turn::Join(_) | Turn::Full | Turn::Other => panic!("somebody leads already"),
+        }
+    }
+
+    fn join(flights: &Flights) -> Join {
+        match flights.enter(named("k"), named("p"), 2) {
+            Turn::Join(join) => join,
+            Turn::Lead(_) | Turn::Full | Turn::Other => panic!("nobody to join"),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_are_told_and_whoever_comes_later_leads_anew() {
+        let flights = Flights::default();
+        let (leads, one, two) = (lead(&flights), join(&flights), join(&flights));
+        let failure = Failure::Unavailable { retry_after: Duration::from_secs(3), rate_limited: true };
+        leads.tell(Err(failure.clone()));
+        assert_eq!(one.outcome().await, Some(Err(failure.clone())));
+        assert_eq!(two.outcome().await, Some(Err(failure)), "though it asks late");
+        drop(lead(&flights));
+        assert!(flights.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_one_who_went_away_is_told_to_lead() {
+        let flights = Flights::default();
+        let (leads, waits) = (lead(&flights), join(&flights));
+        drop(leads);
+        assert_eq!(waits.outcome().await, None);
+        drop(lead(&flights));
+    }
+
+    #[test]
+    fn those_who_wait_are_bounded_and_another_request_is_told_apart() {
+        let flights = Flights::default();
+        let (_leads, one, _two) = (lead(&flights), join(&flights), join(&flights));
+        assert!(matches!(flights.enter(named("k"), named("p"), 2), Turn::Full));
+        drop(one);
+        assert!(matches!(flights.enter(named("k"), named("p"), 2), Turn::Join(_)));
+        assert!(matches!(flights.enter(named("k"), named("q"), 2), Turn::Other));
+        assert!(matches!(flights.enter(named("other"), named("p"), 2), Turn::Lead(_)));
+    }
+}

@@ -29,7 +29,7 @@ impl Meanings {
         around: &Key,
         text: &str,
         vector: &[f32],
-        least: f32,
+        least: f64,
         now: Instant,
     ) -> Option<Key> {
         let questions = self.0.lock();
@@ -62,9 +62,9 @@ impl Meanings {
 }
 
 /// Cosine of two vectors of unit length.
-fn closeness(one: &[f32], other: &[f32]) -> f32 {
+fn closeness(one: &[f32], other: &[f32]) -> f64 {
     if one.len() != other.len() {
         return 0.0;
     }
-    one.iter().zip(other).map(|(a, b)| a * b).sum()
+    one.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

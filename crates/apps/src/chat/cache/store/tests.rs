@@ -3,8 +3,11 @@
 use super::{super::key, *};
 use bytes::Bytes;
 use portcullis_domain::{Caller, Scopes, Tier};
+use portcullis_resilience::shared::{RedisConfig, Surroundings};
+use portcullis_telemetry::{Alerts, Health, Metrics};
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
+use tokio_util::sync::CancellationToken;
 
 fn named(number: u8) -> Key {
     let caller = Caller::new("key:a".into(), Tier::Authenticated, Scopes::NONE, Ipv4Addr::LOCALHOST.into());
@@ -62,4 +65,35 @@ fn what_is_larger_than_the_memory_is_not_kept_and_throws_nothing_out() {
     memory.put(named(1), entry(10), life, now);
     memory.put(named(2), entry(2000), life, now);
     assert!(memory.get(&named(1), now).is_some() && memory.get(&named(2), now).is_none());
+}
+
+#[tokio::test]
+async fn replicas_share_what_they_keep_through_redis_and_do_without_it_when_it_is_away() {
+    let Some(mut server) = portcullis_testkit::redis::start().await else { return };
+    let replica = || {
+        let around = Surroundings {
+            metrics: Metrics::new(),
+            health: Health::new(),
+            alerts: Alerts::silent(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let config = RedisConfig { timeout_ms: 5_000, connect_timeout_ms: 5_000, ..RedisConfig::default() };
+        let shared = Shared::new(&server.url(), &config, &around).unwrap();
+        Store::new(1_000_000, Some(shared), around.tasks)
+    };
+    let (one, two, life) = (replica(), replica(), Duration::from_secs(600));
+    let kept = Arc::new(Entry { made: super::super::entry::now(), ..Entry::clone(&entry(40)) });
+    one.put(named(1), kept.clone(), life);
+    let patience = async {
+        while two.get(&named(1), life).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), patience).await.expect("in time");
+    assert_eq!(two.here(&named(1)), Some(kept.clone()), "kept here too from then on");
+    server.kill();
+    one.put(named(2), kept.clone(), life);
+    assert_eq!(one.get(&named(2), life).await, Some(kept.clone()));
+    assert_eq!((two.get(&named(2), life).await, two.get(&named(1), life).await), (None, Some(kept)));
 }
