@@ -1,7 +1,12 @@
 //! The words of the command line. Invariants: no argument is read from the environment (only `runtime` reads it),
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
+mod operate;
+
+pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use operate::EXITS;
 use std::path::PathBuf;
 
 /// Shown below the help of `portcullis` itself.
@@ -83,9 +88,42 @@ Exit codes: 0 answered, 1 refused or unreachable, 2 wrong use.")]
     /// Issue, look into and revoke tokens (JWT).
     #[command(subcommand)]
     Token(Token),
-    /// Make, list and revoke API keys on the running server.
+    /// Make, list, change, rotate and revoke API keys on the running server.
     #[command(subcommand)]
     Keys(Keys),
+    /// Look at what one caller has left, or forget what it used.
+    #[command(subcommand)]
+    Limits(Limits),
+    /// Set the breaker of a provider by hand, or release its held account.
+    #[command(subcommand)]
+    Breaker(Breaker),
+    /// Show every provider: breaker, hold, queue.
+    #[command(after_help = EXITS)]
+    Providers,
+    /// Show routes and their targets.
+    #[command(after_help = EXITS)]
+    Routes,
+    /// Show budgets, raise one, correct a price.
+    #[command(subcommand)]
+    Budgets(Budgets),
+    /// Show what was used.
+    #[command(after_help = "\
+Examples:
+  portcullis usage --by model
+  portcullis usage --by team,day --from 2026-01-01 --to 2026-02-01 --json
+Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
+    Usage(Usage),
+    /// Change a provider's safety settings for some hours.
+    #[command(subcommand)]
+    Safety(Safety),
+    /// Make the running server read its settings again. A file with a problem changes nothing.
+    #[command(
+        after_help = "Exit codes: 0 reloaded, 1 refused (every problem is named) or unreachable, 2 wrong use."
+    )]
+    Reload,
+    /// Make the running server take nothing new, finish and end.
+    #[command(after_help = EXITS)]
+    Drain,
     /// Say what inspection thinks of a text. Nothing is sent anywhere.
     #[command(after_help = "\
 Examples:
@@ -187,41 +225,6 @@ pub(crate) struct TokenRevoke {
     pub(crate) subject: Option<String>,
 }
 
-/// `keys …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Keys {
-    /// Make a key. It is printed once; the server keeps only a keyed hash.
-    #[command(
-        after_help = "Example: portcullis keys create --name laptop --tier premium --scope chat --scope pin --days 90"
-    )]
-    Create(KeyCreate),
-    /// List keys: id, name, tier, scopes, expiry. Never a key itself.
-    List,
-    /// Refuse a key from now on: within a second on all servers that share Redis, else within ten.
-    #[command(after_help = "Example: portcullis keys revoke 5f1c2a9b")]
-    Revoke {
-        /// The public id, the middle part of `pcl_<id>_…`.
-        id: String,
-    },
-}
-
-/// `keys create`.
-#[derive(Debug, Args)]
-pub(crate) struct KeyCreate {
-    /// What the key is for.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Tier of the bearer.
-    #[arg(long, default_value = "authenticated")]
-    pub(crate) tier: String,
-    /// What the bearer may do; may be repeated.
-    #[arg(long = "scope", default_value = "chat")]
-    pub(crate) scopes: Vec<String>,
-    /// Days until it expires; never when absent.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
-    pub(crate) days: Option<u32>,
-}
-
 /// `inspect`.
 #[derive(Debug, Args)]
 #[group(id = "inspected", required = true, multiple = false, args = ["text", "jsonl"])]
@@ -285,10 +288,31 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `90s`, `30m`, `2h`, as seconds.
+fn time(text: &str) -> Result<u64, String> {
+    let words = || "write it as 90s, 30m or 2h".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(words)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(words()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        assert_eq!((time("90s"), time("30m"), time("2h")), (Ok(90), Ok(1800), Ok(7200)));
+        for wrong in ["", "h", "2", "2d", "-1h", "2ü"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_reads_no_environment() {

@@ -253,10 +253,21 @@ fn refused(head: &http::response::Parts, bytes: &[u8]) -> RemoteError {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     RemoteError::Refused {
         status: head.status,
-        message: words.unwrap_or("no reason was given").to_owned(),
+        message: words.unwrap_or("no reason was given").to_owned() + &problems(&value),
         retry_after: header("retry-after").and_then(|text| text.parse().ok()),
         request_id: header("x-request-id").map(str::to_owned),
     }
+}
+
+/// Every problem of settings that were refused, a line each.
+fn problems(value: &Value) -> String {
+    let rows = value["details"]["problems"].as_array().into_iter().flatten();
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    rows.map(|row| {
+        let (place, key) = (text(row, "place"), text(row, "key"));
+        format!("\n  {place}: `{key}`: {}. {}", text(row, "message"), text(row, "mend"))
+    })
+    .collect()
 }
 
 fn whole(bytes: &[u8]) -> Result<Answered, RemoteError> {

@@ -5,7 +5,7 @@ mod chat;
 mod check;
 mod health;
 mod inspect;
-mod keys;
+mod operate;
 mod reference;
 mod serve;
 mod token;
@@ -15,6 +15,7 @@ use crate::{
     cli::{Cli, Command, Common},
     output::{Trouble, line},
 };
+use operate::Ask;
 use portcullis_runtime::{
     Environment, Settings,
     remote::{Listener, RemoteError, Server},
@@ -38,7 +39,16 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Check => check::run(&sources, json),
         Command::Chat(arguments) => chat::run(&sources, &arguments, json),
         Command::Health(arguments) => health::run(&sources, &arguments, json),
-        Command::Keys(command) => keys::run(&sources, &command, json),
+        Command::Keys(command) => Ask::keys(&command)?.run(&sources, json),
+        Command::Limits(command) => Ask::limits(&command).run(&sources, json),
+        Command::Breaker(command) => Ask::breaker(&command).run(&sources, json),
+        Command::Providers => Ask::providers().run(&sources, json),
+        Command::Routes => Ask::routes().run(&sources, json),
+        Command::Budgets(command) => Ask::budgets(&command)?.run(&sources, json),
+        Command::Usage(wanted) => Ask::usage(&wanted).run(&sources, json),
+        Command::Safety(command) => Ask::safety(&command).run(&sources, json),
+        Command::Reload => Ask::reload().run(&sources, json),
+        Command::Drain => Ask::drain().run(&sources, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),
         Command::Openapi => {
             line(portcullis_runtime::openapi_document());

@@ -319,3 +319,75 @@ async fn a_budget_is_shown_and_raised_for_the_rest_of_its_window() {
     let done = house.admin(Method::POST, "/admin/v1/budgets/reprice", &price).await;
     assert_eq!((done.status.as_u16(), &done.json()["rows"]), (200, &json!(1)), "{done:?}");
 }
+
+// req: S0-04
+#[tokio::test]
+async fn a_safety_override_needs_a_reason_counts_and_is_ended_with_two_records() {
+    let house = House::start("").await;
+    let path = "/admin/v1/safety-overrides";
+    let wish = json!({"provider": "gemini", "category": "DANGEROUS_CONTENT", "threshold": "BLOCK_ONLY_HIGH",
+                      "for_secs": 3600, "reason": "incident 42"});
+    let mut without = wish.clone();
+    without["reason"] = "".into();
+    assert_eq!(house.admin(Method::POST, path, &without).await.status, 400);
+    let set = house.admin(Method::POST, path, &wish).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    assert_eq!(house.show(path).await.json()["data"][0]["reason"], "incident 42");
+    let one = format!("{path}/gemini/DANGEROUS_CONTENT");
+    assert_eq!(house.admin(Method::DELETE, &one, &Value::Null).await.status, 200);
+    assert_eq!(house.admin(Method::DELETE, &one, &Value::Null).await.status, 404);
+    let trail = house.show("/admin/v1/audit").await.text();
+    assert!(trail.matches("safety_override").count() >= 2, "{trail}");
+}
+
+/// A command of the real binary against the runtime of this test.
+async fn command(house: &House, args: &[&str]) -> portcullis_testkit::process::Refused {
+    let url = format!("http://{}", house.running.admin());
+    let env = [("PORTCULLIS_ADMIN_URL", url.as_str()), ("PORTCULLIS_KEY", house.key.as_str())];
+    portcullis_testkit::process::run(crate::support::BINARY, house.folder.path(), args, &env).await
+}
+
+#[tokio::test]
+async fn every_command_reaches_the_running_server_and_says_how_it_ended() {
+    let house = House::start("").await;
+    let made =
+        command(&house, &["keys", "create", "--name", "bot", "--team", "blue", "--rpm", "9", "--json"]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let id = made["id"].as_str().unwrap();
+    let subject = format!("key:{id}");
+    for (args, shown) in [
+        (vec!["keys", "list"], "bot"),
+        (vec!["keys", "update", id, "--tier", "premium", "--take-away", "rpm"], "changed"),
+        (vec!["keys", "rotate", id, "--overlap-hours", "1"], "pcl_"),
+        (vec!["limits", "show", &subject], "tier"),
+        (vec!["limits", "clear", &subject], "forgotten"),
+        (vec!["providers"], "builtin"),
+        (vec!["breaker", "open", "builtin"], "open"),
+        (vec!["breaker", "auto", "builtin"], "auto"),
+        (vec!["routes"], "fast"),
+        (vec!["budgets", "list"], ""),
+        (vec!["usage", "--by", "model"], ""),
+        (vec!["safety", "list"], "none"),
+        (vec!["reload"], "nothing changed"),
+        (vec!["keys", "revoke", id], "revoked"),
+        (vec!["drain"], "nothing new"),
+    ] {
+        let ended = command(&house, &args).await;
+        assert!(ended.code == Some(0) && ended.stdout.contains(shown), "{args:?}: {ended:?}");
+    }
+    let gone = command(&house, &["keys", "revoke", "nobody"]).await;
+    assert!(gone.code == Some(1) && gone.stderr.contains("no such key"), "{gone:?}");
+    assert_eq!(command(&house, &["keys", "update", id]).await.code, Some(2));
+    std::fs::write(house.folder.path().join("portcullis.toml"), "[gateway]\ntimeout_secs = 0\nnothing = 1\n")
+        .unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let url = format!("http://{}", house.running.admin());
+    let env = [("PORTCULLIS_ADMIN_URL", url.as_str()), ("PORTCULLIS_KEY", house.key.as_str())];
+    let refused =
+        portcullis_testkit::process::run(crate::support::BINARY, elsewhere.path(), &["reload"], &env).await;
+    assert_eq!(refused.code, Some(1));
+    for problem in ["gateway.timeout_secs", "gateway.nothing"] {
+        assert!(refused.stderr.contains(problem), "{refused:?}");
+    }
+}

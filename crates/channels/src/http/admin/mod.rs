@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod outside;
 mod process;
+mod safety;
 mod usage;
 
 use super::{Current, Door, answer::Schema};
@@ -56,6 +57,10 @@ rows! {
         "Raise a budget of one subject for the rest of its window.";
     GET "/admin/v1/usage" read usage::report
         "What was used, `?group_by=key,model,day&from=2026-01-01&to=2026-02-01&format=csv`.";
+    GET "/admin/v1/safety-overrides" read safety::list "Overrides of safety settings that count now.";
+    POST "/admin/v1/safety-overrides" change safety::set
+        "Change a provider's safety setting for at most a day: provider, category, threshold, for_secs, reason.";
+    DELETE "/admin/v1/safety-overrides/{provider}/{category}" change safety::end "End an override before its time.";
     GET "/admin/v1/config" read process::config "The settings in force, redacted, each with where it was said.";
     POST "/admin/v1/config/validate" config process::validate
         "Say what is wrong with the settings file in `toml`; nothing changes.";
