@@ -68,7 +68,7 @@ pub fn write_request(format: Format, conversation: &Conversation, model: &str) -
         Format::OpenAi => openai::write_request(conversation, model),
         Format::Responses => responses::write_request(conversation, model),
         Format::Anthropic => anthropic::write_request(conversation, model),
-        Format::Gemini => gemini::write_request(conversation),
+        Format::Gemini => gemini::write_request(conversation, model),
     }
 }
 

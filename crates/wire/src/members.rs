@@ -30,6 +30,14 @@ impl Members {
         }
     }
 
+    /// Google's clients may write members in snake case; from here on they are in camel case.
+    pub(crate) fn in_camel_case(mut self) -> Self {
+        if self.map.keys().any(|name| name.contains('_')) {
+            self.map = self.map.into_iter().map(|(name, value)| (camel(&name), value)).collect();
+        }
+        self
+    }
+
     /// The full name of a member.
     pub(crate) fn name(&self, member: &str) -> String {
         if self.path.is_empty() { member.to_owned() } else { format!("{}.{member}", self.path) }
@@ -107,6 +115,22 @@ impl Members {
             }
         }
     }
+}
+
+/// A name of words joined by underscores as one of joined capitals: `top_p` is `topP`.
+pub(crate) fn camel(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut capital = false;
+    for letter in name.chars() {
+        if letter == '_' {
+            capital = !out.is_empty();
+        } else if std::mem::take(&mut capital) {
+            out.push(letter.to_ascii_uppercase());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 /// Items with their paths.

@@ -1,96 +1,49 @@
-//! Google's `generateContent` and `batchEmbedContents`.
+//! Google's `generateContent`, `streamGenerateContent` and `batchEmbedContents` (Generative Language API, v1beta).
+//!
+//! Invariants: what a caller writes in snake case is understood like camel case, as Google does; a call without an id
+//! gets one that is the same whenever the same turn is read. Source: the API reference, "Generating content" and
+//! "Embeddings"; the documents "Function calling", "Thinking" and "Thought signatures".
 
-use crate::{
-    Head, Odd, Written,
-    look::{Glance, Seen},
-};
-use bytes::{Bytes, BytesMut};
-use portcullis_domain::{Completion, Conversation, Failure, Member, Step, Vectors};
+mod answer;
+mod embed;
+mod ids;
+mod logprobs;
+mod look;
+mod request;
+mod schema;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod write;
 
-/// Reads a request.
-///
-/// # Errors
-/// `InvalidInput` naming the member.
-pub fn read_request(_body: &[u8], _stream: bool) -> Result<Conversation, Failure> {
-    Err(Failure::NotFound("This format is not offered here.".into()))
-}
+pub use answer::{read_answer, write_answer};
+pub use embed::{read_vectors, write_embed, write_vector, write_vectors};
+pub use look::{look_event, look_whole};
+pub use request::read_request;
+pub use stream::{Reader, Writer};
+pub use write::write_request;
 
-/// Writes a request.
-#[must_use]
-pub fn write_request(_conversation: &Conversation) -> Written {
-    Written { body: Bytes::new(), dropped: Vec::new() }
-}
+use portcullis_domain::Member;
 
 /// What a member is called here.
 #[must_use]
-pub const fn member_name(_member: Member) -> &'static str {
-    "member"
-}
-
-/// Reads a whole answer.
-#[must_use]
-pub fn read_answer(_body: &[u8]) -> Option<Completion> {
-    None
-}
-
-/// Writes a whole answer.
-#[must_use]
-pub fn write_answer(_answer: &Completion, _head: &Head) -> Bytes {
-    Bytes::new()
-}
-
-/// Looks at one event.
-///
-/// # Errors
-/// [`Odd`].
-pub fn look_event(_data: &[u8]) -> Result<Seen, Odd> {
-    Err(Odd::WrongSchema)
-}
-
-/// Looks at a whole answer.
-#[must_use]
-pub fn look_whole(_body: &[u8]) -> Option<Glance> {
-    None
-}
-
-/// Reads a streamed answer.
-#[derive(Debug, Default)]
-pub struct Reader {}
-
-impl Reader {
-    pub(crate) fn event(&mut self, _data: &[u8], _out: &mut Vec<Step>) -> Result<(), Odd> {
-        Err(Odd::WrongSchema)
+pub const fn member_name(member: Member) -> &'static str {
+    match member {
+        Member::ImageUrl => "contents.parts.fileData",
+        Member::Reasoning => "contents.parts.thought",
+        // What Google always allows, it has no word for.
+        Member::ParallelTools => "toolConfig",
+        Member::ToolChoice => "toolConfig.functionCallingConfig",
+        Member::Strict => "tools.functionDeclarations",
+        Member::Shape => "generationConfig.responseMimeType",
+        Member::TopK => "generationConfig.topK",
+        Member::Seed => "generationConfig.seed",
+        Member::PresencePenalty => "generationConfig.presencePenalty",
+        Member::FrequencyPenalty => "generationConfig.frequencyPenalty",
+        Member::N => "generationConfig.candidateCount",
+        Member::Logprobs => "generationConfig.responseLogprobs",
+        Member::Stop => "generationConfig.stopSequences",
+        Member::Effort => "generationConfig.thinkingConfig",
+        Member::User => "labels",
     }
-}
-
-/// Writes a streamed answer.
-#[derive(Debug)]
-pub struct Writer {}
-
-impl Writer {
-    pub(crate) fn new(_head: Head) -> Self {
-        Self {}
-    }
-
-    pub(crate) fn step(&mut self, _step: &Step, _out: &mut BytesMut) {}
-
-    pub(crate) fn finish(&mut self, _out: &mut BytesMut) {}
-}
-
-/// Writes texts to embed.
-#[must_use]
-pub fn write_embed(_texts: &[impl AsRef<str>], _model: &str, _dimensions: Option<u32>) -> Bytes {
-    Bytes::new()
-}
-
-/// Reads vectors.
-#[must_use]
-pub fn read_vectors(_body: &[u8]) -> Option<Vectors> {
-    None
-}
-
-/// Writes vectors.
-#[must_use]
-pub fn write_vectors(_vectors: &Vectors) -> Bytes {
-    Bytes::new()
 }
