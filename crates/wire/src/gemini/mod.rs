@@ -36,6 +36,8 @@ pub const fn member_name(member: Member) -> &'static str {
         Member::ToolChoice => "toolConfig.functionCallingConfig",
         Member::Strict => "tools.functionDeclarations",
         Member::Shape => "generationConfig.responseMimeType",
+        Member::Temperature => "generationConfig.temperature",
+        Member::TopP => "generationConfig.topP",
         Member::TopK => "generationConfig.topK",
         Member::Seed => "generationConfig.seed",
         Member::PresencePenalty => "generationConfig.presencePenalty",

@@ -14,7 +14,6 @@ pub(crate) use request::{image, image_url};
 pub use request::{read_request, write_request};
 pub use stream::{Reader, Writer};
 
-pub(crate) use look::count;
 use look::usage;
 use portcullis_domain::{Member, Usage};
 use serde_json::{Value, json};
