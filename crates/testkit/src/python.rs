@@ -12,6 +12,8 @@ use std::{
 
 /// The official OpenAI client, the judge of everything OpenAI-shaped.
 pub const OPENAI: &str = "openai==3.52.0";
+/// The official Anthropic client.
+pub const ANTHROPIC: &str = "anthropic==2.12.0";
 /// Tries an OpenAPI description against a server (`bin/st`).
 pub const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
@@ -75,7 +77,16 @@ fn run(command: &mut Command) -> io::Result<()> {
 
 /// Runs a script with arguments in an environment that has the official OpenAI client.
 pub async fn openai_client(script: &str, args: &[&str]) -> Option<Output> {
-    let venv = venv("openai", &[OPENAI]).await?;
+    client("openai", OPENAI, script, args).await
+}
+
+/// Runs a script with arguments in an environment that has the official Anthropic client.
+pub async fn anthropic_client(script: &str, args: &[&str]) -> Option<Output> {
+    client("anthropic", ANTHROPIC, script, args).await
+}
+
+async fn client(name: &str, package: &str, script: &str, args: &[&str]) -> Option<Output> {
+    let venv = venv(name, &[package]).await?;
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let script = script.to_owned();
     let run = move || {

@@ -13,7 +13,7 @@ pub(super) fn id(index: usize) -> String {
     format!("chatcmpl-double{index:08}")
 }
 
-fn words(text: &str) -> usize {
+pub(super) fn words(text: &str) -> usize {
     text.split_whitespace().count().max(1)
 }
 
@@ -133,7 +133,7 @@ pub(super) fn event(data: &str) -> Bytes {
 }
 
 /// `text` in `count` pieces (by default one a word); concatenated they are `text` again.
-fn split(text: &str, count: Option<usize>) -> Vec<String> {
+pub(super) fn split(text: &str, count: Option<usize>) -> Vec<String> {
     let Some(count) = count.filter(|count| *count > 0) else {
         return text.split_inclusive(' ').map(str::to_owned).collect();
     };

@@ -86,6 +86,13 @@ impl Behaviour {
         Self::Status { status, headers: Vec::new(), body: body.to_string() }
     }
 
+    /// An error in Anthropic's schema.
+    #[must_use]
+    pub fn anthropic_error(status: u16, kind: &str, message: &str) -> Self {
+        let body = super::anthropic::error_body(kind, message).to_string();
+        Self::Status { status, headers: Vec::new(), body }
+    }
+
     /// The same with one more header; other behaviours stay as they are.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {

@@ -1,8 +1,9 @@
-//! A strict double of an OpenAI-compatible provider on loopback. It refuses what the real endpoint refuses, answers in
+//! A strict double of a provider on loopback, in OpenAI's format or another. It refuses what the real endpoint refuses, answers in
 //! the real shapes, misbehaves on request, and records everything. Invariant: a request it refused is a violation
 //! that tests can assert the absence of; nothing it answers depends on time or chance.
 
 mod answer;
+mod anthropic;
 mod behaviour;
 mod body;
 mod record;
@@ -15,6 +16,7 @@ pub use behaviour::{Behaviour, Pace, Reply};
 pub use record::{HangUp, Received};
 
 use parking_lot::Mutex;
+use portcullis_domain::Format;
 use record::Record;
 use std::{
     collections::VecDeque,
@@ -27,6 +29,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How a double is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which format it speaks.
+    pub format: Format,
     /// The only bearer key it accepts; none: no `Authorization` is expected, and one is a violation.
     pub key: Option<String>,
     /// The models it has. Another model is 404.
@@ -59,6 +63,7 @@ impl Default for Options {
             ("x-ratelimit-reset-tokens", "3ms"),
         ];
         Self {
+            format: Format::OpenAi,
             key: Some("sk-double-key".into()),
             models: ["gpt-double", "gpt-double-mini", "embed-double"].map(str::to_owned).into(),
             reject_unknown: false,
@@ -67,6 +72,27 @@ impl Default for Options {
             reply: Reply::Text("The gate is open and the guard is awake.".into()),
             pace: Pace::default(),
             base_path: "/v1",
+        }
+    }
+}
+
+impl Options {
+    /// A double of Anthropic.
+    #[must_use]
+    pub fn anthropic() -> Self {
+        let headers = [
+            ("request-id", "req_double"),
+            ("anthropic-organization-id", "double-org"),
+            ("anthropic-ratelimit-requests-limit", "4000"),
+            ("anthropic-ratelimit-requests-remaining", "3999"),
+            ("anthropic-ratelimit-requests-reset", "2030-01-01T00:00:00Z"),
+        ];
+        Self {
+            format: Format::Anthropic,
+            models: vec!["claude-double".into()],
+            reject_unknown: true,
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Self::default()
         }
     }
 }

@@ -45,9 +45,9 @@ impl Wrong {
     }
 }
 
-type Check = fn(&Value) -> Result<(), String>;
+pub(super) type Check = fn(&Value) -> Result<(), String>;
 /// Name, whether it must be there, and its check.
-type Member = (&'static str, bool, Check);
+pub(super) type Member = (&'static str, bool, Check);
 
 const CHAT: &[Member] = &[
     ("model", true, name),
@@ -122,7 +122,7 @@ pub fn embeddings(body: &Value, reject_unknown: bool) -> Result<(), Wrong> {
     members(body, EMBEDDINGS, reject_unknown)
 }
 
-fn members(body: &Value, table: &[Member], reject_unknown: bool) -> Result<(), Wrong> {
+pub(super) fn members(body: &Value, table: &[Member], reject_unknown: bool) -> Result<(), Wrong> {
     let Some(object) = body.as_object() else {
         let message = "We could not parse the JSON body of your request.";
         return Err(Wrong::other(StatusCode::BAD_REQUEST, None, message));
@@ -153,11 +153,11 @@ fn members(body: &Value, table: &[Member], reject_unknown: bool) -> Result<(), W
     }
 }
 
-fn expect(holds: bool, what: &str) -> Result<(), String> {
+pub(super) fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("expected {what}")) }
 }
 
-fn name(value: &Value) -> Result<(), String> {
+pub(super) fn name(value: &Value) -> Result<(), String> {
     expect(value.as_str().is_some_and(|text| !text.is_empty()), "a model name")
 }
 
@@ -165,15 +165,15 @@ fn string(value: &Value) -> Result<(), String> {
     expect(value.is_string(), "a string")
 }
 
-fn boolean(value: &Value) -> Result<(), String> {
+pub(super) fn boolean(value: &Value) -> Result<(), String> {
     expect(value.is_boolean(), "a boolean")
 }
 
-fn object(value: &Value) -> Result<(), String> {
+pub(super) fn object(value: &Value) -> Result<(), String> {
     expect(value.is_object(), "an object")
 }
 
-fn array(value: &Value) -> Result<(), String> {
+pub(super) fn array(value: &Value) -> Result<(), String> {
     expect(value.is_array(), "an array")
 }
 
@@ -185,7 +185,7 @@ fn any_integer(value: &Value) -> Result<(), String> {
     expect(value.is_i64() || value.is_u64(), "an integer")
 }
 
-fn positive(value: &Value) -> Result<(), String> {
+pub(super) fn positive(value: &Value) -> Result<(), String> {
     expect(value.as_u64().is_some_and(|number| number >= 1), "an integer of at least 1")
 }
 
@@ -194,7 +194,7 @@ fn integer<const LOW: i64, const HIGH: i64>(value: &Value) -> Result<(), String>
     expect(inside, &format!("an integer from {LOW} to {HIGH}"))
 }
 
-fn within<const LOW: i32, const HIGH: i32>(value: &Value) -> Result<(), String> {
+pub(super) fn within<const LOW: i32, const HIGH: i32>(value: &Value) -> Result<(), String> {
     let inside = value.as_f64().is_some_and(|number| (f64::from(LOW)..=f64::from(HIGH)).contains(&number));
     expect(inside, &format!("a number from {LOW} to {HIGH}"))
 }

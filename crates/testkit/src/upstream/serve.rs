@@ -2,7 +2,7 @@
 //! body when the client closes its side, and that drop is what notices a hang-up.
 
 use super::{
-    Behaviour, Options, Shared, answer,
+    Behaviour, Options, Shared, answer, anthropic,
     body::{Body, End, bytewise, deliver, endless, huge},
     record::{Connection, Exchange, Received},
     schema::{self, Wrong},
@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use portcullis_domain::Format;
 use serde_json::{Value, json};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
@@ -85,7 +86,9 @@ async fn exchange(
         Err(wrong) => {
             let line = format!("{} {}: {} {}", parts.method, parts.uri, wrong.status.as_u16(), wrong.message);
             shared.record.violation(line);
-            Ok(respond(wrong.status, whole(&wrong.body()), exchange))
+            let body =
+                if options.format == Format::Anthropic { anthropic::error(&wrong) } else { wrong.body() };
+            Ok(respond(wrong.status, whole(&body), exchange))
         }
         Ok(endpoint) => {
             let behaviour = {
@@ -113,6 +116,7 @@ impl CollectBytes for Limited<Incoming> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Endpoint {
     Chat,
+    Messages,
     Embeddings,
     Models,
     Model(String),
@@ -124,7 +128,10 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
         let message = format!("Invalid URL ({} {path})", parts.method);
         Wrong::other(StatusCode::NOT_FOUND, None, message)
     };
+    let speaks = |format| options.format == format;
     let (endpoint, method) = match path.strip_prefix(options.base_path).ok_or_else(unknown)? {
+        "/messages" if speaks(Format::Anthropic) => (Endpoint::Messages, Method::POST),
+        "/chat/completions" | "/embeddings" if !speaks(Format::OpenAi) => return Err(unknown()),
         "/chat/completions" => (Endpoint::Chat, Method::POST),
         "/embeddings" => (Endpoint::Embeddings, Method::POST),
         "/models" => (Endpoint::Models, Method::GET),
@@ -141,6 +148,10 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
     let model = match &endpoint {
         Endpoint::Chat => {
             schema::chat(body, options.reject_unknown)?;
+            body["model"].as_str()
+        }
+        Endpoint::Messages => {
+            anthropic::check(body)?;
             body["model"].as_str()
         }
         Endpoint::Embeddings => {
@@ -168,7 +179,10 @@ fn check_headers(parts: &Parts, options: &Options) -> Result<(), Wrong> {
         Some(key) => credentials == [format!("Bearer {key}").as_str()],
         None => credentials.is_empty(),
     };
-    if !right {
+    let own = options.format == Format::Anthropic;
+    if own {
+        anthropic::check_headers(&parts.headers, options.key.as_deref())?;
+    } else if !right {
         let (code, message) = (Some("invalid_api_key"), "Incorrect API key provided.");
         return Err(Wrong::other(StatusCode::UNAUTHORIZED, code, message));
     }
@@ -181,7 +195,9 @@ fn check_headers(parts: &Parts, options: &Options) -> Result<(), Wrong> {
         let message = "Unsupported content type: expected 'application/json'.";
         return Err(Wrong::other(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
     }
-    let private = |name: &str| PRIVATE.contains(&name) || name.starts_with("x-portcullis");
+    let private = |name: &str| {
+        (PRIVATE.contains(&name) && !(own && name == "x-api-key")) || name.starts_with("x-portcullis")
+    };
     match parts.headers.keys().map(HeaderName::as_str).find(|name| private(name)) {
         Some(name) => {
             let message = format!("the header {name} must not leave Portcullis");
@@ -210,6 +226,12 @@ fn right_answer(endpoint: &Endpoint, body: &Value, options: &Options, index: usi
             streamed: true,
         },
         Endpoint::Chat => whole(&answer::whole(body, &options.reply, index)),
+        Endpoint::Messages if body["stream"].as_bool() == Some(true) => Draft {
+            kind: "text/event-stream; charset=utf-8",
+            chunks: anthropic::events(body, &options.reply, &options.pace, index),
+            streamed: true,
+        },
+        Endpoint::Messages => whole(&anthropic::whole(body, &options.reply, index)),
         Endpoint::Embeddings => whole(&answer::embeddings(body, options)),
         Endpoint::Models => whole(&answer::models(options)),
         Endpoint::Model(name) => whole(&answer::model(name)),
@@ -242,7 +264,7 @@ async fn perform(
     let mut head = Head { status: StatusCode::OK, headers: options.headers };
     head.headers.push(("x-request-id".into(), format!("req_double{:08}", exchange.request)));
     let kind = draft.kind;
-    let body = enact(behaviour, draft, gap, &mut head, exchange);
+    let body = enact(behaviour, draft, gap, &mut head, (options.format, exchange));
     if !head.headers.iter().any(|(name, _)| name == "content-type") {
         head.headers.push(("content-type".into(), kind.into()));
     }
@@ -254,7 +276,13 @@ struct Head {
     headers: Vec<(String, String)>,
 }
 
-fn enact(behaviour: Behaviour, draft: Draft, gap: Duration, head: &mut Head, exchange: Exchange) -> Body {
+fn enact(
+    behaviour: Behaviour,
+    draft: Draft,
+    gap: Duration,
+    head: &mut Head,
+    (format, exchange): (Format, Exchange),
+) -> Body {
     let Draft { chunks, streamed, .. } = draft;
     let one = |chunk: Bytes, exchange| deliver(vec![chunk], Duration::ZERO, End::Clean, exchange);
     let first = |count: usize| chunks.iter().take(count).cloned();
@@ -282,9 +310,15 @@ fn enact(behaviour: Behaviour, draft: Draft, gap: Duration, head: &mut Head, exc
         }
         Behaviour::EndAfter(count) => deliver(first(count).collect(), gap, End::Clean, exchange),
         Behaviour::ErrorEventAfter(count) => {
-            let error = json!({ "error": { "message": "The server had an error while processing your request.",
-                "type": "server_error", "param": null, "code": null } });
-            let events = first(count).chain([answer::event(&error.to_string())]);
+            let error = if format == Format::Anthropic {
+                anthropic::event(&anthropic::error_body("overloaded_error", "Overloaded"))
+            } else {
+                let message = "The server had an error while processing your request.";
+                let inside =
+                    json!({ "message": message, "type": "server_error", "param": null, "code": null });
+                answer::event(&json!({ "error": inside }).to_string())
+            };
+            let events = first(count).chain([error]);
             deliver(events.collect(), gap, End::Clean, exchange)
         }
         Behaviour::Garbage => one(Bytes::from_static(b"\xff\xfe{]not json\x00\n\n"), exchange),
