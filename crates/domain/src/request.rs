@@ -103,8 +103,9 @@ pub struct ChatRequest {
     pub stream: bool,
     /// Whether the caller asked for the usage chunk of a stream.
     pub include_usage: bool,
-    /// Byte range of the value of `stream_options`, if the caller sent one.
-    pub stream_options_span: Option<Range<usize>>,
+    /// Byte range of the value of the member that a target of the same format is told in our words, if the caller sent
+    /// it: `stream_options` of a streamed chat, `store` of responses.
+    pub forced_span: Option<Range<usize>>,
     /// Largest number of tokens to write, if the caller said.
     pub max_tokens: Option<u32>,
     /// Answers wanted, 1 to 8.
@@ -138,7 +139,7 @@ impl ChatRequest {
         Self {
             body: apply(&self.body, vec![(at..at, Cow::Borrowed(text.as_str()))]),
             model_span: self.model_span.as_ref().map(shift),
-            stream_options_span: self.stream_options_span.as_ref().map(shift),
+            forced_span: self.forced_span.as_ref().map(shift),
             max_tokens: Some(most),
             parts: self
                 .parts
@@ -170,18 +171,22 @@ impl ChatRequest {
     }
 
     /// The body for a target of the same format: `model` replaced; for streams in OpenAI's chat format the usage chunk
-    /// always asked for. One copy of the body, no parsing.
+    /// always asked for; OpenAI's responses never stored there. One copy of the body, no parsing.
     #[must_use]
     pub fn splice(&self, model: &str) -> Bytes {
-        const USAGE: &str = "{\"include_usage\":true}";
         let Some(span) = &self.model_span else { return self.body.clone() };
         let mut edits = vec![(span.clone(), Cow::Owned(quoted(model)))];
-        if self.format == Format::OpenAi && self.stream && !self.include_usage {
-            match &self.stream_options_span {
-                Some(span) => edits.push((span.clone(), Cow::Borrowed(USAGE))),
-                None => {
-                    edits.push((span.end..span.end, Cow::Owned(format!(",\"stream_options\":{USAGE}"))));
-                }
+        let forced = match self.format {
+            Format::OpenAi if self.stream && !self.include_usage => {
+                Some(("stream_options", "{\"include_usage\":true}"))
+            }
+            Format::Responses => Some(("store", "false")),
+            Format::OpenAi | Format::Anthropic | Format::Gemini => None,
+        };
+        if let Some((member, value)) = forced {
+            match &self.forced_span {
+                Some(span) => edits.push((span.clone(), Cow::Borrowed(value))),
+                None => edits.push((span.end..span.end, Cow::Owned(format!(",\"{member}\":{value}")))),
             }
         }
         apply(&self.body, edits)
@@ -190,7 +195,7 @@ impl ChatRequest {
     /// Puts other texts in the place of parts, by their index; every span moves along.
     pub fn replace(&mut self, texts: Vec<(usize, String)>) {
         let Moved { body, old } = moved(&self.body, &mut self.parts, texts);
-        let spans = [&mut self.model_span, &mut self.stream_options_span];
+        let spans = [&mut self.model_span, &mut self.forced_span];
         spans.into_iter().flatten().for_each(|span| old.shift(span));
         self.body = body;
     }
@@ -373,7 +378,7 @@ mod tests {
             model_span: Some(start..start + 6),
             stream: true,
             include_usage,
-            stream_options_span: options.map(|at| at..at + 23),
+            forced_span: options.map(|at| at..at + 23),
             max_tokens: None,
             n: 1,
             deterministic: false,
@@ -456,6 +461,15 @@ mod tests {
             assert_eq!(bound.max_tokens, Some(9));
             serde_json::from_slice::<serde_json::Value>(&bound.body).unwrap();
         }
+    }
+
+    #[test]
+    fn an_answer_is_never_stored_by_a_provider() {
+        let mut request = chat(r#"{"model":"fast","input":"a","store":true}"#, false);
+        request.format = Format::Responses;
+        assert_eq!(request.splice("m"), r#"{"model":"m","store":false,"input":"a","store":true}"#);
+        request.forced_span = Some(36..40);
+        assert_eq!(request.splice("m"), r#"{"model":"m","input":"a","store":false}"#);
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub(super) fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
         model_span: Some(9..9 + name.len()),
         stream,
         include_usage: false,
-        stream_options_span: None,
+        forced_span: None,
         max_tokens: None,
         n: 1,
         deterministic: false,

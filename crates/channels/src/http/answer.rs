@@ -109,13 +109,12 @@ fn status(schema: Schema, status: StatusCode) -> StatusCode {
     }
 }
 
-/// The last event of a stream that broke off.
-pub(super) fn event(format: Format, failure: &Failure, id: &RequestId) -> String {
+/// The last event of a stream that broke off; `number` is its place where the format numbers events.
+pub(super) fn event(format: Format, failure: &Failure, id: &RequestId, number: u64) -> String {
     let parts = openai::render::parts(failure);
     match format {
-        Format::OpenAi | Format::Responses | Format::Gemini => {
-            format!("data: {}\n\n", openai::render::body(&parts, id))
-        }
+        Format::OpenAi | Format::Gemini => format!("data: {}\n\n", openai::render::body(&parts, id)),
+        Format::Responses => openai::render::event(&parts, id, number),
         Format::Anthropic => format!("event: error\ndata: {}\n\n", anthropic::render::body(&parts, id)),
     }
 }

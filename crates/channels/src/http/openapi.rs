@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "the types exist for their schema")]
 
 mod anthropic;
+mod responses;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -316,7 +317,7 @@ impl Modify for Schemes {
     info(title = "Portcullis", description = "One guarded door to every AI provider. Rate headers (`RateLimit`, \
 `RateLimit-Policy`, `X-RateLimit-*`) and `x-request-id` come with every answer of a limited path."),
     components(schemas(OpenAiError, OpenAiErrorBody, anthropic::AnthropicError, anthropic::AnthropicErrorBody, RestError)),
-    paths(chat, anthropic::messages, anthropic::count_tokens, embeddings, models, model, live, ready, health, metrics),
+    paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model, live, ready, health, metrics),
     modifiers(&Schemes),
     security(("bearer" = []), ("x_api_key" = []))
 )]

@@ -1,8 +1,6 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
-use super::{
-    Current, Door, answer::Schema, anthropic, governed, governed::Route, openai::decode, operations,
-};
+use super::{Current, Door, answer::Schema, anthropic, governed, governed::Route, openai, operations};
 use axum::{
     Router,
     body::Body,
@@ -14,20 +12,27 @@ use portcullis_domain::{Action, Failure, Format, InputCode, ModelsRequest, Paylo
 use std::sync::Arc;
 
 /// The governed routes.
-pub(super) static V1: [Route; 6] = [
+pub(super) static V1: [Route; 7] = [
     Route {
         method: Method::POST,
         path: "/v1/chat/completions",
         format: Format::OpenAi,
         action: Action::Chat,
-        decode: |body, _, limits| decode::chat(body, limits).map(Payload::Chat),
+        decode: |body, _, limits| openai::decode::chat(body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
         path: "/v1/embeddings",
         format: Format::OpenAi,
         action: Action::Embed,
-        decode: |body, _, limits| decode::embed(body, limits).map(Payload::Embed),
+        decode: |body, _, limits| openai::decode::embed(body, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/responses",
+        format: Format::Responses,
+        action: Action::Chat,
+        decode: |body, _, limits| openai::responses::responses(body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
@@ -82,6 +87,8 @@ pub(super) fn main(door: Current) -> Router {
 /// Paths of the field's APIs that are not offered here, with what to use instead.
 const NOT_OFFERED: &[(&str, &str)] = &[
     ("/v1/messages/batches", "Batches are not offered."),
+    ("/v1/responses/", "Answers are not stored here; POST /v1/responses takes a whole conversation."),
+    ("/v1/conversations", "Conversations are not stored here; POST /v1/responses takes a whole one."),
     ("/v1/completions", "Legacy completions are not offered; use /v1/chat/completions."),
     ("/v1/audio", "Audio is not offered."),
     ("/v1/images", "Images are not offered."),
@@ -147,6 +154,7 @@ mod tests {
             assert_eq!(schema(route.path), Schema::Wire(route.format), "{}", route.path);
         }
         assert_eq!(schema("/v1/messages/nothing"), Schema::Wire(Format::Anthropic));
+        assert_eq!(schema("/v1/responses/resp_1"), Schema::Wire(Format::Responses));
         assert_eq!(schema("/v1/nothing"), Schema::Wire(Format::OpenAi));
         assert_eq!(schema("/nothing"), Schema::Rest);
     }

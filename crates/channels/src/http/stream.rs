@@ -30,7 +30,12 @@ pub(super) struct EventBody {
     between_events: bool,
     /// End of the bytes sent last, for finding the blank line across chunks.
     last_was_newline: bool,
+    /// The number of the next event, where the format numbers them.
+    number: u64,
 }
+
+/// Before the number of an event of OpenAI's responses. In a text it would have its quotes escaped.
+const NUMBER: &[u8] = b"\"sequence_number\":";
 
 impl EventBody {
     /// `cut` resolves when the drain time is over and what still runs must end.
@@ -50,6 +55,7 @@ impl EventBody {
             comment_every,
             between_events: true,
             last_was_newline: false,
+            number: 0,
         }
     }
 
@@ -61,6 +67,13 @@ impl EventBody {
         };
         self.between_events = ends;
         self.last_was_newline = chunk.last() == Some(&b'\n');
+        if self.format == Format::Responses
+            && let Some(at) = memchr::memmem::rfind(chunk, NUMBER)
+        {
+            let digits = chunk[at + NUMBER.len()..].trim_ascii_start();
+            let number = digits.iter().map_while(|digit| char::from(*digit).to_digit(10));
+            self.number = number.take(18).fold(0, |all, digit| all * 10 + u64::from(digit)) + 1;
+        }
         let next = Instant::now() + self.comment_every;
         self.quiet.as_mut().reset(next);
     }
@@ -69,7 +82,7 @@ impl EventBody {
     fn error_event(&mut self, failure: &Failure) -> Bytes {
         self.source = None;
         let lead = if self.between_events { "" } else { "\n\n" };
-        format!("{lead}{}", answer::event(self.format, failure, &self.id)).into()
+        format!("{lead}{}", answer::event(self.format, failure, &self.id, self.number)).into()
     }
 }
 
@@ -174,6 +187,17 @@ mod tests {
         let last = seen.strip_prefix("event: ping\ndata: {}\n\nevent: error\ndata: ").expect(&seen);
         let body: serde_json::Value = serde_json::from_str(last.trim_end()).unwrap();
         assert_eq!((&body["type"], &body["error"]["type"]), (&"error".into(), &"api_error".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_break_is_numbered_where_events_are() {
+        let first = "event: a\ndata: {\"sequence_number\": 41,\"delta\":\"\\\"sequence_number\\\":7\"}\n\n";
+        let source = slowly(vec![(0, Ok(first)), (0, Err(Failure::UpstreamInterrupted))]);
+        let seen = told(Format::Responses, source, CancellationToken::new()).await;
+        let last = seen.strip_prefix(first).unwrap().strip_prefix("event: error\ndata: ").expect(&seen);
+        let data: serde_json::Value = serde_json::from_str(last.trim_end()).unwrap();
+        assert_eq!((&data["type"], &data["sequence_number"]), (&"error".into(), &42.into()));
+        assert_eq!((&data["code"], &data["error"]["code"]), (&"upstream_interrupted".into(), &data["code"]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -181,7 +181,7 @@ fn chat(text: &str) -> ChatRequest {
         model_span: Some(9..12),
         stream: false,
         include_usage: false,
-        stream_options_span: None,
+        forced_span: None,
         max_tokens: None,
         n: 1,
         deterministic: false,

@@ -120,14 +120,14 @@ pub(super) fn chat(messages: &[(Role, &str)], stream: bool, include_usage: bool)
     let start = body.len();
     body.push_str("\"fast\"");
     let model_span = start..body.len();
-    let mut stream_options_span = None;
+    let mut forced_span = None;
     if stream {
         body.push_str(",\"stream\":true");
         if include_usage {
             body.push_str(",\"stream_options\":");
             let start = body.len();
             body.push_str("{\"include_usage\":true}");
-            stream_options_span = Some(start..body.len());
+            forced_span = Some(start..body.len());
         }
     }
     body.push_str(",\"messages\":[");
@@ -155,7 +155,7 @@ pub(super) fn chat(messages: &[(Role, &str)], stream: bool, include_usage: bool)
         model_span: Some(model_span),
         stream,
         include_usage,
-        stream_options_span,
+        forced_span,
         max_tokens: None,
         n: 1,
         deterministic: false,

@@ -4,8 +4,9 @@
 use super::written_usage;
 use crate::Head;
 use portcullis_domain::{Finish, ToolCall, Usage};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// An item of the output.
 #[derive(Clone, Debug)]
@@ -108,24 +109,7 @@ impl Status {
     }
 }
 
-/// What of the caller's request its answer tells again, in the caller's own bytes.
-#[derive(Debug, Default, Deserialize)]
-struct Asked {
-    instructions: Option<Box<RawValue>>,
-    max_output_tokens: Option<Box<RawValue>>,
-    metadata: Option<Box<RawValue>>,
-    parallel_tool_calls: Option<Box<RawValue>>,
-    reasoning: Option<Box<RawValue>>,
-    temperature: Option<Box<RawValue>>,
-    text: Option<Box<RawValue>>,
-    tool_choice: Option<Box<RawValue>>,
-    tools: Option<Box<RawValue>>,
-    top_logprobs: Option<Box<RawValue>>,
-    top_p: Option<Box<RawValue>>,
-    user: Option<Box<RawValue>>,
-}
-
-/// A member of the request, or what it counts as when it is not there.
+/// A member of the request in the caller's own bytes, or what it counts as when it is not there.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Told {
@@ -158,27 +142,30 @@ pub(super) struct Echo {
 impl Echo {
     /// Of a caller's body; of what is none, the defaults.
     pub(super) fn of(request: &[u8]) -> Self {
-        let asked: Asked = serde_json::from_slice(request).unwrap_or_default();
-        let told =
-            |member: Option<Box<RawValue>>, unsaid: Value| member.map_or(Told::Unsaid(unsaid), Told::Asked);
+        // Of a member said twice the last counts, as for every other reader of the body.
+        let asked: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(request).unwrap_or_default();
+        let told = |member: &str, unsaid: Value| match asked.get(member) {
+            Some(raw) if raw.get() != "null" => Told::Asked((*raw).to_owned()),
+            Some(_) | None => Told::Unsaid(unsaid),
+        };
         Self {
             background: false,
-            instructions: told(asked.instructions, Value::Null),
-            max_output_tokens: told(asked.max_output_tokens, Value::Null),
+            instructions: told("instructions", Value::Null),
+            max_output_tokens: told("max_output_tokens", Value::Null),
             max_tool_calls: (),
-            metadata: told(asked.metadata, json!({})),
-            parallel_tool_calls: told(asked.parallel_tool_calls, true.into()),
+            metadata: told("metadata", json!({})),
+            parallel_tool_calls: told("parallel_tool_calls", true.into()),
             previous_response_id: (),
-            reasoning: told(asked.reasoning, json!({"effort": null, "summary": null})),
+            reasoning: told("reasoning", json!({"effort": null, "summary": null})),
             store: false,
-            temperature: told(asked.temperature, 1.0.into()),
-            text: told(asked.text, json!({"format": {"type": "text"}})),
-            tool_choice: told(asked.tool_choice, "auto".into()),
-            tools: told(asked.tools, json!([])),
-            top_logprobs: told(asked.top_logprobs, 0.into()),
-            top_p: told(asked.top_p, 1.0.into()),
+            temperature: told("temperature", 1.0.into()),
+            text: told("text", json!({"format": {"type": "text"}})),
+            tool_choice: told("tool_choice", "auto".into()),
+            tools: told("tools", json!([])),
+            top_logprobs: told("top_logprobs", 0.into()),
+            top_p: told("top_p", 1.0.into()),
             truncation: "disabled",
-            user: told(asked.user, Value::Null),
+            user: told("user", Value::Null),
         }
     }
 }

@@ -121,7 +121,7 @@ fn read(body: Bytes, limits: &DecodeLimits, answered: bool) -> Result<ChatReques
         stream,
         // This format tells the usage of every stream.
         include_usage: true,
-        stream_options_span: None,
+        forced_span: None,
         max_tokens,
         n: 1,
         deterministic: temperature == Some(0.0),

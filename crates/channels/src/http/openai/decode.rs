@@ -105,7 +105,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
     )?
     .and_then(|options| options.include_usage)
     .unwrap_or(false);
-    let stream_options_span = peek.stream_options.map(|raw| json::span(&body, raw.get()));
+    let forced_span = peek.stream_options.map(|raw| json::span(&body, raw.get()));
     let max_tokens = match (present(peek.max_completion_tokens), present(peek.max_tokens)) {
         (Some(raw), _) => Some(whole(raw, "max_completion_tokens", 1, u32::MAX)?),
         (None, Some(raw)) => Some(whole(raw, "max_tokens", 1, u32::MAX)?),
@@ -127,7 +127,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
         model_span: Some(model_span),
         stream,
         include_usage,
-        stream_options_span,
+        forced_span,
         max_tokens,
         n,
         deterministic,

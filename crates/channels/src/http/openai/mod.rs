@@ -2,3 +2,4 @@
 
 pub(super) mod decode;
 pub(super) mod render;
+pub(super) mod responses;

@@ -154,3 +154,15 @@ pub(in crate::http) fn body(parts: &ErrorParts<'_>, id: &RequestId) -> serde_jso
         "request_id": id.as_str(),
     }})
 }
+
+/// The last event of a broken stream in the format of responses, after so many others. Clients look for the error in
+/// the event itself or inside of it: it is in both places.
+pub(in crate::http) fn event(parts: &ErrorParts<'_>, id: &RequestId, number: u64) -> String {
+    let mut data = body(parts, id);
+    data["type"] = "error".into();
+    data["sequence_number"] = number.into();
+    for member in ["code", "message", "param"] {
+        data[member] = data["error"][member].clone();
+    }
+    format!("event: error\ndata: {data}\n\n")
+}

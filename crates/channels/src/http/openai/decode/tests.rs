@@ -39,7 +39,7 @@ fn a_request_of_every_shape_of_content_gives_its_texts_in_order() {
     assert!(request.stream && request.include_usage);
     assert_eq!(request.needs, Needs { tools: true, images: true, json: true, logprobs: false });
     assert_eq!(&request.body[request.model_span.clone().unwrap()], b"\"fast\"");
-    assert_eq!(&request.body[request.stream_options_span.unwrap()], b"{\"include_usage\":true}");
+    assert_eq!(&request.body[request.forced_span.unwrap()], b"{\"include_usage\":true}");
 }
 
 #[test]
