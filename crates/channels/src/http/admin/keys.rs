@@ -43,9 +43,10 @@ pub(super) async fn change(ctx: &Ctx<'_>) -> Result<Done, Refused> {
             members.remove(name);
         }
         for (name, value) in wanted {
-            match value {
-                Value::Null => drop(members.remove(name)),
-                _ => drop(members.insert(name.clone(), value.clone())),
+            if value.is_null() {
+                members.remove(name);
+            } else {
+                members.insert(name.clone(), value.clone());
             }
         }
     }
