@@ -4,6 +4,7 @@
 //! Invariant: the order of charges is the order of `LimitScope` (the stores' lock order). Figures: tools.md 4.2,
 //! S4-RATE, S3-PERF-7, S0-06.
 
+use crate::tokens;
 use portcullis_domain::{Action, Caller, LimitScope, Problem, Tier};
 use portcullis_resilience::limits::{Charge, Quota};
 use schemars::JsonSchema;
@@ -280,7 +281,7 @@ impl Admission {
         scope: LimitScope,
         subject: &str,
         tier: &Tier,
-        rpm: Option<u32>,
+        (rpm, tpm): (Option<u32>, Option<u32>),
     ) -> Vec<(String, String, Quota)> {
         let row = self.row(tier);
         let named = |quota| (scope.as_str().to_owned(), subject.to_owned(), quota);
@@ -297,7 +298,11 @@ impl Admission {
             },
             LimitScope::User => row.user.map(named).into_iter().collect(),
             LimitScope::Tier => vec![named(row.window)],
-            LimitScope::Key => rpm.map(|rpm| named(Quota::window(rpm, MINUTE))).into_iter().collect(),
+            LimitScope::Key => {
+                let requests = rpm.map(|rpm| named(Quota::window(rpm, MINUTE)));
+                let tokens = |tpm| ("tokens".to_owned(), tokens::subject(subject), tokens::quota(tpm));
+                requests.into_iter().chain(tpm.map(tokens)).collect()
+            }
             LimitScope::Action => Action::ALL
                 .into_iter()
                 .filter_map(|action| {

@@ -19,6 +19,7 @@ mod policy;
 mod record;
 pub mod safety;
 mod screening;
+mod tokens;
 
 pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,

@@ -89,8 +89,8 @@ impl Engine {
         };
         let tier = record.as_ref().map(|record| record.definition.tier.as_str()).or(tier);
         let tier = tier.map_or(Tier::Authenticated, Tier::from_name);
-        let rpm = record.and_then(|record| record.definition.bounds.rpm);
-        let rows = self.admission().rows_of(scope, subject, &tier, rpm);
+        let own = record.map_or((None, None), |it| (it.definition.bounds.rpm, it.definition.bounds.tpm));
+        let rows = self.admission().rows_of(scope, subject, &tier, own);
         if rows.is_empty() {
             return Err(Failure::NotFound("There is no limit at this level for this subject.".into()));
         }

@@ -15,6 +15,7 @@ use crate::{
     policy::{self, Policy},
     record::{Finishing, Record},
     screening::{self, Screening, Who},
+    tokens,
 };
 use futures_util::FutureExt as _;
 use portcullis_domain::{
@@ -361,6 +362,9 @@ impl Admitted {
             score: screened.score,
             flagged: screened.flagged,
         };
+        if let Some(charged) = tokens::charge(&engine.limits, &request.caller, &request.payload).await? {
+            self.record.charged(charged);
+        }
         self.record.app_begins();
         let running = AssertUnwindSafe(app.run(request)).catch_unwind();
         let result = match tokio::time::timeout_at(self.deadline.instant(), running).await {

@@ -2,7 +2,10 @@
 //! unended, as `cancelled`. Ending writes the metrics and the one log line. A streamed reply carries its record, its
 //! place in the house and its meter to its last byte.
 
-use crate::pipeline::{Inner, Refused, Views};
+use crate::{
+    pipeline::{Inner, Refused, Views},
+    tokens::Charged,
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
@@ -28,6 +31,8 @@ pub(crate) struct Record {
     app_started: Option<Instant>,
     app_took: Duration,
     model: Option<Arc<str>>,
+    /// Boxed: few keys have a limit of tokens.
+    charged: Option<Box<Charged>>,
     ended: bool,
 }
 
@@ -50,12 +55,18 @@ impl Record {
             app_started: None,
             app_took: Duration::ZERO,
             model: None,
+            charged: None,
             ended: false,
         }
     }
 
     pub(crate) fn known(&mut self, caller: &Caller) {
         self.caller = Some((caller.id.clone(), caller.tier.clone()));
+    }
+
+    /// Tokens that were charged to the key by estimate, to be settled at the end.
+    pub(crate) fn charged(&mut self, charged: Charged) {
+        self.charged = Some(Box::new(charged));
     }
 
     pub(crate) const fn engine(&self) -> &Arc<Inner> {
@@ -108,6 +119,9 @@ impl Record {
         }
         let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
         let Usage { input, output, .. } = usage.unwrap_or_default();
+        if let Some(charged) = self.charged.take() {
+            charged.settle(input.saturating_add(output));
+        }
         tracing::info!(
             request_id = self.id.as_str(),
             client_request_id = self.client_id.as_deref(),

@@ -112,7 +112,7 @@ async fn every_row_needs_a_key_and_its_scope_and_the_list_of_this_test_is_whole(
         document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
     assert_eq!(described, rows.len(), "{document}");
     for (method, path, body, looks) in rows {
-        let filled = path.replace("{scope}", "user").replace('{', "").replace('}', "");
+        let filled = path.replace("{scope}", "user").replace(['{', '}'], "");
         let none = house.admin_as("", method.clone(), &filled, &body, None).await;
         assert_eq!(none.status, 401, "{method} {path}: {none:?}");
         let plain = house.admin_as(&nobody, method.clone(), &filled, &body, None).await;
@@ -186,6 +186,21 @@ async fn a_rotated_key_works_beside_the_old_one_and_a_revoked_one_nowhere() {
     assert_eq!(house.ask(&old).await.status, 401);
     assert_eq!(house.proof("key_revoked").await["outcome"], "ok");
     assert_eq!(house.admin(Method::DELETE, &format!("{KEYS}/{id}"), &Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_keys_own_tokens_a_minute_are_charged_and_what_was_not_taken_comes_back() {
+    let house = House::start("").await;
+    let (id, key) = house.make(&json!({"name": "robot", "tpm": 1500})).await;
+    for _ in 0..3 {
+        assert_eq!(house.ask(&key).await.status, 200, "about a thousand are charged, few are taken");
+    }
+    let left = house.show(&format!("/admin/v1/limits/key/key:{id}")).await.json();
+    let remaining = left["data"][0]["remaining"].as_u64().unwrap();
+    assert!(left["data"][0]["name"] == "tokens" && (500..1500).contains(&remaining), "{left}");
+    assert_eq!(house.admin(Method::PATCH, &format!("{KEYS}/{id}"), &json!({"tpm": 40})).await.status, 200);
+    let limited = house.ask(&key).await;
+    assert_eq!(limited.status, 429, "{limited:?}");
 }
 
 #[tokio::test]

@@ -204,6 +204,16 @@ impl Limits {
         }
     }
 
+    /// Gives back what was charged in memory, without waiting. What Redis charged comes back when its window slides on.
+    pub fn give_back(&self, charges: &[Charge<'_>], receipt: Receipt) {
+        let memory = &self.0.memory;
+        match &self.0.shared {
+            Some(_) if receipt.shared => {}
+            Some(_) => memory.refund_at(&self.scaled(charges), receipt, memory.now()),
+            None => memory.refund_at(charges, receipt, memory.now()),
+        }
+    }
+
     /// Forgets what was used of these limits, here and in Redis.
     ///
     /// # Errors
