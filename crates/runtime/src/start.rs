@@ -4,104 +4,46 @@
 //! Invariant: nothing listens before everything behind it stands; what fails here fails with a sentence that says how
 //! to mend it, and leaves nothing running.
 
+mod error;
+mod listen;
+
+pub use error::StartError;
+
 use crate::{
     Secrets, Settings, alerting,
     reload::{Keeper, print, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
-    secrets::{ADMIN_KEY, OwnKeyError, OwnKeys},
+    secrets::{ADMIN_KEY, OwnKeys},
     settings::{Examined, Origin, Sources},
-    snapshot::{self, Ground},
+    snapshot::{self, Apps, Ground},
     stall::Watchdog,
 };
+use listen::{address, listen};
 use portcullis_apps::chat::cache::Answers;
-use portcullis_channels::http::{Doors, Parts as DoorParts, TlsError, control::Control};
+use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
-    Admission, AdmissionConfig, Engine, Parts as EngineParts,
+    Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening,
     budgets::{Budgets, BudgetsParts},
     holds,
     identity::{Identity, IdentityParts},
     jwt::Jwt,
-    keys::{AdminKey, Keys, KeysError, KeysParts},
+    keys::{AdminKey, Keys, KeysParts},
     safety::{SafetyDesk, SafetyParts},
 };
-use portcullis_providers::{ProvidersError, presets};
+use portcullis_providers::{Providers, presets};
 use portcullis_resilience::{
     Registry,
     connections::Connections,
     http::Client,
     limits::Limits,
-    shared::{Shared, SharedError, Surroundings},
+    shared::{Shared, Surroundings},
 };
-use portcullis_store::{RevocationKind, Store, StoreError, StoreParts, files};
-use portcullis_telemetry::{
-    AlertCategory, Alerts, Audit, AuditError, AuditEvent, Health, LogGuard, Metrics, init_logs,
-};
+use portcullis_store::{RevocationKind, Store, StoreParts, TierRow, files};
+use portcullis_telemetry::{AlertCategory, Alerts, Audit, AuditEvent, Health, LogGuard, Metrics, init_logs};
 use secrecy::{ExposeSecret as _, SecretString};
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Why it could not start. Every message says how to mend it.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The settings contradict what was found.
-    #[error("{0}")]
-    Settings(String),
-    /// Logs.
-    #[error(
-        "the log file cannot be opened: {0}. Mend: choose another `log.file`, or none for standard error"
-    )]
-    Logs(io::Error),
-    /// A key of our own.
-    #[error(transparent)]
-    OwnKey(#[from] OwnKeyError),
-    /// The audit trail.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// A folder.
-    #[error(transparent)]
-    Folder(#[from] files::FileError),
-    /// Redis.
-    #[error("{0}. Mend: correct the secret that `redis.url_secret` names")]
-    Redis(#[from] SharedError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Keys.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// A provider.
-    #[error("{0}. Mend: correct its section, or set `enabled = false`")]
-    Provider(#[from] ProvidersError),
-    /// A certificate.
-    #[error("{0}")]
-    Tls(#[from] TlsError),
-    /// An address.
-    #[error(
-        "cannot listen on {address} (`{key}`): {error}. Mend: stop what listens there, or choose another address"
-    )]
-    Listen {
-        /// Which.
-        address: String,
-        /// The setting.
-        key: &'static str,
-        /// Why not.
-        error: io::Error,
-    },
-    /// Nobody would be asked for a key.
-    #[error(
-        "{address} (`{key}`) can be reached from other machines, but nobody would need a key. Mend: make a key first \
-         (start on loopback, `portcullis keys create --name ops`), or give the secret `admin_key`, or configure \
-         `[[auth.jwt.keys]]`, or listen on 127.0.0.1"
-    )]
-    Open {
-        /// Which.
-        address: SocketAddr,
-        /// The setting.
-        key: &'static str,
-    },
-}
 
 /// What the parts share.
 struct Base {
@@ -198,66 +140,16 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let base = base(&settings, &secrets)?;
     // From here on an early return must end what already runs in the background.
     let guard = base.tokens.background.clone().drop_guard();
-    let shared = shared(&settings, &secrets, &base)?;
-    let store = store(&settings, &secrets, &base).await?;
-    store.flush_usage(&base.background, base.tokens.background.clone());
-    let (identity, keys, admin_key) = identity(&settings, &secrets, &base, &store, shared.clone()).await?;
-    let first_key = match admin_key {
-        AdminKey::Made(key) => Some(key),
-        AdminKey::Declared | AdminKey::Present => None,
-    };
-    if let Some(id) = first_key.as_ref().and_then(|key| key.expose_secret().split('_').nth(1)) {
-        base.audit
-            .record(proof("key_created", vec![("id", id.to_owned()), ("by", "first start".to_owned())]));
-    }
-    let tiers = store.tiers().list().await?;
-    keys.set_tiers(with_tiers(&settings, &tiers).tiers.into_keys().collect());
-    let budgets = budgets(&settings, &base, &store, &with_tiers(&settings, &tiers), shared.clone()).await?;
-    budgets.follow(&base.background, base.tokens.background.clone());
-    let safety = base.safety(&store).await?;
-    let ground = base.ground(&settings, shared.clone(), budgets.clone(), &safety);
-    let providers = ground.providers(&settings, &secrets, None)?.commit(&base.registry);
-    base.holds(&store).await?;
-    base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
-    let (apps, screening) = (ground.apps(&settings, &providers), snapshot::screening(&settings));
-    let engine = Engine::new(EngineParts {
-        identity: identity.clone(),
-        limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
-        admission: Admission::new(&with_tiers(&settings, &tiers)),
-        budgets,
-        screening: screening.clone(),
-        store: store.clone(),
-        metrics: base.metrics.clone(),
-        audit: base.audit.clone(),
-        apps: apps.clone(),
-        max_in_flight: settings.server.max_in_flight,
-    });
+    let behind = Box::pin(behind(&settings, &secrets, &base)).await?;
 
-    let http = listen("http.listen", &settings.http.listen, &settings, &identity).await?;
-    let admin = listen("admin.listen", &settings.admin.listen, &settings, &identity).await?;
+    let http = listen("http.listen", &settings.http.listen, &settings, &behind.identity).await?;
+    let admin = listen("admin.listen", &settings.admin.listen, &settings, &behind.identity).await?;
     let serving = TaskTracker::new();
-    let connections = &settings.connections;
     let (control, calls) = Control::new();
-    let doors = Doors::new(DoorParts {
-        engine: engine.clone(),
-        keys: keys.clone(),
-        metrics: base.metrics.clone(),
-        health: base.health.clone(),
-        connections: Connections::new(connections.max_http, connections.max_http_per_address, &base.metrics),
-        tasks: serving.clone(),
-        cut: base.tokens.cut.clone(),
-        http: settings.http.clone(),
-        admin: settings.admin.clone(),
-        gateway: settings.gateway.clone(),
-        metrics_access: settings.metrics.clone(),
-        metrics_token: secrets.get(&settings.metrics.token_secret),
-        control: control.clone(),
-        registry: base.registry.clone(),
-        safety,
-    });
-    let addresses = (address(&http.1)?, address(&admin.1)?);
-    serving.spawn(doors.serve_main(http.1, base.tokens.stop.clone())?);
-    serving.spawn(doors.serve_admin(admin.1, base.tokens.stop.clone())?);
+    let doors = doors(&settings, &secrets, &base, &behind, control.clone(), serving.clone());
+    let addresses = (address(&http)?, address(&admin)?);
+    serving.spawn(doors.serve_main(http, base.tokens.stop.clone())?);
+    serving.spawn(doors.serve_admin(admin, base.tokens.stop.clone())?);
     let watchdog = watchdog(&settings, &base);
     let (drain, flush) =
         (Duration::from_secs(settings.server.drain_secs), Duration::from_secs(settings.server.flush_secs));
@@ -268,15 +160,15 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         settings,
         secrets,
         origins,
-        ground,
-        providers,
-        identity,
-        apps,
-        screening,
-        engine,
-        keys,
-        tiers,
-        store: store.clone(),
+        ground: behind.ground,
+        providers: behind.providers,
+        identity: behind.identity,
+        apps: behind.apps,
+        screening: behind.screening,
+        engine: behind.engine,
+        keys: behind.keys,
+        tiers: behind.tiers,
+        store: behind.store.clone(),
         audit: base.audit.clone(),
         current: doors.current(),
         addresses: [addresses.0, addresses.1],
@@ -285,13 +177,13 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     };
     base.background.spawn(keeper.run(calls, base.tokens.background.clone()));
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), http = %addresses.0, admin = %addresses.1, store = store.kind(), "ready"
+        version = env!("CARGO_PKG_VERSION"), http = %addresses.0, admin = %addresses.1, store = behind.store.kind(), "ready"
     );
     guard.disarm();
     Ok(Running::new(RunningParts {
         http: addresses.0,
         admin: addresses.1,
-        first_key,
+        first_key: behind.first_key,
         tokens: base.tokens,
         serving,
         background: base.background,
@@ -299,7 +191,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         metrics: base.metrics,
         registry: base.registry,
         audit: base.audit,
-        store,
+        store: behind.store,
         drain,
         flush,
         control,
@@ -307,6 +199,88 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         watchdog,
         logs: base.logs,
     }))
+}
+
+/// Everything behind the doors.
+struct Behind {
+    store: Store,
+    keys: Keys,
+    identity: Arc<Identity>,
+    first_key: Option<SecretString>,
+    tiers: Vec<TierRow>,
+    safety: SafetyDesk,
+    ground: Ground,
+    providers: Providers,
+    apps: Apps,
+    screening: Screening,
+    engine: Engine,
+}
+
+async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Behind, StartError> {
+    let shared = shared(settings, secrets, base)?;
+    let store = store(settings, secrets, base).await?;
+    store.flush_usage(&base.background, base.tokens.background.clone());
+    let (identity, keys, admin_key) = identity(settings, secrets, base, &store, shared.clone()).await?;
+    let first_key = match admin_key {
+        AdminKey::Made(key) => Some(key),
+        AdminKey::Declared | AdminKey::Present => None,
+    };
+    if let Some(id) = first_key.as_ref().and_then(|key| key.expose_secret().split('_').nth(1)) {
+        base.audit
+            .record(proof("key_created", vec![("id", id.to_owned()), ("by", "first start".to_owned())]));
+    }
+    let tiers = store.tiers().list().await?;
+    let admission = with_tiers(settings, &tiers);
+    keys.set_tiers(admission.tiers.keys().cloned().collect());
+    let budgets = budgets(settings, base, &store, &admission, shared.clone()).await?;
+    budgets.follow(&base.background, base.tokens.background.clone());
+    let safety = base.safety(&store).await?;
+    let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety);
+    let providers = ground.providers(settings, secrets, None)?.commit(&base.registry);
+    base.holds(&store).await?;
+    base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
+    let (apps, screening) = (ground.apps(settings, &providers), snapshot::screening(settings));
+    let engine = Engine::new(EngineParts {
+        identity: identity.clone(),
+        limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
+        admission: Admission::new(&admission),
+        budgets,
+        screening: screening.clone(),
+        store: store.clone(),
+        metrics: base.metrics.clone(),
+        audit: base.audit.clone(),
+        apps: apps.clone(),
+        max_in_flight: settings.server.max_in_flight,
+    });
+    Ok(Behind { store, keys, identity, first_key, tiers, safety, ground, providers, apps, screening, engine })
+}
+
+fn doors(
+    settings: &Settings,
+    secrets: &Secrets,
+    base: &Base,
+    behind: &Behind,
+    control: Control,
+    tasks: TaskTracker,
+) -> Doors {
+    let connections = &settings.connections;
+    Doors::new(DoorParts {
+        engine: behind.engine.clone(),
+        keys: behind.keys.clone(),
+        metrics: base.metrics.clone(),
+        health: base.health.clone(),
+        connections: Connections::new(connections.max_http, connections.max_http_per_address, &base.metrics),
+        tasks,
+        cut: base.tokens.cut.clone(),
+        http: settings.http.clone(),
+        admin: settings.admin.clone(),
+        gateway: settings.gateway.clone(),
+        metrics_access: settings.metrics.clone(),
+        metrics_token: secrets.get(&settings.metrics.token_secret),
+        control,
+        registry: base.registry.clone(),
+        safety: behind.safety.clone(),
+    })
 }
 
 /// Telemetry, alerts, the audit trail, the outbound client.
@@ -492,31 +466,6 @@ pub async fn revoke_token(
     let written = store.revocations().add(kind, value, until).await;
     store.close().await;
     Ok(written?)
-}
-
-/// Binds a listener, unless strangers could reach it without a key.
-async fn listen(
-    key: &'static str,
-    text: &str,
-    settings: &Settings,
-    identity: &Identity,
-) -> Result<((), TcpListener), StartError> {
-    let failed = |error| StartError::Listen { address: text.to_owned(), key, error };
-    let listener = TcpListener::bind(text).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let open = !identity.is_closed() && !settings.http.anonymous;
-    if open && !address.ip().to_canonical().is_loopback() {
-        return Err(StartError::Open { address, key });
-    }
-    Ok(((), listener))
-}
-
-fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|error| StartError::Listen {
-        address: "the socket".to_owned(),
-        key: "listen",
-        error,
-    })
 }
 
 /// Watches the workers of this runtime from outside.
