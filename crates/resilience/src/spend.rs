@@ -397,3 +397,6 @@ fn seen(row: &[i64]) -> Seen {
 const fn whole(number: i64) -> u64 {
     if number < 0 { 0 } else { number.unsigned_abs() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 mod admin;
 mod anthropic;
 mod bad_input;
+mod budgets;
 mod cli;
 mod faults;
 mod in_process;

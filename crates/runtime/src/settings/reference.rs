@@ -155,6 +155,14 @@ fn walk(schema: &Schema, node: &Value, named: (&str, &str), default: Option<&Val
         }
     }
     out[at].rows = rows;
+    // Sections of any name beside the known keys, such as `[budgets.<name>]`.
+    let open =
+        tables.iter().find_map(|table| table.get("additionalProperties").filter(|open| open.is_object()));
+    if let Some(inner) = open
+        && !path.is_empty()
+    {
+        walk(schema, inner, (&doc_or_inner(schema, inner, inner), &format!("{path}.<name>")), None, out);
+    }
 }
 
 /// The doc comment of the field, else of its type.
