@@ -105,12 +105,14 @@ const RATIOS: (f64, f64) = (0.25, 4.0);
 /// Weight of the newest answer in the correction.
 const NEWEST: f64 = 0.1;
 
+type Ratios = HashMap<(Arc<str>, Arc<str>), f64, ahash::RandomState>;
+
 struct Inner {
     rules: ArcSwap<Rules>,
     numbers: Mutex<Numbers>,
     book: Mutex<Book>,
     /// Real by estimated input, by provider and model.
-    ratios: Mutex<HashMap<(Arc<str>, Arc<str>), f64, ahash::RandomState>>,
+    ratios: Mutex<Ratios>,
     store: Store,
     shared: Option<shared::Together>,
     share: f64,

@@ -60,6 +60,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    const fn of(scope: &Scope) -> Self {
+        match scope {
+            Scope::Key => Self::Key,
+            Scope::User => Self::User,
+            Scope::Team => Self::Team,
+            Scope::Tier(_) => Self::Tier,
+            Scope::Global => Self::Global,
+        }
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Daily => "caller",
@@ -154,13 +164,7 @@ impl Rules {
             let Some(scope) = Scope::from_name(&budget.scope) else { continue };
             let limit = Limit { tokens: budget.tokens, micros: budget.money_usd.and_then(micros) };
             let (window, refuse) = (budget.window.into(), budget.action == BudgetAction::Refuse);
-            let kind = match &scope {
-                Scope::Key => Kind::Key,
-                Scope::User => Kind::User,
-                Scope::Team => Kind::Team,
-                Scope::Tier(_) => Kind::Tier,
-                Scope::Global => Kind::Global,
-            };
+            let kind = Kind::of(&scope);
             let made = rule(name.clone(), kind, window, limit, refuse, refuse);
             match scope {
                 Scope::Tier(tier) => {
