@@ -14,6 +14,8 @@ use std::{
 pub const OPENAI: &str = "openai==3.52.0";
 /// The official Anthropic client.
 pub const ANTHROPIC: &str = "anthropic==2.12.0";
+/// The official client of Z.ai: OpenAI-shaped, with a null for whatever is left out.
+pub const ZAI: &str = "zai-sdk==0.2.3";
 /// Tries an OpenAPI description against a server (`bin/st`).
 pub const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
@@ -78,6 +80,11 @@ fn run(command: &mut Command) -> io::Result<()> {
 /// Runs a script with arguments in an environment that has the official OpenAI client.
 pub async fn openai_client(script: &str, args: &[&str]) -> Option<Output> {
     client("openai", OPENAI, script, args).await
+}
+
+/// Runs a script with arguments in an environment that has the official client of Z.ai.
+pub async fn zai_client(script: &str, args: &[&str]) -> Option<Output> {
+    client("zai", ZAI, script, args).await
 }
 
 /// Runs a script with arguments in an environment that has the official Anthropic client.

@@ -18,6 +18,7 @@ mod in_process;
 mod judges;
 mod lifecycle;
 mod limits;
+mod openai;
 mod reload;
 mod secrecy;
 mod support;

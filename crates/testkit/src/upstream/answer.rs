@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// When everything the double says was made; a fixed second, so that bodies repeat.
-const CREATED: u64 = 1_760_000_000;
+pub(super) const CREATED: u64 = 1_760_000_000;
 
 /// The id of the answer to request number `index`.
 pub(super) fn id(index: usize) -> String {

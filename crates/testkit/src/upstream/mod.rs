@@ -7,6 +7,7 @@ mod anthropic;
 mod behaviour;
 mod body;
 mod record;
+mod responses;
 pub mod schema;
 mod serve;
 #[cfg(test)]

@@ -161,7 +161,7 @@ pub(super) fn name(value: &Value) -> Result<(), String> {
     expect(value.as_str().is_some_and(|text| !text.is_empty()), "a model name")
 }
 
-fn string(value: &Value) -> Result<(), String> {
+pub(super) fn string(value: &Value) -> Result<(), String> {
     expect(value.is_string(), "a string")
 }
 
@@ -189,7 +189,7 @@ pub(super) fn positive(value: &Value) -> Result<(), String> {
     expect(value.as_u64().is_some_and(|number| number >= 1), "an integer of at least 1")
 }
 
-fn integer<const LOW: i64, const HIGH: i64>(value: &Value) -> Result<(), String> {
+pub(super) fn integer<const LOW: i64, const HIGH: i64>(value: &Value) -> Result<(), String> {
     let inside = value.as_i64().is_some_and(|number| (LOW..=HIGH).contains(&number));
     expect(inside, &format!("an integer from {LOW} to {HIGH}"))
 }

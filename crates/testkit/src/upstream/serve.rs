@@ -5,6 +5,7 @@ use super::{
     Behaviour, Options, Shared, answer, anthropic,
     body::{Body, End, bytewise, deliver, endless, huge},
     record::{Connection, Exchange, Received},
+    responses,
     schema::{self, Wrong},
 };
 use bytes::Bytes;
@@ -116,6 +117,7 @@ impl CollectBytes for Limited<Incoming> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Endpoint {
     Chat,
+    Responses,
     Messages,
     Embeddings,
     Models,
@@ -131,8 +133,11 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
     let speaks = |format| options.format == format;
     let (endpoint, method) = match path.strip_prefix(options.base_path).ok_or_else(unknown)? {
         "/messages" if speaks(Format::Anthropic) => (Endpoint::Messages, Method::POST),
-        "/chat/completions" | "/embeddings" if !speaks(Format::OpenAi) => return Err(unknown()),
+        "/chat/completions" | "/responses" | "/embeddings" if !speaks(Format::OpenAi) => {
+            return Err(unknown());
+        }
         "/chat/completions" => (Endpoint::Chat, Method::POST),
+        "/responses" => (Endpoint::Responses, Method::POST),
         "/embeddings" => (Endpoint::Embeddings, Method::POST),
         "/models" => (Endpoint::Models, Method::GET),
         other => match other.strip_prefix("/models/").filter(|name| !name.is_empty()) {
@@ -148,6 +153,10 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
     let model = match &endpoint {
         Endpoint::Chat => {
             schema::chat(body, options.reject_unknown)?;
+            body["model"].as_str()
+        }
+        Endpoint::Responses => {
+            responses::check(body)?;
             body["model"].as_str()
         }
         Endpoint::Messages => {
@@ -226,6 +235,12 @@ fn right_answer(endpoint: &Endpoint, body: &Value, options: &Options, index: usi
             streamed: true,
         },
         Endpoint::Chat => whole(&answer::whole(body, &options.reply, index)),
+        Endpoint::Responses if body["stream"].as_bool() == Some(true) => Draft {
+            kind: "text/event-stream; charset=utf-8",
+            chunks: responses::events(body, &options.reply, &options.pace, index),
+            streamed: true,
+        },
+        Endpoint::Responses => whole(&responses::whole(body, &options.reply, index)),
         Endpoint::Messages if body["stream"].as_bool() == Some(true) => Draft {
             kind: "text/event-stream; charset=utf-8",
             chunks: anthropic::events(body, &options.reply, &options.pace, index),
@@ -264,7 +279,8 @@ async fn perform(
     let mut head = Head { status: StatusCode::OK, headers: options.headers };
     head.headers.push(("x-request-id".into(), format!("req_double{:08}", exchange.request)));
     let kind = draft.kind;
-    let body = enact(behaviour, draft, gap, &mut head, (options.format, exchange));
+    let format = if endpoint == Endpoint::Responses { Format::Responses } else { options.format };
+    let body = enact(behaviour, draft, gap, &mut head, (format, exchange));
     if !head.headers.iter().any(|(name, _)| name == "content-type") {
         head.headers.push(("content-type".into(), kind.into()));
     }
@@ -310,13 +326,17 @@ fn enact(
         }
         Behaviour::EndAfter(count) => deliver(first(count).collect(), gap, End::Clean, exchange),
         Behaviour::ErrorEventAfter(count) => {
-            let error = if format == Format::Anthropic {
-                anthropic::event(&anthropic::error_body("overloaded_error", "Overloaded"))
-            } else {
-                let message = "The server had an error while processing your request.";
-                let inside =
-                    json!({ "message": message, "type": "server_error", "param": null, "code": null });
-                answer::event(&json!({ "error": inside }).to_string())
+            let error = match format {
+                Format::Anthropic => {
+                    anthropic::event(&anthropic::error_body("overloaded_error", "Overloaded"))
+                }
+                Format::Responses => responses::error(),
+                Format::OpenAi | Format::Gemini => {
+                    let message = "The server had an error while processing your request.";
+                    let inside =
+                        json!({ "message": message, "type": "server_error", "param": null, "code": null });
+                    answer::event(&json!({ "error": inside }).to_string())
+                }
             };
             let events = first(count).chain([error]);
             deliver(events.collect(), gap, End::Clean, exchange)
