@@ -199,6 +199,7 @@ impl Provider {
                 Voice::Builtin(builtin) => {
                     let attempt = |_| async move {
                         let result = builtin.embed(call, &model.name, request).await;
+                        let result = result.and_then(|(body, usage)| Ok((vectors(request, body)?, usage)));
                         self.inside(call, result)
                     };
                     self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
@@ -411,6 +412,16 @@ fn rendered(id: RequestId, request: &ChatRequest, spoken: Spoken) -> Result<Repl
             ReplyBody::Stream(Box::pin(stream::iter(out.into_iter().map(Ok))))
         }
     })
+}
+
+/// The same for vectors.
+fn vectors(request: &EmbedRequest, body: Bytes) -> Result<Bytes, Refusal> {
+    if request.format == Format::OpenAi {
+        return Ok(body);
+    }
+    let read = portcullis_wire::read_vectors(Format::OpenAi, &body)
+        .ok_or_else(|| Refusal::last(Failure::Internal { incident: incident() }, "internal"))?;
+    Ok(portcullis_wire::write_vectors(request.format, &read, request.encoding))
 }
 
 fn deadline() -> Refusal {

@@ -1,9 +1,9 @@
-//! The model list in OpenAI's shape: the names this caller may use, routes first. The extra member `portcullis` tells
-//! what stands behind each.
+//! The model list in the caller's format: the names this caller may use, routes first. The extra member `portcullis`
+//! tells what stands behind each. Source: the API references of OpenAI ("List models") and Google ("models.list").
 
 use super::routes::{Route, Routes, not_found};
 use bytes::Bytes;
-use portcullis_domain::{Caller, Failure};
+use portcullis_domain::{Caller, Failure, Format, ModelsRequest};
 use portcullis_providers::{Capability, ModelKind};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -12,15 +12,51 @@ use tokio::time::Instant;
 ///
 /// # Errors
 /// `NotFound` for a name this caller does not have.
-pub(crate) fn models(routes: &Routes, caller: &Caller, id: Option<&str>) -> Result<Bytes, Failure> {
-    let mut entries = routes.visible(caller).map(|(name, route, is_route)| entry(name, route, is_route));
-    let answer = match id {
-        None => json!({ "object": "list", "data": entries.collect::<Vec<_>>() }),
-        Some(id) => entries
-            .find(|entry| entry["id"] == id)
-            .ok_or_else(|| not_found(id, "does not exist or is not for this key"))?,
+pub(crate) fn models(routes: &Routes, caller: &Caller, wanted: &ModelsRequest) -> Result<Bytes, Failure> {
+    let entry = match wanted.format {
+        Format::OpenAi | Format::Responses | Format::Anthropic => entry,
+        Format::Gemini => gemini_entry,
+    };
+    let mut visible = routes.visible(caller);
+    let answer = match (wanted.id.as_deref(), wanted.format) {
+        (None, format) => {
+            let all: Value = visible.map(|(name, route, is_route)| entry(name, route, is_route)).collect();
+            match format {
+                Format::OpenAi | Format::Responses | Format::Anthropic => {
+                    json!({ "object": "list", "data": all })
+                }
+                Format::Gemini => json!({ "models": all }),
+            }
+        }
+        (Some(id), _) => {
+            let (name, route, is_route) = visible
+                .find(|(name, ..)| *name == id)
+                .ok_or_else(|| not_found(id, "does not exist or is not for this key"))?;
+            entry(name, route, is_route)
+        }
     };
     Ok(answer.to_string().into())
+}
+
+/// An entry in Google's shape.
+fn gemini_entry(name: &str, route: &Route, is_route: bool) -> Value {
+    let mut entry = entry(name, route, is_route);
+    let about = entry["portcullis"].take();
+    let verbs: &[&str] = match route.kind {
+        ModelKind::Chat => &["generateContent", "streamGenerateContent", "countTokens"],
+        ModelKind::Embed => &["embedContent", "batchEmbedContents"],
+    };
+    let mut out = json!({
+        "name": format!("models/{name}"), "version": "", "displayName": name,
+        "supportedGenerationMethods": verbs,
+    });
+    for (member, limit) in [("inputTokenLimit", "context"), ("outputTokenLimit", "max_output")] {
+        if let Some(limit) = about.get(limit) {
+            out[member] = limit.clone();
+        }
+    }
+    out["portcullis"] = about;
+    out
 }
 
 fn entry(name: &str, route: &Route, is_route: bool) -> Value {

@@ -23,7 +23,8 @@ pub use spending::Spending;
 use cache::Answers;
 use choose::Set;
 use portcullis_domain::{
-    Action, ChatRequest, Degraded, EmbedRequest, Failure, Meter, ModelsRequest, Payload, Reply, ReplyBody,
+    Action, ChatRequest, Degraded, EmbedRequest, Failure, Format, Meter, ModelsRequest, Payload, Reply,
+    ReplyBody,
 };
 use portcullis_engine::{App, Inspected, Run};
 use portcullis_providers::{Call, ModelKind, Providers, Refusal};
@@ -68,7 +69,7 @@ impl ChatApp {
     }
 
     fn models(&self, request: &Inspected, models: &ModelsRequest) -> Result<Reply, Failure> {
-        let body = list::models(&self.routes, &request.caller, models.id.as_deref())?;
+        let body = list::models(&self.routes, &request.caller, models)?;
         Ok(Reply::new(ReplyBody::Whole(body), Meter::default()))
     }
 
@@ -101,7 +102,11 @@ impl ChatApp {
     /// What a conversation would be to read, for those who ask before they send. Nobody is called, nothing is charged.
     fn count(&self, request: &Inspected, chat: &ChatRequest) -> Result<Reply, Failure> {
         self.routes.resolve(&chat.model, &request.caller, &self.providers)?;
-        let body = format!("{{\"input_tokens\":{}}}", input_tokens(chat));
+        let name = match chat.format {
+            Format::OpenAi | Format::Responses | Format::Anthropic => "input_tokens",
+            Format::Gemini => "totalTokens",
+        };
+        let body = format!("{{\"{name}\":{}}}", input_tokens(chat));
         Ok(Reply::new(ReplyBody::Whole(body.into()), Meter::default()))
     }
 

@@ -4,7 +4,7 @@
 //!
 //! Source: gateway.md section 13; IETF draft-ietf-httpapi-ratelimit-headers (structured fields, whole seconds).
 
-use super::{anthropic, openai, rest};
+use super::{anthropic, gemini, openai, rest};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::{Failure, Format, LimitScope, LimitView, RequestId};
@@ -95,8 +95,9 @@ pub(super) fn failure(
 /// The body of an error.
 fn body(schema: Schema, parts: &ErrorParts<'_>, id: &RequestId, now: jiff::Timestamp) -> serde_json::Value {
     match schema {
-        Schema::Wire(Format::OpenAi | Format::Responses | Format::Gemini) => openai::render::body(parts, id),
+        Schema::Wire(Format::OpenAi | Format::Responses) => openai::render::body(parts, id),
         Schema::Wire(Format::Anthropic) => anthropic::render::body(parts, id),
+        Schema::Wire(Format::Gemini) => gemini::render::body(parts, id),
         Schema::Rest => rest::body(parts, id, now),
     }
 }
@@ -113,7 +114,8 @@ fn status(schema: Schema, status: StatusCode) -> StatusCode {
 pub(super) fn event(format: Format, failure: &Failure, id: &RequestId, number: u64) -> String {
     let parts = openai::render::parts(failure);
     match format {
-        Format::OpenAi | Format::Gemini => format!("data: {}\n\n", openai::render::body(&parts, id)),
+        Format::OpenAi => format!("data: {}\n\n", openai::render::body(&parts, id)),
+        Format::Gemini => format!("data: {}\n\n", gemini::render::body(&parts, id)),
         Format::Responses => openai::render::event(&parts, id, number),
         Format::Anthropic => format!("event: error\ndata: {}\n\n", anthropic::render::body(&parts, id)),
     }

@@ -7,6 +7,7 @@ use super::{
     answer::Schema,
     body::{BodyLimits, read_json},
     decode::DecodeLimits,
+    gemini::{self, ArrayBody, Layout},
     operations::peer,
     stream::EventBody,
 };
@@ -46,6 +47,15 @@ pub(super) async fn serve(
     let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
     let schema = Schema::Wire(route.format);
+    let layout = match route.format {
+        Format::Gemini => {
+            if matches!(inbound.credential, Credential::None) {
+                inbound.credential = gemini::credential(&head.headers, &head.uri);
+            }
+            Layout::of(route.path, &head.uri)
+        }
+        Format::OpenAi | Format::Responses | Format::Anthropic => Layout::Plain,
+    };
     let refuse = |failure: &Failure, views: &[_]| door.refuse(schema, failure, &id, views);
     let wanted = door.engine.affinity_headers(route.action);
     match smuggled(&head.headers).and_then(|()| hints(&head.headers, wanted)) {
@@ -69,7 +79,7 @@ pub(super) async fn serve(
     };
     match result {
         Ok(reply) => {
-            let mut response = success(door, route.format, reply, show_target, &id);
+            let mut response = success(door, (route.format, layout), reply, show_target, &id);
             answer::common(response.headers_mut(), schema, &id, &views, door.now());
             response
         }
@@ -172,17 +182,23 @@ fn smuggled(headers: &HeaderMap) -> Result<(), Failure> {
 
 fn success(
     door: &Door,
-    format: Format,
+    (format, layout): (Format, Layout),
     reply: Reply,
     show_target: bool,
     id: &portcullis_domain::RequestId,
 ) -> Response<Body> {
     let (body, kind, stream) = match reply.body {
+        ReplyBody::Whole(bytes) if layout == Layout::OneVector => {
+            (Body::from(gemini::one_vector(bytes)), "application/json", false)
+        }
         ReplyBody::Whole(bytes) => (Body::from(bytes), "application/json", false),
         ReplyBody::Stream(source) => {
             let every = Duration::from_secs(door.gateway.comment_secs);
             let events = EventBody::new(source, format, *id, every, door.cut.clone().cancelled_owned());
-            (Body::new(events), "text/event-stream", true)
+            match layout {
+                Layout::Array => (Body::new(ArrayBody::new(events)), "application/json", true),
+                Layout::Plain | Layout::OneVector => (Body::new(events), "text/event-stream", true),
+            }
         }
     };
     let mut response = Response::new(body);

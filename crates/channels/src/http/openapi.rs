@@ -5,8 +5,10 @@
 #![allow(dead_code, reason = "the types exist for their schema")]
 
 mod anthropic;
+mod gemini;
 mod responses;
 
+use gemini::Both;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{
@@ -309,6 +311,11 @@ impl Modify for Schemes {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key")));
         components.add_security_scheme("x_api_key", header);
+        let googles = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "x-goog-api-key",
+            "On the paths in Google's format only.",
+        )));
+        components.add_security_scheme("x_goog_api_key", googles);
     }
 }
 
@@ -316,10 +323,12 @@ impl Modify for Schemes {
 #[openapi(
     info(title = "Portcullis", description = "One guarded door to every AI provider. Rate headers (`RateLimit`, \
 `RateLimit-Policy`, `X-RateLimit-*`) and `x-request-id` come with every answer of a limited path."),
-    components(schemas(OpenAiError, OpenAiErrorBody, anthropic::AnthropicError, anthropic::AnthropicErrorBody, RestError)),
-    paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model, live, ready, health, metrics),
-    modifiers(&Schemes),
-    security(("bearer" = []), ("x_api_key" = []))
+    components(schemas(OpenAiError, OpenAiErrorBody, anthropic::AnthropicError, anthropic::AnthropicErrorBody,
+        gemini::GeminiError, gemini::GeminiErrorBody, RestError)),
+    paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model,
+        gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model, live, ready, health, metrics),
+    modifiers(&Schemes, &Both),
+    security(("bearer" = []), ("x_api_key" = []), ("x_goog_api_key" = []))
 )]
 struct Document;
 

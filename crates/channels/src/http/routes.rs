@@ -1,6 +1,8 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
-use super::{Current, Door, answer::Schema, anthropic, governed, governed::Route, openai, operations};
+use super::{
+    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, openai, operations,
+};
 use axum::{
     Router,
     body::Body,
@@ -12,7 +14,7 @@ use portcullis_domain::{Action, Failure, Format, InputCode, ModelsRequest, Paylo
 use std::sync::Arc;
 
 /// The governed routes.
-pub(super) static V1: [Route; 7] = [
+pub(super) static V1: [Route; 19] = [
     Route {
         method: Method::POST,
         path: "/v1/chat/completions",
@@ -62,6 +64,90 @@ pub(super) static V1: [Route; 7] = [
         action: Action::Models,
         decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id })),
     },
+    Route {
+        method: Method::POST,
+        path: "/v1beta/models/{model}:generateContent",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::generate(body, model, false, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1beta/models/{model}:streamGenerateContent",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::generate(body, model, true, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1beta/models/{model}:countTokens",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::count(body, model, limits).map(Payload::Count),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1beta/models/{model}:embedContent",
+        format: Format::Gemini,
+        action: Action::Embed,
+        decode: |body, model, limits| gemini::decode::embed_one(body, model, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1beta/models/{model}:batchEmbedContents",
+        format: Format::Gemini,
+        action: Action::Embed,
+        decode: |body, model, limits| gemini::decode::embed_many(body, model, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/models/{model}:generateContent",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::generate(body, model, false, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/models/{model}:streamGenerateContent",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::generate(body, model, true, limits).map(Payload::Chat),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/models/{model}:countTokens",
+        format: Format::Gemini,
+        action: Action::Chat,
+        decode: |body, model, limits| gemini::decode::count(body, model, limits).map(Payload::Count),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/models/{model}:embedContent",
+        format: Format::Gemini,
+        action: Action::Embed,
+        decode: |body, model, limits| gemini::decode::embed_one(body, model, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/models/{model}:batchEmbedContents",
+        format: Format::Gemini,
+        action: Action::Embed,
+        decode: |body, model, limits| gemini::decode::embed_many(body, model, limits).map(Payload::Embed),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1beta/models",
+        format: Format::Gemini,
+        action: Action::Models,
+        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id: None })),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1beta/models/{*id}",
+        format: Format::Gemini,
+        action: Action::Models,
+        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id })),
+    },
 ];
 
 /// The main listener's router.
@@ -73,7 +159,10 @@ pub(super) fn main(door: Current) -> Router {
         .route("/healthz", get(operations::health))
         .route("/metrics", get(operations::metrics))
         .route("/openapi.json", get(operations::openapi));
-    for route in &V1 {
+    for path in ["/v1beta/models/{*id}", "/v1/models/{*id}"] {
+        router = router.route(path, on(MethodFilter::POST, verbs));
+    }
+    for route in V1.iter().filter(|route| !route.path.contains(VERB)) {
         let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
         let handler = move |State(door): State<Arc<Door>>, params: RawPathParams, request: Request<Body>| async move {
             let segment = params.iter().next().map(|(_, value)| value.to_owned());
@@ -82,6 +171,26 @@ pub(super) fn main(door: Current) -> Router {
         router = router.route(route.path, on(filter, handler));
     }
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(door)
+}
+
+/// What stands before a verb in a path: such rows share one path of the router, because it knows no colons.
+const VERB: &str = "{model}:";
+
+/// Serves the rows that are told apart by a verb behind the model's name.
+async fn verbs(state: State<Arc<Door>>, params: RawPathParams, request: Request<Body>) -> Response<Body> {
+    let segment = params.iter().next().map_or("", |(_, value)| value);
+    let path = request.uri().path();
+    let asked = gemini::split(segment).and_then(|(model, verb)| {
+        let mine = |route: &&Route| {
+            let sides = route.path.split_once(VERB);
+            sides.is_some_and(|(before, after)| path.starts_with(before) && after == verb)
+        };
+        Some((V1.iter().find(mine)?, model.to_owned()))
+    });
+    match asked {
+        Some((route, model)) => governed::serve(&state.0, route, Some(model), request).await,
+        None => unknown(state, request).await,
+    }
 }
 
 /// Paths of the field's APIs that are not offered here, with what to use instead.
@@ -107,6 +216,9 @@ const FAMILIES: &[(&str, Format)] = &[
 
 /// In whose words errors of a path are told, whether or not it exists.
 fn schema(path: &str) -> Schema {
+    if gemini::of_path(path) {
+        return Schema::Wire(Format::Gemini);
+    }
     let family = FAMILIES.iter().find(|(prefix, _)| path.starts_with(prefix));
     family.map_or(Schema::Rest, |(_, format)| Schema::Wire(*format))
 }

@@ -51,7 +51,8 @@ fn every_failure_has_its_words_in_every_schema() {
         let parts = openai::render::parts(&failure);
         let retry = parts.retry.seconds();
         writeln!(shown, "{failure:?}\n  retry {retry:?}").unwrap();
-        for schema in [Schema::Wire(Format::OpenAi), Schema::Wire(Format::Anthropic), Schema::Rest] {
+        let wires = [Format::OpenAi, Format::Anthropic, Format::Gemini].map(Schema::Wire);
+        for schema in wires.into_iter().chain([Schema::Rest]) {
             let body = body(schema, &parts, &id, jiff::Timestamp::UNIX_EPOCH);
             writeln!(shown, "  {} {body}", status(schema, parts.status).as_u16()).unwrap();
         }
