@@ -134,8 +134,11 @@ impl ChatRequest {
             Format::Anthropic => (self.end(), format!(",\"max_tokens\":{most}")),
             Format::Gemini => self.generation_config(most),
         };
-        let moved = |place: usize| if place >= at { place + text.len() } else { place };
-        let shift = |span: &Range<usize>| moved(span.start)..moved(span.end);
+        // What ends where the bound begins does not reach into it.
+        let shift = |span: &Range<usize>| {
+            let by = |moves: bool| if moves { text.len() } else { 0 };
+            span.start + by(span.start >= at)..span.end + by(span.end > at)
+        };
         Self {
             body: apply(&self.body, vec![(at..at, Cow::Borrowed(text.as_str()))]),
             model_span: self.model_span.as_ref().map(shift),
@@ -437,7 +440,7 @@ mod tests {
             (
                 Format::Responses,
                 r#"{"input":"hello","model":"fast"}"#,
-                r#"{"input":"hello","model":"m","max_output_tokens":9}"#,
+                r#"{"input":"hello","model":"m","store":false,"max_output_tokens":9}"#,
             ),
             (
                 Format::Gemini,

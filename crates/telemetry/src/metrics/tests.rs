@@ -22,6 +22,8 @@ fn moved() -> Metrics {
     metrics.cache("fast", "hit");
     metrics.gate_in_use("openai").inc();
     metrics.gate_wait("openai").observe(Duration::from_millis(5));
+    metrics.ai_cost("openai", "fast", 7);
+    metrics.budget_remaining("all").set(250_000);
     metrics.learned_rpm("openai").set(60);
     metrics.breaker_state("redis").set(2);
     metrics.breaker_transition("redis", "open");
