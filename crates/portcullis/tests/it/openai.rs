@@ -132,7 +132,6 @@ for kind, call in [
         print("error:", kind.__name__, error.code, error.param, error.body["request_id"][:4])
 "#;
 
-// req: S2-1.2
 #[tokio::test]
 async fn the_official_python_client_runs_responses_unmodified() {
     let doubles = Doubles::start().await;
@@ -170,6 +169,46 @@ async fn the_official_python_client_runs_responses_unmodified() {
         assert!(sent.target.ends_with("/responses"), "{}", sent.target);
         assert_eq!((&sent.json["store"], &sent.json["model"]), (&false.into(), &"gpt-double".into()));
     }
+}
+
+const CHAT: &str = r#"
+import sys, openai, pydantic
+client = openai.OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
+ask = [{"role": "user", "content": [{"type": "text", "text": "Who keeps the gate?"}]}]
+tools = [{"type": "function", "function": {"name": "look", "description": "Looks.",
+    "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}}]
+class Word(pydantic.BaseModel):
+    word: str
+for model in ("whole", "chat", "claude"):
+    called = client.chat.completions.create(model=model, messages=ask, tools=tools, tool_choice="required").choices[0]
+    call = called.message.tool_calls[0]
+    print(model, "tool:", call.function.name, call.function.arguments, called.finish_reason)
+    with client.chat.completions.stream(model=model, messages=ask, tools=tools) as stream:
+        last = stream.get_final_completion().choices[0]
+    print(model, "tool stream:", last.message.tool_calls[0].function.arguments, last.finish_reason)
+    turns = ask + [called.message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "A cat."}]
+    print(model, "result:", client.chat.completions.create(model=model, messages=turns, tools=tools).choices[0].message.content)
+    shaped = client.chat.completions.parse(model=model, messages=ask, response_format=Word)
+    print(model, "schema:", shaped.choices[0].message.parsed)
+"#;
+
+#[tokio::test]
+async fn the_official_python_client_runs_tools_and_schemas_in_chat() {
+    let doubles = Doubles::start().await;
+    doubles.script(&[call(), call(), Behaviour::Answer, json_words()]);
+    let server = doubles.serve().await;
+    let key = server.key().expect("a first key is printed");
+    let Some(output) = python::openai_client(CHAT, &[&format!("{}/v1", server.url()), &key]).await else {
+        return;
+    };
+    let model = |name: &str| {
+        format!(
+            "{name} tool: look {{\"at\":\"door\"}} tool_calls\n{name} tool stream: {{\"at\":\"door\"}} tool_calls\n\
+             {name} result: {SAID}\n{name} schema: word='gate'\n"
+        )
+    };
+    assert_eq!(told(&output), model("whole") + &model("chat") + &model("claude"));
+    doubles.check();
 }
 
 const NODE: &str = r#"

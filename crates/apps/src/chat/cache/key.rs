@@ -1,8 +1,8 @@
 //! What a kept answer is found by: a digest of everything that could make another answer of it.
 //!
-//! Invariants: requests that differ in anything but `stream`, `user`, `metadata`, the order of members and white space
-//! have different keys; so have callers of different scopes. Members that we do not know count. Source: gateway design
-//! section 12.
+//! Invariants: requests that differ in anything but `stream`, `user`, `metadata` (where answers do not repeat them), the
+//! order of members and white space have different keys; so have callers of different scopes. Members that we do not
+//! know count. Source: gateway design section 12.
 
 use portcullis_domain::{Caller, Format, Payload};
 use ring::digest::{Context, SHA256};
@@ -33,7 +33,13 @@ impl std::fmt::Debug for Key {
 }
 
 /// Members that change nothing of what is said. The model is told by the route.
-const IDLE: [&str; 4] = ["stream", "user", "metadata", "model"];
+const fn idle(format: Format) -> &'static [&'static str] {
+    match format {
+        Format::OpenAi | Format::Anthropic | Format::Gemini => &["stream", "user", "metadata", "model"],
+        // Its answers repeat the others.
+        Format::Responses => &["stream", "model"],
+    }
+}
 
 /// A digest under way. Every piece goes in with its length, so that no two rows of pieces look the same.
 struct Digest(Context);
@@ -69,7 +75,7 @@ pub(crate) fn exact(
     let mut digest = begun("exact", scope, caller, route, strict);
     digest.put(format.as_str().as_bytes());
     digest.put(model.as_bytes());
-    canonical(&mut digest, body, &IDLE)?;
+    canonical(&mut digest, body, idle(format))?;
     Some(digest.key())
 }
 
@@ -88,7 +94,7 @@ pub(crate) fn around_question(
     let mut digest = begun("around", scope, caller, route, strict);
     digest.put(chat.format.as_str().as_bytes());
     digest.put(chat.model.as_bytes());
-    canonical(&mut digest, &[before, after].concat(), &IDLE)?;
+    canonical(&mut digest, &[before, after].concat(), idle(chat.format))?;
     Some(digest.key())
 }
 
@@ -194,7 +200,7 @@ mod tests {
 
     fn of(body: &str) -> Option<Key> {
         let mut digest = Digest::of("test");
-        canonical(&mut digest, body.as_bytes(), &IDLE)?;
+        canonical(&mut digest, body.as_bytes(), idle(Format::OpenAi))?;
         Some(digest.key())
     }
 
@@ -206,6 +212,16 @@ mod tests {
             "{ \"metadata\": {\"x\": 1}, \"seed\" : 1 ,\"messages\":[ {\"content\":\"Zoë\", \"role\":\"user\"} ] }",
         );
         assert!(one.is_some() && one == two);
+    }
+
+    #[test]
+    fn what_an_answer_repeats_makes_a_difference() {
+        let of = |user: &str| {
+            let mut digest = Digest::of("test");
+            let body = format!(r#"{{"input":"a","user":"{user}","stream":true}}"#);
+            canonical(&mut digest, body.as_bytes(), idle(Format::Responses)).map(|()| digest.key())
+        };
+        assert!(of("a").is_some() && of("a") == of("a") && of("a") != of("b"));
     }
 
     #[test]
