@@ -135,7 +135,7 @@ mod tests {
             most_ratio: Some(2.5),
         };
         let table = table(&[row(20.0), row(30.0)]);
-        assert!(table.contains("| 10.0 (9.0-11.0) | - | 20.0 | 2.00 (at most 2.5: met) |"), "{table}");
+        assert!(table.contains("| 10.0 (9.0-11.0) | - | - | 20.0 | 2.00 (at most 2.5: met) |"), "{table}");
         assert!(table.contains("3.00 (at most 2.5: NOT met)"), "{table}");
         assert_eq!(json(&[row(20.0)], &[])["rows"][0]["ratio"], 2.0);
     }

@@ -48,6 +48,10 @@ fn moved() -> Metrics {
     metrics.alert_undelivered("webhook");
     metrics.stalled(Duration::from_millis(300));
     metrics.usage_pending().set(9);
+    metrics.safety_overrides(portcullis_domain::HarmCategory::ALL[0]).set(1);
+    metrics.cache("fast", "hit");
+    metrics.ai_cost("openai", "fast", 120);
+    metrics.budget_remaining("team").set(500_000);
     metrics
 }
 
