@@ -145,11 +145,11 @@ fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
         }
     }
     let strict = headers.get("x-portcullis-strict").is_some_and(|value| value == "1");
-    let sticky = |name: &Box<str>| {
-        let value = headers.get(&**name)?.to_str().ok().filter(|value| visible(value))?;
-        Some((name.clone(), value.into()))
+    let sticky = |name: &str| {
+        let value = headers.get(name)?.to_str().ok().filter(|value| visible(value))?;
+        Some((name.into(), value.into()))
     };
-    let affinity = affinity.iter().filter_map(sticky).collect();
+    let affinity = affinity.iter().filter_map(|name| sticky(name)).collect();
     Ok(Hints { idempotency_key, cache, strict, affinity })
 }
 

@@ -48,7 +48,6 @@ cases!(
     everything_is_there_after_closing_and_opening_again,
 );
 
-// req: S0-04
 async fn overrides_and_holds_are_kept_until_somebody_ends_them(place: &Place) {
     let store = place.open("a").await;
     let first = SafetyOverride {
