@@ -1,18 +1,23 @@
-//! From text to verdict. One scan finds which rules can hit at all; their patterns run on the cleaned copy. The
-//! heaviest rule of each family counts, families add up as independent evidence; speaking about attacks, or quoting
-//! one, damps them. Linear in the length of the text: a payload at its end counts like one at its start.
+//! From text to verdict. One scan finds where rules can hit at all; there, and only there, their patterns run on the
+//! cleaned copy. The heaviest rule of each family counts, families add up as independent evidence; speaking about
+//! attacks, or quoting one, damps them. Linear in the length of the text: a payload at its end counts like one at its
+//! start.
 //!
 //! Source: inspect.md section 2; the trained model and the decoders join here in a later plan.
 
 use crate::{
     InspectConfig,
-    rules::{Family, Rule, compile, rules},
+    rules::{Family, Rule, compile, most_blanks, parse, rules},
     sanitise::Removed,
-    scored::{is_plain, scored},
-    words::Words,
+    scored::{Folded, scored},
+    signs::Signs,
 };
 use regex::Regex;
-use std::sync::OnceLock;
+use std::{
+    array,
+    ops::{ControlFlow, Range},
+    sync::OnceLock,
+};
 
 /// Who is speaking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,22 +82,49 @@ const MODEL: &str = "rules-1";
 #[derive(Debug)]
 struct Row {
     rule: &'static Rule,
-    pattern: OnceLock<Option<Regex>>,
+    pattern: OnceLock<Option<Pattern>>,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    regex: Regex,
+    /// Most blanks of a match, where there is a bound.
+    blanks: Option<usize>,
 }
 
 impl Row {
-    fn hits(&self, copy: &str) -> bool {
+    fn pattern(&self) -> Option<&Pattern> {
         // A test compiles every pattern of the table.
-        let pattern = self.pattern.get_or_init(|| compile(self.rule.pattern).ok());
-        pattern.as_ref().is_some_and(|pattern| pattern.is_match(copy))
+        let compiled = || {
+            let blanks = most_blanks(&parse(self.rule.pattern).ok()?);
+            Some(Pattern { regex: compile(self.rule.pattern).ok()?, blanks })
+        };
+        self.pattern.get_or_init(compiled).as_ref()
     }
 }
+
+/// How far one row has been looked for in a copy.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Here its pattern was run last.
+    last: Range<usize>,
+    /// Bytes that its pattern has seen.
+    spent: usize,
+}
+
+/// Most rows that the bits of `Signs` tell apart.
+const MOST_ROWS: usize = 64;
+/// How often its pattern may see a whole text, in small parts that overlap, before it is run on the whole once.
+const MOST_PASSES: usize = 2;
+
+/// Bytes of a plain text that are folded and looked at together: they stay in the nearest cache.
+const PIECE: usize = 4096;
 
 /// The rules, ready to use. Share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Inspector {
     rows: Vec<Row>,
-    words: Words,
+    signs: Signs,
     damping: OnceLock<Option<Regex>>,
     flag: f32,
     block: f32,
@@ -109,9 +141,9 @@ impl Inspector {
     #[must_use]
     pub fn new(config: &InspectConfig) -> Self {
         let rows: Vec<Row> = rules().map(|rule| Row { rule, pattern: OnceLock::new() }).collect();
-        let words = Words::new(rules().map(|rule| [rule.needs, rule.also]));
+        let signs = Signs::new(rules().map(|rule| rule.signs));
         let (flag, block) = (config.flag, config.block);
-        Self { rows, words, damping: OnceLock::new(), flag, block }
+        Self { rows, signs, damping: OnceLock::new(), flag, block }
     }
 
     /// Looks at one text.
@@ -125,20 +157,15 @@ impl Inspector {
             removed: Removed::default(),
             model: MODEL,
         };
-        // Plain text without any needed word goes on at once; nothing can hide in it.
-        if is_plain(text) && self.words.wanted(text) == 0 {
+        // Plain text without any sign goes on at once; nothing can hide in it.
+        if self.is_quiet(text) {
             return verdict;
         }
         let copy = scored(text);
         verdict.removed = copy.removed;
-        let wanted = self.words.wanted(&copy.text);
-        let hits: Vec<&Rule> = self
-            .rows
-            .iter()
-            .enumerate()
-            .filter(|(index, row)| wanted & 1 << index != 0 && row.hits(&copy.text))
-            .map(|(_, row)| row.rule)
-            .collect();
+        let hit = self.hits(&copy.text);
+        let rows = self.rows.iter().enumerate().filter(|(index, _)| hit & 1 << index != 0);
+        let hits: Vec<&Rule> = rows.map(|(_, row)| row.rule).collect();
         if hits.is_empty() {
             return verdict;
         }
@@ -150,6 +177,45 @@ impl Inspector {
         };
         verdict.reasons = hits.iter().map(|rule| Reason { id: rule.id }).collect();
         verdict
+    }
+
+    /// Whether a text is plain and holds no sign of any rule.
+    fn is_quiet(&self, text: &str) -> bool {
+        let mut folded = Folded::with_capacity(text.len().min(PIECE) + self.signs.longest());
+        text.as_bytes().chunks(PIECE).all(|piece| {
+            // A sign on the border of two pieces is seen with the second.
+            folded.keep(self.signs.longest());
+            folded.push(piece) && !self.signs.any(&folded.bytes)
+        })
+    }
+
+    /// The rows that hit, as bits. A match holds a sign and no more blanks than its pattern has room for: each pattern
+    /// is run on that much of the copy around each of its signs.
+    fn hits(&self, copy: &str) -> u64 {
+        let mut progress: [Progress; MOST_ROWS] = array::from_fn(|_| Progress::default());
+        let (mut hit, mut done) = (0_u64, 0_u64);
+        let _all = self.signs.find(copy.as_bytes(), |at, rows| {
+            let mut left = rows & !done;
+            while left != 0 {
+                let index = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let Some(pattern) = self.rows[index].pattern() else { continue };
+                let progress = &mut progress[index];
+                let near = match pattern.blanks {
+                    Some(blanks) if progress.spent < copy.len() * MOST_PASSES => around(copy, at, blanks),
+                    Some(_) | None => 0..copy.len(),
+                };
+                if progress.last.start <= near.start && near.end <= progress.last.end {
+                    continue;
+                }
+                let hits = pattern.regex.is_match_at(&copy[..near.end], near.start);
+                hit |= u64::from(hits) << index;
+                done |= u64::from(hits || near.len() == copy.len()) << index;
+                *progress = Progress { spent: progress.spent + near.len(), last: near };
+            }
+            ControlFlow::Continue(())
+        });
+        hit
     }
 
     fn score(&self, hits: &[&Rule], copy: &str) -> f32 {
@@ -165,6 +231,14 @@ impl Inspector {
             .product();
         1.0 - doubt
     }
+}
+
+/// The part of a copy that a match with the sign at `at` lies in, when it holds so many blanks at most.
+fn around(copy: &str, at: usize, blanks: usize) -> Range<usize> {
+    let bytes = copy.as_bytes();
+    let start = memchr::memrchr_iter(b' ', &bytes[..at]).nth(blanks).map_or(0, |blank| blank + 1);
+    let end = memchr::memchr_iter(b' ', &bytes[at..]).nth(blanks).map_or(copy.len(), |blank| at + blank);
+    start..end
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod redact;
 mod rules;
 mod sanitise;
 mod scored;
+mod signs;
 mod words;
 
 pub use config::{InspectConfig, Mode};

@@ -19,8 +19,9 @@ pub(crate) struct Scored {
 const EXPANSION: usize = 4;
 
 pub(crate) fn scored(text: &str) -> Scored {
-    if is_plain(text) {
-        return Scored { text: squeeze_ascii(text), ..Scored::default() };
+    let mut plain = Folded::with_capacity(text.len());
+    if plain.push(text.as_bytes()) {
+        return Scored { text: plain.into_text(), ..Scored::default() };
     }
     let seen = visible(text);
     let (clean, hidden, removed) = match &seen {
@@ -42,16 +43,6 @@ pub(crate) fn scored(text: &str) -> Scored {
     Scored { text: out, removed }
 }
 
-/// Whether a text is ASCII without control characters (white space aside): nothing can hide in it.
-pub(crate) fn is_plain(text: &str) -> bool {
-    // Blocks without an early end inside are what compilers turn into vector code.
-    const BLOCK: usize = 64;
-    let odd = |byte: u8| (byte < b' ') & !matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r') | (byte > b'~');
-    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK>();
-    let plain = |bytes: &[u8]| !bytes.iter().fold(false, |found, byte| found | odd(*byte));
-    blocks.iter().all(|block| plain(block)) && plain(rest)
-}
-
 /// NFKC. Runs of combining marks are cut first: sorting them is what makes normalising slow, and no word has so many.
 fn compatible(text: &str) -> String {
     text.chars().scan(0_u32, cut_runs).flatten().nfkc().take(text.len().saturating_mul(EXPANSION)).collect()
@@ -66,17 +57,97 @@ fn cut_runs(run: &mut u32, c: char) -> Option<Option<char>> {
     Some((*run <= MARKS).then_some(c))
 }
 
-fn squeeze_ascii(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for word in text.split_ascii_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        let start = out.len();
-        out.push_str(word);
-        out[start..].make_ascii_lowercase();
+/// The scored copy of plain ASCII, made piece by piece: lower case, white space as single blanks, none at the ends.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether something was written and the last of it was no blank.
+    word: bool,
+}
+
+impl Folded {
+    /// For so many bytes at once.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), word: false }
     }
-    out
+
+    /// Folds a further piece; false when it is not plain, and then nothing more may be made of this.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
+        let (blocks, rest) = piece.as_chunks::<BLOCK>();
+        for block in blocks {
+            let (folded, kind) = fold(block, self.word);
+            if kind.odd {
+                return false;
+            }
+            if kind.runs {
+                self.squeeze(&folded);
+            } else {
+                self.bytes.extend_from_slice(&folded);
+                self.word = folded[BLOCK - 1] != b' ';
+            }
+        }
+        let mut last = [b' '; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        let (folded, kind) = fold(&last, true);
+        self.squeeze(&folded[..rest.len()]);
+        !kind.odd
+    }
+
+    fn squeeze(&mut self, folded: &[u8]) {
+        for byte in folded {
+            if *byte != b' ' || self.word {
+                self.bytes.push(*byte);
+            }
+            self.word = *byte != b' ';
+        }
+    }
+
+    /// Forgets all but the last so many bytes.
+    pub(crate) fn keep(&mut self, last: usize) {
+        let gone = self.bytes.len().saturating_sub(last);
+        self.bytes.drain(..gone);
+    }
+
+    fn into_text(mut self) -> String {
+        if self.bytes.last() == Some(&b' ') {
+            self.bytes.pop();
+        }
+        // Plain ASCII is always text.
+        String::from_utf8(self.bytes).unwrap_or_default()
+    }
+}
+
+/// What compilers turn into vector code: no early end inside.
+const BLOCK: usize = 64;
+
+struct Kind {
+    /// Not ASCII, or a control character.
+    odd: bool,
+    /// White space after white space, or at the beginning.
+    runs: bool,
+}
+
+/// Folds a block that stands after a word, or after white space or nothing.
+fn fold(block: &[u8; BLOCK], word: bool) -> ([u8; BLOCK], Kind) {
+    let (mut out, mut whites) = ([0; BLOCK], [0; BLOCK + 1]);
+    whites[0] = u8::from(!word);
+    let mut odd = 0;
+    for at in 0..BLOCK {
+        let byte = block[at];
+        // Tab, line feed, vertical tab, form feed, carriage return; the third is a control character here.
+        let control = byte.wrapping_sub(b'\t') < 5;
+        // As a signed number everything beyond ASCII is below a blank, too.
+        let low = byte.cast_signed() < b' '.cast_signed();
+        odd |= u8::from(low & !control) | u8::from(byte == 0x0b) | u8::from(byte == 0x7f);
+        let lower = byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5);
+        out[at] = if control { b' ' } else { lower };
+        whites[at + 1] = u8::from(out[at] == b' ');
+    }
+    let mut runs = 0;
+    for at in 0..BLOCK {
+        runs |= whites[at] & whites[at + 1];
+    }
+    (out, Kind { odd: odd != 0, runs: runs != 0 })
 }
 
 fn push_token(out: &mut String, token: &str) {
@@ -181,6 +252,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn plain_text_folds_alike_in_blocks_in_pieces_and_word_by_word(
+            text in "[ -~\t\n\r\u{c}]{0,300}|([a-zA-Z,]{1,9}[ \n]{1,3}){0,60}", cut in 0_usize..300,
+        ) {
+            let words: Vec<String> = text.split_ascii_whitespace().map(str::to_ascii_lowercase).collect();
+            prop_assert_eq!(copy(&text), words.join(" "));
+            let mut pieces = Folded::default();
+            let (a, b) = text.as_bytes().split_at(cut.min(text.len()));
+            prop_assert!(pieces.push(a) && pieces.push(b));
+            prop_assert_eq!(pieces.into_text(), words.join(" "));
+        }
+
+        #[test]
+        fn text_that_hides_something_is_never_plain(
+            text in "[a-z ]{0,200}", odd in "[\u{0}-\u{8}\u{b}\u{e}-\u{1f}\u{7f}-\u{2ff}]", at in 0_usize..200,
+        ) {
+            let at = at.min(text.len());
+            let text = format!("{}{odd}{}", &text[..at], &text[at..]);
+            prop_assert!(!Folded::default().push(text.as_bytes()));
+        }
+
         #[test]
         fn a_copy_is_bounded_has_single_blanks_and_reads_the_same_again(
             text in "\\PC{0,80}|[\\sA-Zа-яА-Я\u{200b}-\u{200f}ﷺｱ㍿\u{300}-\u{340}]{0,60}",

@@ -99,3 +99,37 @@ proptest! {
         prop_assert_eq!(found.verdict, VerdictKind::Flag, "{}", text);
     }
 }
+
+/// Every pattern on the whole copy, as if there were no signs.
+fn hit_without_signs(text: &str) -> Vec<&'static str> {
+    static PATTERNS: LazyLock<Vec<(&str, Regex)>> =
+        LazyLock::new(|| rules().map(|rule| (rule.id, compile(rule.pattern).unwrap())).collect());
+    let copy = scored(text).text;
+    PATTERNS.iter().filter(|(_, pattern)| pattern.is_match(&copy)).map(|(id, _)| *id).collect()
+}
+
+fn hit(text: &str) -> Vec<&'static str> {
+    INSPECTOR.inspect(text, Channel::User).reasons.iter().map(|reason| reason.id).collect()
+}
+
+static VECTORS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| rules().flat_map(|rule| rule.hits.iter().chain(rule.misses)).copied().collect());
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn signs_change_no_verdict(
+        pieces in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..60, "[ .\n]{1,2}"), 0..12),
+        filler in 0_usize..3000,
+    ) {
+        let mut text = "lorem ipsum ".repeat(filler / 12);
+        for (which, cut, between) in pieces {
+            // Whole vectors, and their ends, which meet what stands before them.
+            let vector = which.get(&VECTORS);
+            let cut = (0..=cut.min(vector.len())).rev().find(|at| vector.is_char_boundary(*at)).unwrap_or(0);
+            text.push_str(if cut % 2 == 0 { vector } else { &vector[cut..] });
+            text.push_str(&between);
+        }
+        prop_assert_eq!(hit(&text), hit_without_signs(&text));
+    }
+}
