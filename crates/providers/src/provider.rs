@@ -13,7 +13,8 @@ use crate::{
     report::Report,
     wire::{
         Dropped, Translator, head,
-        remote::{Exchange, Failed, Remote},
+        remote::{Exchange, Failed, Remote, unsaid},
+        strictly,
     },
 };
 use bytes::Bytes;
@@ -193,6 +194,13 @@ impl Provider {
         };
         let input_estimate = tokens_of(bytes);
         let ctx = context(call, Action::Embed, input_estimate);
+        let dropped = match &self.voice {
+            Voice::Builtin(_) => unsaid(request),
+            Voice::Remote(remote) => remote.unsaid(request),
+        };
+        if let Some(failure) = strictly(&dropped).filter(|_| call.strict) {
+            return Err(Refusal::passed_on(failure, "unfit"));
+        }
         // S0-07: one gate for the whole process, whoever computes.
         self.gated(&ctx, call, async {
             let (bytes, usage) = match &self.voice {
@@ -218,7 +226,7 @@ impl Provider {
                     self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
                 }
             };
-            Ok(whole(bytes, usage))
+            Ok(Reply { dropped, ..whole(bytes, usage) })
         })
         .await
     }

@@ -14,6 +14,8 @@ use std::{
 pub const OPENAI: &str = "openai==3.52.0";
 /// The official Anthropic client.
 pub const ANTHROPIC: &str = "anthropic==2.12.0";
+/// The official client of Google.
+pub const GOOGLE: &str = "google-genai==3.4.0";
 /// The official client of Z.ai: OpenAI-shaped, with a null for whatever is left out.
 pub const ZAI: &str = "zai-sdk==0.2.3";
 /// Tries an OpenAPI description against a server (`bin/st`).
@@ -90,6 +92,11 @@ pub async fn zai_client(script: &str, args: &[&str]) -> Option<Output> {
 /// Runs a script with arguments in an environment that has the official Anthropic client.
 pub async fn anthropic_client(script: &str, args: &[&str]) -> Option<Output> {
     client("anthropic", ANTHROPIC, script, args).await
+}
+
+/// Runs a script with arguments in an environment that has the official Google client.
+pub async fn google_client(script: &str, args: &[&str]) -> Option<Output> {
+    client("google", GOOGLE, script, args).await
 }
 
 async fn client(name: &str, package: &str, script: &str, args: &[&str]) -> Option<Output> {

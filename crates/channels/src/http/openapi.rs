@@ -313,7 +313,7 @@ impl Modify for Schemes {
         components.add_security_scheme("x_api_key", header);
         let googles = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
             "x-goog-api-key",
-            "On the paths in Google's format only.",
+            "On the paths in Google's format; `/v1/models` answers in that format where it is sent.",
         )));
         components.add_security_scheme("x_goog_api_key", googles);
     }
@@ -328,7 +328,7 @@ impl Modify for Schemes {
     paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model,
         gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model, live, ready, health, metrics),
     modifiers(&Schemes, &Both),
-    security(("bearer" = []), ("x_api_key" = []), ("x_goog_api_key" = []))
+    security(("bearer" = []), ("x_api_key" = []))
 )]
 struct Document;
 

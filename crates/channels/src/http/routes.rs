@@ -166,6 +166,7 @@ pub(super) fn main(door: Current) -> Router {
         let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
         let handler = move |State(door): State<Arc<Door>>, params: RawPathParams, request: Request<Body>| async move {
             let segment = params.iter().next().map(|(_, value)| value.to_owned());
+            let route = googles(route, &request).unwrap_or(route);
             governed::serve(&door, route, segment, request).await
         };
         router = router.route(route.path, on(filter, handler));
@@ -175,6 +176,14 @@ pub(super) fn main(door: Current) -> Router {
 
 /// What stands before a verb in a path: such rows share one path of the router, because it knows no colons.
 const VERB: &str = "{model}:";
+
+/// The row of Google's model list that a request for OpenAI's means: both have the same path below `/v1`.
+fn googles(route: &Route, request: &Request<Body>) -> Option<&'static Route> {
+    let rest = route.path.strip_prefix("/v1/models")?;
+    gemini::asks(request.headers(), request.uri())
+        .then(|| V1.iter().find(|other| other.path.strip_prefix("/v1beta/models") == Some(rest)))
+        .flatten()
+}
 
 /// Serves the rows that are told apart by a verb behind the model's name.
 async fn verbs(state: State<Arc<Door>>, params: RawPathParams, request: Request<Body>) -> Response<Body> {

@@ -8,4 +8,4 @@ mod scan;
 mod stream;
 mod translate;
 
-pub(crate) use translate::{Dropped, Translator, head};
+pub(crate) use translate::{Dropped, Translator, head, strictly};

@@ -203,6 +203,11 @@ impl Remote {
         })
     }
 
+    /// What a request to embed says that this provider has no words for, in the caller's.
+    pub(crate) fn unsaid(&self, request: &EmbedRequest) -> Dropped {
+        if request.format == self.format { Dropped::new() } else { unsaid(request) }
+    }
+
     /// Texts to embed in this provider's words.
     ///
     /// # Errors
@@ -215,6 +220,12 @@ impl Remote {
         };
         if request.format == self.format && request.format == Format::OpenAi {
             return Ok(Texts { uri, body: request.splice(model), count, back: None });
+        }
+        if request.format == self.format
+            && request.format == Format::Gemini
+            && let Some(body) = portcullis_wire::gemini::redirect_embed(&request.body, model)
+        {
+            return Ok(Texts { uri, body, count, back: Some((request.format, request.encoding)) });
         }
         let texts: Vec<_> = request.texts().collect();
         let unfit = |message: &'static str| {
@@ -434,6 +445,16 @@ impl Remote {
         report.failed(code, &format!("{seen:?}: {}", sentence(&said.message, None)));
         let refusal = Refusal::of(seen, wait, || callers_fault(&said, None));
         (class(seen, wait), refusal)
+    }
+}
+
+/// What a request to embed says that no other format has words for.
+pub(crate) fn unsaid(request: &EmbedRequest) -> Dropped {
+    match request.format {
+        Format::Gemini => {
+            names(request.format, &[], &portcullis_wire::gemini::unheld_of_embed(&request.body))
+        }
+        Format::OpenAi | Format::Responses | Format::Anthropic => Dropped::new(),
     }
 }
 

@@ -86,6 +86,42 @@ impl Behaviour {
         Self::Status { status, headers: Vec::new(), body: body.to_string() }
     }
 
+    /// An error in Google's schema, with details.
+    #[must_use]
+    pub fn gemini_error(status: u16, name: &str, message: &str, details: Vec<serde_json::Value>) -> Self {
+        let body = super::gemini::error_body(status, name, message, details).to_string();
+        Self::Status { status, headers: Vec::new(), body }
+    }
+
+    /// 429 as Google sends it: which quota, of a minute or a day, and when to come back.
+    #[must_use]
+    pub fn gemini_quota(daily: bool, retry_after_secs: u64) -> Self {
+        let window = if daily { "PerDay" } else { "PerMinute" };
+        let quota = format!("GenerateRequests{window}PerProjectPerModel-FreeTier");
+        let kind = |name: &str| format!("type.googleapis.com/google.rpc.{name}");
+        let details = vec![
+            json!({"@type": kind("QuotaFailure"), "violations": [{"quotaId": quota, "quotaValue": "15"}]}),
+            json!({"@type": kind("RetryInfo"), "retryDelay": format!("{retry_after_secs}s")}),
+        ];
+        let message = "You exceeded your current quota, please check your plan and billing details.";
+        Self::gemini_error(429, "RESOURCE_EXHAUSTED", message, details)
+    }
+
+    /// Google's filter refuses the prompt: a good answer without candidates, whole or as the only event.
+    #[must_use]
+    pub fn gemini_blocked(streamed: bool) -> Self {
+        let body = json!({
+            "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"},
+            "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4},
+            "modelVersion": "gemini-double", "responseId": "blocked",
+        });
+        if streamed {
+            let headers = vec![("content-type".into(), "text/event-stream".into())];
+            return Self::Status { status: 200, headers, body: format!("data: {body}\r\n\r\n") };
+        }
+        Self::Status { status: 200, headers: Vec::new(), body: body.to_string() }
+    }
+
     /// An error in Anthropic's schema.
     #[must_use]
     pub fn anthropic_error(status: u16, kind: &str, message: &str) -> Self {

@@ -6,6 +6,7 @@ mod answer;
 mod anthropic;
 mod behaviour;
 mod body;
+mod gemini;
 mod record;
 mod responses;
 pub mod schema;
@@ -93,6 +94,19 @@ impl Options {
             models: vec!["claude-double".into()],
             reject_unknown: true,
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Self::default()
+        }
+    }
+
+    /// A double of Google.
+    #[must_use]
+    pub fn gemini() -> Self {
+        Self {
+            format: Format::Gemini,
+            key: Some("double-google-key".into()),
+            models: ["gemini-2.5-double", "gemini-3-double", "embed-double"].map(str::to_owned).into(),
+            headers: vec![("server-timing".into(), "gfet4t7; dur=12".into())],
+            base_path: "/v1beta",
             ..Self::default()
         }
     }

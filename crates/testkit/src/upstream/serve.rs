@@ -4,6 +4,7 @@
 use super::{
     Behaviour, Options, Shared, answer, anthropic,
     body::{Body, End, bytewise, deliver, endless, huge},
+    gemini,
     record::{Connection, Exchange, Received},
     responses,
     schema::{self, Wrong},
@@ -87,8 +88,11 @@ async fn exchange(
         Err(wrong) => {
             let line = format!("{} {}: {} {}", parts.method, parts.uri, wrong.status.as_u16(), wrong.message);
             shared.record.violation(line);
-            let body =
-                if options.format == Format::Anthropic { anthropic::error(&wrong) } else { wrong.body() };
+            let body = match options.format {
+                Format::Anthropic => anthropic::error(&wrong),
+                Format::Gemini => gemini::error(&wrong),
+                Format::OpenAi | Format::Responses => wrong.body(),
+            };
             Ok(respond(wrong.status, whole(&body), exchange))
         }
         Ok(endpoint) => {
@@ -119,6 +123,7 @@ enum Endpoint {
     Chat,
     Responses,
     Messages,
+    Google(String, gemini::Verb),
     Embeddings,
     Models,
     Model(String),
@@ -131,7 +136,12 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
         Wrong::other(StatusCode::NOT_FOUND, None, message)
     };
     let speaks = |format| options.format == format;
-    let (endpoint, method) = match path.strip_prefix(options.base_path).ok_or_else(unknown)? {
+    let rest = path.strip_prefix(options.base_path).ok_or_else(unknown)?;
+    let (endpoint, method) = match rest {
+        _ if speaks(Format::Gemini) => {
+            let (model, verb) = gemini::path(rest).ok_or_else(unknown)?;
+            (Endpoint::Google(model.to_owned(), verb), Method::POST)
+        }
         "/messages" if speaks(Format::Anthropic) => (Endpoint::Messages, Method::POST),
         "/chat/completions" | "/responses" | "/embeddings" if !speaks(Format::OpenAi) => {
             return Err(unknown());
@@ -149,7 +159,7 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
         let message = format!("Not allowed to {} on {path}.", parts.method);
         return Err(Wrong::other(StatusCode::METHOD_NOT_ALLOWED, Some("method_not_supported"), message));
     }
-    check_headers(parts, options)?;
+    check_headers(parts, options, &endpoint)?;
     let model = match &endpoint {
         Endpoint::Chat => {
             schema::chat(body, options.reject_unknown)?;
@@ -162,6 +172,10 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
         Endpoint::Messages => {
             anthropic::check(body)?;
             body["model"].as_str()
+        }
+        Endpoint::Google(model, verb) => {
+            gemini::check(body, model, *verb)?;
+            Some(model.as_str())
         }
         Endpoint::Embeddings => {
             schema::embeddings(body, options.reject_unknown)?;
@@ -179,7 +193,7 @@ fn check(parts: &Parts, body: &Value, options: &Options) -> Result<Endpoint, Wro
     }
 }
 
-fn check_headers(parts: &Parts, options: &Options) -> Result<(), Wrong> {
+fn check_headers(parts: &Parts, options: &Options, endpoint: &Endpoint) -> Result<(), Wrong> {
     let all = |name: HeaderName| {
         parts.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect::<Vec<_>>()
     };
@@ -188,10 +202,16 @@ fn check_headers(parts: &Parts, options: &Options) -> Result<(), Wrong> {
         Some(key) => credentials == [format!("Bearer {key}").as_str()],
         None => credentials.is_empty(),
     };
-    let own = options.format == Format::Anthropic;
-    if own {
+    let own = if let Endpoint::Google(_, verb) = endpoint {
+        gemini::check_head(&parts.headers, &parts.uri, *verb, options.key.as_deref())?;
+        "x-goog-api-key"
+    } else if options.format == Format::Anthropic {
         anthropic::check_headers(&parts.headers, options.key.as_deref())?;
-    } else if !right {
+        "x-api-key"
+    } else {
+        "authorization"
+    };
+    if own == "authorization" && !right {
         let (code, message) = (Some("invalid_api_key"), "Incorrect API key provided.");
         return Err(Wrong::other(StatusCode::UNAUTHORIZED, code, message));
     }
@@ -204,9 +224,7 @@ fn check_headers(parts: &Parts, options: &Options) -> Result<(), Wrong> {
         let message = "Unsupported content type: expected 'application/json'.";
         return Err(Wrong::other(StatusCode::UNSUPPORTED_MEDIA_TYPE, None, message));
     }
-    let private = |name: &str| {
-        (PRIVATE.contains(&name) && !(own && name == "x-api-key")) || name.starts_with("x-portcullis")
-    };
+    let private = |name: &str| (PRIVATE.contains(&name) && name != own) || name.starts_with("x-portcullis");
     match parts.headers.keys().map(HeaderName::as_str).find(|name| private(name)) {
         Some(name) => {
             let message = format!("the header {name} must not leave Portcullis");
@@ -247,6 +265,15 @@ fn right_answer(endpoint: &Endpoint, body: &Value, options: &Options, index: usi
             streamed: true,
         },
         Endpoint::Messages => whole(&anthropic::whole(body, &options.reply, index)),
+        Endpoint::Google(_, gemini::Verb::Embed) => whole(&gemini::vectors(body, options)),
+        Endpoint::Google(model, gemini::Verb::Stream) => Draft {
+            kind: "text/event-stream",
+            chunks: gemini::events(body, model, &options.reply, &options.pace, index),
+            streamed: true,
+        },
+        Endpoint::Google(model, gemini::Verb::Generate) => {
+            whole(&gemini::whole(body, model, &options.reply, index))
+        }
         Endpoint::Embeddings => whole(&answer::embeddings(body, options)),
         Endpoint::Models => whole(&answer::models(options)),
         Endpoint::Model(name) => whole(&answer::model(name)),
@@ -314,7 +341,9 @@ fn enact(
             head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             head.headers.retain(|(name, _)| !headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
             head.headers.extend(headers);
-            head.headers.push(("content-type".into(), "application/json".into()));
+            if !head.headers.iter().any(|(name, _)| name == "content-type") {
+                head.headers.push(("content-type".into(), "application/json".into()));
+            }
             one(body.into(), exchange)
         }
         Behaviour::HangAfterHead => deliver(first(usize::from(streamed)).collect(), gap, End::Hang, exchange),
@@ -331,7 +360,11 @@ fn enact(
                     anthropic::event(&anthropic::error_body("overloaded_error", "Overloaded"))
                 }
                 Format::Responses => responses::error(),
-                Format::OpenAi | Format::Gemini => {
+                Format::Gemini => {
+                    let message = "The model is overloaded. Please try again later.";
+                    gemini::event(&gemini::error_body(503, "UNAVAILABLE", message, Vec::new()))
+                }
+                Format::OpenAi => {
                     let message = "The server had an error while processing your request.";
                     let inside =
                         json!({ "message": message, "type": "server_error", "param": null, "code": null });

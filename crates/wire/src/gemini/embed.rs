@@ -38,6 +38,40 @@ pub fn write_embed(texts: &[impl AsRef<str>], model: &str, dimensions: Option<u3
     json!({"requests": requests}).to_string().into()
 }
 
+/// A caller's own requests, of `batchEmbedContents` or `embedContent`, for another model: what they are for (`taskType`,
+/// `title`) stays. None when they are no such requests.
+#[must_use]
+pub fn redirect_embed(body: &[u8], model: &str) -> Option<Bytes> {
+    let Value::Object(mut whole) = serde_json::from_slice(body).ok()? else { return None };
+    let all = match whole.remove("requests") {
+        Some(Value::Array(all)) => all,
+        Some(_) => return None,
+        None => vec![whole.into()],
+    };
+    let requests: Option<Vec<Value>> = all
+        .into_iter()
+        .map(|request| {
+            let Value::Object(mut request) = request else { return None };
+            request.insert("model".into(), format!("models/{model}").into());
+            Some(request.into())
+        })
+        .collect();
+    Some(json!({"requests": requests?}).to_string().into())
+}
+
+/// What a caller's own requests say that no other format has words for.
+#[must_use]
+pub fn unheld_of_embed(body: &[u8]) -> Vec<String> {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let all = value["requests"].as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+    let said = |name: &str, other: &str| all.iter().any(|one| !one[name].is_null() || !one[other].is_null());
+    [("taskType", "task_type"), ("title", "title")]
+        .into_iter()
+        .filter(|(name, other)| said(name, other))
+        .map(|(name, _)| format!("requests.{name}"))
+        .collect()
+}
+
 /// Reads vectors, of `batchEmbedContents` or `embedContent`.
 #[must_use]
 pub fn read_vectors(body: &[u8]) -> Option<Vectors> {
@@ -57,21 +91,9 @@ struct Many<'a> {
     embeddings: Vec<Values<'a>>,
 }
 
-#[derive(Serialize)]
-struct Single<'a> {
-    embedding: Values<'a>,
-}
-
 /// Writes vectors, as `batchEmbedContents` answers.
 #[must_use]
 pub fn write_vectors(vectors: &Vectors) -> Bytes {
     let embeddings = vectors.vectors.iter().map(|values| Values { values }).collect();
     serde_json::to_vec(&Many { embeddings }).unwrap_or_default().into()
-}
-
-/// Writes the first vector alone, as `embedContent` answers.
-#[must_use]
-pub fn write_vector(vectors: &Vectors) -> Bytes {
-    let values = vectors.vectors.first().map(Vec::as_slice).unwrap_or_default();
-    serde_json::to_vec(&Single { embedding: Values { values } }).unwrap_or_default().into()
 }

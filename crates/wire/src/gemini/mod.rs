@@ -17,7 +17,7 @@ mod tests;
 mod write;
 
 pub use answer::{read_answer, write_answer};
-pub use embed::{read_vectors, write_embed, write_vector, write_vectors};
+pub use embed::{read_vectors, redirect_embed, unheld_of_embed, write_embed, write_vectors};
 pub use look::{look_event, look_whole};
 pub use request::read_request;
 pub use stream::{Reader, Writer};

@@ -1,8 +1,8 @@
 //! Google's format, read and written.
 
 use super::{
-    Reader, Writer, look_event, look_whole, read_answer, read_request, read_vectors, write_answer,
-    write_embed, write_request, write_vector, write_vectors,
+    Reader, Writer, look_event, look_whole, read_answer, read_request, read_vectors, redirect_embed,
+    unheld_of_embed, write_answer, write_embed, write_request, write_vectors,
 };
 use crate::{Head, Odd, sse};
 use bytes::{Bytes, BytesMut};
@@ -165,8 +165,6 @@ proptest! {
     fn vectors_survive(vectors in prop::collection::vec(prop::collection::vec(-1e3_f32..1e3, 1..5), 1..4)) {
         let vectors = Vectors { model: String::new(), vectors, usage: None };
         prop_assert_eq!(read_vectors(&write_vectors(&vectors)).unwrap(), vectors.clone());
-        let first = Vectors { vectors: vectors.vectors[..1].to_vec(), ..vectors.clone() };
-        prop_assert_eq!(read_vectors(&write_vector(&vectors)).unwrap(), first);
     }
 }
 
@@ -543,4 +541,24 @@ fn senseless_usage_is_as_good_as_none_and_breaks_nothing() {
 fn texts_to_embed_are_written_one_request_each() {
     let written = write_embed(&["a", "b"], "gemini-embedding-001", Some(256));
     golden!(serde_json::from_slice::<Value>(&written).unwrap());
+}
+
+#[test]
+fn requests_to_embed_keep_what_they_are_for_at_another_model() {
+    let content = json!({"parts": [{"text": "a"}]});
+    let one = json!({"content": content, "taskType": "RETRIEVAL_QUERY", "title": "t"});
+    let expected = json!({"requests": [
+        {"model": "models/m", "content": content, "taskType": "RETRIEVAL_QUERY", "title": "t"},
+    ]});
+    let many = json!({"requests": [{"model": "models/x", "content": content, "taskType": "RETRIEVAL_QUERY", "title": "t"}]});
+    for body in [&one, &many] {
+        let body = body.to_string();
+        let redirected = redirect_embed(body.as_bytes(), "m").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&redirected).unwrap(), expected);
+        assert_eq!(unheld_of_embed(body.as_bytes()), ["requests.taskType", "requests.title"]);
+    }
+    assert_eq!(unheld_of_embed(br#"{"content":{}}"#), [""; 0]);
+    for none in ["[]", "5", r#"{"requests":5}"#, r#"{"requests":[5]}"#] {
+        assert_eq!(redirect_embed(none.as_bytes(), "m"), None);
+    }
 }

@@ -7,4 +7,4 @@ pub(super) mod render;
 mod verbs;
 
 pub(super) use array::ArrayBody;
-pub(super) use verbs::{Layout, credential, of_path, one_vector, split};
+pub(super) use verbs::{Layout, asks, credential, of_path, one_vector, split};

@@ -52,6 +52,11 @@ pub(in crate::http) fn credential(headers: &HeaderMap, uri: &Uri) -> Credential 
     }
 }
 
+/// Whether a request for a path that Google shares with OpenAI is one of Google's clients: they prove themselves so.
+pub(in crate::http) fn asks(headers: &HeaderMap, uri: &Uri) -> bool {
+    !matches!(credential(headers, uri), Credential::None)
+}
+
 /// A member of the address's query. Keys and words have no escapes; one that has is no key of ours.
 fn member(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
@@ -104,6 +109,7 @@ mod tests {
         let query = credential(&HeaderMap::new(), &uri("/x?alt=sse&key=from-query"));
         assert_eq!(token(query).as_deref(), Some("from-query"));
         assert_eq!(token(credential(&HeaderMap::new(), &uri("/x"))), None);
+        assert!(asks(&HeaderMap::new(), &uri("/x?key=a")) && !asks(&HeaderMap::new(), &uri("/x?keys=a")));
         let path = "/v1beta/models/{model}:streamGenerateContent";
         assert_eq!(Layout::of(path, &uri("/x?alt=sse")), Layout::Plain);
         assert_eq!(Layout::of(path, &uri("/x?alt=json")), Layout::Array);

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoResponses, Modify, ToSchema, openapi::OpenApi};
+use utoipa::{
+    IntoResponses, Modify, ToSchema,
+    openapi::{OpenApi, security::SecurityRequirement},
+};
 
 /// A conversation turn to be answered, in Google's format.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -270,11 +273,20 @@ pub(super) const fn models() {}
     responses((status = 200, description = "The model", body = GeminiModel), GeminiErrors))]
 pub(super) const fn model() {}
 
-/// The verbs are offered below `/v1` as well.
+/// The verbs are offered below `/v1` as well; every path of this format takes Google's own header.
 pub(super) struct Both;
 
 impl Modify for Both {
     fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            if path.starts_with("/v1beta") {
+                for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                    let ways = ["bearer", "x_api_key", "x_goog_api_key"];
+                    let ways = ways.map(|way| SecurityRequirement::new(way, Vec::<String>::new()));
+                    operation.security = Some(ways.into());
+                }
+            }
+        }
         let verbs = document.paths.paths.iter().filter(|(path, _)| path.contains("{model}:"));
         let stable = verbs.filter_map(|(path, item)| {
             let mut item = item.clone();
