@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::{Failure, Format, LimitScope, LimitView, RequestId};
 use portcullis_inspect::redact_outside;
 use portcullis_telemetry::Metrics;
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 /// In whose words an error is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,35 +148,61 @@ pub(super) fn common(
     rates(headers, views, now);
 }
 
+/// Names of the rate headers, checked when this is compiled and not for every answer.
+static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static STATE: HeaderName = HeaderName::from_static("ratelimit");
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+static LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+static REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+static RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+
 /// The rate headers: the draft's two structured fields, and the two older families for the tightest policy.
+/// Every answer has them: digits are written without `fmt`, whose ceremony cost more than all else here.
 fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
     let shown = || views.iter().filter(|view| view.scope != LimitScope::Global);
     let Some(tightest) = shown().min_by(|a, b| tightness(a).total_cmp(&tightness(b))) else { return };
     let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(96));
     for view in shown() {
-        let (comma, name) = (if policy.is_empty() { "" } else { ", " }, view.scope.as_str());
-        let LimitView { quota, window_secs, remaining, reset_secs, .. } = view;
-        // Writing to a string cannot fail.
-        let _ignored = write!(policy, "{comma}\"{name}\";q={quota};w={window_secs}");
-        let _ignored = write!(state, "{comma}\"{name}\";r={remaining};t={reset_secs}");
+        let (comma, name) = (if policy.is_empty() { "\"" } else { ", \"" }, view.scope.as_str());
+        let row = |out: &mut String, first: (&str, u32), second: (&str, u32)| {
+            for part in [comma, name, first.0] {
+                out.push_str(part);
+            }
+            push_number(out, first.1);
+            out.push_str(second.0);
+            push_number(out, second.1);
+        };
+        row(&mut policy, ("\";q=", view.quota), (";w=", view.window_secs));
+        row(&mut state, ("\";r=", view.remaining), (";t=", view.reset_secs));
     }
-    let mut put = |name: &'static str, value: HeaderValue| {
-        headers.insert(HeaderName::from_static(name), value);
-    };
-    for (name, text) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+    let mut reset = String::with_capacity(11);
+    push_number(&mut reset, tightest.reset_secs);
+    reset.push('s');
+    headers.reserve(RATE_HEADERS);
+    for (name, text) in [(&POLICY, policy), (&STATE, state), (&RESET_REQUESTS, reset)] {
         if let Ok(value) = HeaderValue::try_from(text) {
-            put(name, value);
+            headers.insert(name, value);
         }
     }
     let epoch = now.as_second().saturating_add(i64::from(tightest.reset_secs));
-    put("x-ratelimit-limit", HeaderValue::from(tightest.quota));
-    put("x-ratelimit-remaining", HeaderValue::from(tightest.remaining));
-    put("x-ratelimit-reset", HeaderValue::from(epoch));
-    put("x-ratelimit-limit-requests", HeaderValue::from(tightest.quota));
-    put("x-ratelimit-remaining-requests", HeaderValue::from(tightest.remaining));
-    if let Ok(value) = HeaderValue::try_from(format!("{}s", tightest.reset_secs)) {
-        put("x-ratelimit-reset-requests", value);
+    headers.insert(&LIMIT, HeaderValue::from(tightest.quota));
+    headers.insert(&REMAINING, HeaderValue::from(tightest.remaining));
+    headers.insert(&RESET, HeaderValue::from(epoch));
+    headers.insert(&LIMIT_REQUESTS, HeaderValue::from(tightest.quota));
+    headers.insert(&REMAINING_REQUESTS, HeaderValue::from(tightest.remaining));
+}
+
+/// How many those are: the map grows once.
+const RATE_HEADERS: usize = 8;
+
+fn push_number(out: &mut String, number: u32) {
+    let next = number / 10;
+    if next > 0 {
+        push_number(out, next);
     }
+    out.push(char::from_digit(number % 10, 10).unwrap_or('0'));
 }
 
 /// Share of a policy that is left: the smallest is the tightest.

@@ -53,7 +53,7 @@ impl ChatApp {
             Look::Failed(failure) => return Err(failure),
             Look::Missing(lead) => lead,
         };
-        let question = self.question(request, route).await;
+        let question = Box::pin(self.question(request, route)).await;
         if let Some(reply) = question.as_ref().and_then(|question| self.alike(question, request, route)) {
             return Ok(reply);
         }

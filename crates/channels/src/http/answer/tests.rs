@@ -2,6 +2,7 @@
 
 use super::*;
 use portcullis_domain::{AuthProblem, Incident, InputCode};
+use std::fmt::Write as _;
 
 fn all() -> Vec<Failure> {
     let incident = Incident::from_parts(1_700_000_000_000, 7);
@@ -108,4 +109,13 @@ async fn what_slips_through_the_first_net_is_caught_at_the_door_and_counted() {
         assert!(!body.contains("/var/lib") && !body.contains("10.0.0.7") && !body.contains("a@b"), "{body}");
     }
     assert!(metrics.render().contains("error_redacted_total 3\n"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn numbers_are_written_as_everybody_writes_them(number in proptest::num::u32::ANY, shift in 0..32) {
+        let (number, mut out) = (number >> shift, String::new());
+        push_number(&mut out, number);
+        proptest::prop_assert_eq!(out, number.to_string());
+    }
 }
