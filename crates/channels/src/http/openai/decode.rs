@@ -17,11 +17,11 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 #[derive(Deserialize)]
-struct ChatBody<'a> {
+#[serde(bound(deserialize = "M: Deserialize<'de>"))]
+struct ChatBody<'a, M> {
     #[serde(borrow, default, deserialize_with = "raw")]
     model: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "raw")]
-    messages: Option<&'a RawValue>,
+    messages: Option<M>,
     #[serde(borrow, default, deserialize_with = "raw")]
     stream: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "raw")]
@@ -93,9 +93,24 @@ struct EmbedBody<'a> {
 /// `Failure::InvalidInput` naming the member at fault.
 pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRequest, Failure> {
     json::check_depth(&body, limits.depth)?;
-    let peek: ChatBody<'_> = json::parse(&body)?;
-    let (model, model_span) = model(&body, peek.model, limits)?;
-    let messages = present(peek.messages).ok_or_else(|| missing("messages"))?;
+    // Once over the body. One that fails is read again, first without its messages, to say what is wrong with it.
+    if let Ok(peek) = serde_json::from_slice::<ChatBody<'_, Vec<MessageBody<'_>>>>(&body) {
+        return checked(&body, peek, limits, Ok);
+    }
+    checked(&body, json::parse::<ChatBody<'_, &RawValue>>(&body)?, limits, |raw| {
+        serde_json::from_str(raw.get())
+            .map_err(|_| Failure::invalid("messages", "messages must be an array of objects with a role."))
+    })
+}
+
+fn checked<'a, M>(
+    body: &'a Bytes,
+    peek: ChatBody<'a, M>,
+    limits: &DecodeLimits,
+    read: impl FnOnce(M) -> Result<Vec<MessageBody<'a>>, Failure>,
+) -> Result<ChatRequest, Failure> {
+    let (model, model_span) = model(body, peek.model, limits)?;
+    let messages = peek.messages.ok_or_else(|| missing("messages"))?;
     let stream = optional::<bool>(peek.stream, "stream", "must be true or false")?.unwrap_or(false);
     let options = present(peek.stream_options);
     let include_usage = optional::<StreamOptions>(
@@ -105,7 +120,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
     )?
     .and_then(|options| options.include_usage)
     .unwrap_or(false);
-    let forced_span = peek.stream_options.map(|raw| json::span(&body, raw.get()));
+    let forced_span = peek.stream_options.map(|raw| json::span(body, raw.get()));
     let max_tokens = match (present(peek.max_completion_tokens), present(peek.max_tokens)) {
         (Some(raw), _) => Some(whole(raw, "max_completion_tokens", 1, u32::MAX)?),
         (None, Some(raw)) => Some(whole(raw, "max_tokens", 1, u32::MAX)?),
@@ -120,7 +135,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
     let tools = tools(peek.tools, limits)?;
     let logprobs = optional::<bool>(peek.logprobs, "logprobs", "must be true or false")?.unwrap_or(false);
     let mut needs = Needs { tools, json: wants_json(peek.response_format)?, images: false, logprobs };
-    let parts = parts(&body, messages, limits, &mut needs)?;
+    let parts = parts(body, &read(messages)?, limits, &mut needs)?;
     Ok(ChatRequest {
         format: Format::OpenAi,
         model,
@@ -133,7 +148,7 @@ pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRe
         deterministic,
         needs,
         parts,
-        body,
+        body: body.clone(),
     })
 }
 
@@ -184,12 +199,10 @@ fn wants_json(raw: Option<&RawValue>) -> Result<bool, Failure> {
 
 fn parts(
     body: &[u8],
-    raw: &RawValue,
+    messages: &[MessageBody<'_>],
     limits: &DecodeLimits,
     needs: &mut Needs,
 ) -> Result<Vec<TextPart>, Failure> {
-    let messages: Vec<MessageBody<'_>> = serde_json::from_str(raw.get())
-        .map_err(|_| Failure::invalid("messages", "messages must be an array of objects with a role."))?;
     if messages.is_empty() || messages.len() > limits.messages {
         let most = limits.messages;
         return Err(Failure::invalid("messages", format!("messages must hold 1 to {most} messages.")));

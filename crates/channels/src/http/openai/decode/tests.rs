@@ -168,3 +168,18 @@ proptest! {
         prop_assert_eq!(&spliced["model"], "other");
     }
 }
+
+#[test]
+fn of_two_faults_the_first_is_told_whichever_way_the_body_was_read() {
+    for (body, expected) in [
+        (r#"{"messages":[{"role":1}]}"#, "model"),
+        (r#"{"model":"m","n":99,"messages":[{"role":1}]}"#, "n"),
+        (r#"{"model":"m","n":1,"messages":[{"role":1}]}"#, "messages"),
+        (r#"{"model":"m","n":1,"messages":{}}"#, "messages"),
+        (r#"{"model":"m","messages":null}"#, "messages"),
+        (r#"{"model":"m","n":99,"messages":[{"role":"nobody"}]}"#, "n"),
+        (r#"{"model":"m","messages":[{"role":"nobody"}]}"#, "messages[0].role"),
+    ] {
+        assert_eq!(param_of(read_chat(body).unwrap_err()), expected, "{body}");
+    }
+}
