@@ -127,26 +127,22 @@ struct Kind {
     runs: bool,
 }
 
-/// Folds a block that stands after a word, or after white space or nothing.
+/// Folds a block that stands after a word, or after white space or nothing. Several plain loops: each becomes vector
+/// code, one for all of it does not.
 fn fold(block: &[u8; BLOCK], word: bool) -> ([u8; BLOCK], Kind) {
-    let (mut out, mut whites) = ([0; BLOCK], [0; BLOCK + 1]);
-    whites[0] = u8::from(!word);
-    let mut odd = 0;
-    for at in 0..BLOCK {
-        let byte = block[at];
-        // Tab, line feed, vertical tab, form feed, carriage return; the third is a control character here.
-        let control = byte.wrapping_sub(b'\t') < 5;
-        // As a signed number everything beyond ASCII is below a blank, too.
+    let odd = block.iter().fold(0, |odd, byte| {
+        // As a signed number everything beyond ASCII is below a blank, too. Vertical tab is a control character here.
         let low = byte.cast_signed() < b' '.cast_signed();
-        odd |= u8::from(low & !control) | u8::from(byte == 0x0b) | u8::from(byte == 0x7f);
-        let lower = byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5);
-        out[at] = if control { b' ' } else { lower };
-        whites[at + 1] = u8::from(out[at] == b' ');
-    }
-    let mut runs = 0;
-    for at in 0..BLOCK {
-        runs |= whites[at] & whites[at + 1];
-    }
+        let white = byte.wrapping_sub(b'\t') < 5;
+        odd | u8::from(low & !white) | u8::from(*byte == 0x0b) | u8::from(*byte == 0x7f)
+    });
+    let lower = block.map(|byte| byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5));
+    // Of plain text only white space is below a blank.
+    let out = lower.map(|byte| byte.max(b' '));
+    let mut before = [if word { 0 } else { b' ' }; BLOCK];
+    before[1..].copy_from_slice(&out[..BLOCK - 1]);
+    let runs =
+        out.iter().zip(&before).fold(0, |runs, (a, b)| runs | (u8::from(*a == b' ') & u8::from(*b == b' ')));
     (out, Kind { odd: odd != 0, runs: runs != 0 })
 }
 
