@@ -128,21 +128,29 @@ struct Kind {
 }
 
 /// Folds a block that stands after a word, or after white space or nothing. Several plain loops: each becomes vector
-/// code, one for all of it does not.
+/// code in every build; one for all of it, or closures, do not.
 fn fold(block: &[u8; BLOCK], word: bool) -> ([u8; BLOCK], Kind) {
-    let odd = block.iter().fold(0, |odd, byte| {
+    let (mut odd, mut runs) = (0, 0);
+    let mut out = [0; BLOCK];
+    let mut before = [b' '; BLOCK];
+    for byte in block {
         // As a signed number everything beyond ASCII is below a blank, too. Vertical tab is a control character here.
         let low = byte.cast_signed() < b' '.cast_signed();
         let white = byte.wrapping_sub(b'\t') < 5;
-        odd | u8::from(low & !white) | u8::from(*byte == 0x0b) | u8::from(*byte == 0x7f)
-    });
-    let lower = block.map(|byte| byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5));
-    // Of plain text only white space is below a blank.
-    let out = lower.map(|byte| byte.max(b' '));
-    let mut before = [if word { 0 } else { b' ' }; BLOCK];
+        odd |= u8::from(low & !white) | u8::from(*byte == 0x0b) | u8::from(*byte == 0x7f);
+    }
+    for at in 0..BLOCK {
+        let lower = block[at] | (u8::from(block[at].wrapping_sub(b'A') < 26) << 5);
+        // Of plain text only white space is below a blank.
+        out[at] = if lower < b' ' { b' ' } else { lower };
+    }
     before[1..].copy_from_slice(&out[..BLOCK - 1]);
-    let runs =
-        out.iter().zip(&before).fold(0, |runs, (a, b)| runs | (u8::from(*a == b' ') & u8::from(*b == b' ')));
+    if word {
+        before[0] = 0;
+    }
+    for at in 0..BLOCK {
+        runs |= u8::from(out[at] == b' ') & u8::from(before[at] == b' ');
+    }
     (out, Kind { odd: odd != 0, runs: runs != 0 })
 }
 
