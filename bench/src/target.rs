@@ -74,7 +74,7 @@ impl Target {
             }
             Kind::Nginx => nginx(upstream)?,
             Kind::LiteLlm => litellm(upstream, options)?,
-            Kind::Portcullis => Some(product(upstream, options, "", &[], |_| Ok(())).await?),
+            Kind::Portcullis => Some(product(upstream, options, "", &[], None::<Untouched>).await?),
         };
         let Some((pid, address, key, owner)) = started else { return Ok(None) };
         let mut target =
@@ -92,7 +92,7 @@ impl Target {
         env: &[(&str, &str)],
         prepare: impl FnOnce(&Path) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
-        let (pid, address, key, owner) = product(upstream, options, settings, env, prepare).await?;
+        let (pid, address, key, owner) = product(upstream, options, settings, env, Some(prepare)).await?;
         let kind = Kind::Portcullis;
         let target =
             Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, _owner: owner };
@@ -141,6 +141,9 @@ fn own_server(args: &[&str]) -> Result<(Owned, SocketAddr)> {
     let address = line.trim().rsplit_once("http://").context("no address printed")?.1.parse()?;
     Ok((child, address))
 }
+
+/// The kind of preparation that nobody makes.
+type Untouched = fn(&Path) -> Result<()>;
 
 type Started = (u32, SocketAddr, String, Owner);
 
@@ -246,7 +249,7 @@ async fn product(
     options: &Options,
     more: &str,
     env: &[(&str, &str)],
-    prepare: impl FnOnce(&Path) -> Result<()> + Send + 'static,
+    prepare: Option<impl FnOnce(&Path) -> Result<()> + Send + 'static>,
 ) -> Result<Started> {
     let binary = options.portcullis.to_str().context("the path of portcullis is not UTF-8")?;
     if !options.portcullis.is_file() {
@@ -264,10 +267,12 @@ async fn product(
     };
     let mut server = process::Server::start(binary, settings).await.map_err(ended)?;
     let key = server.key().context("portcullis serve printed no key")?;
-    let folder = server.folder().to_owned();
-    server.terminate();
-    server.wait(10).await.context("portcullis serve did not end")?;
-    prepare(&folder)?;
-    let server = server.restart(|_| {}).await.map_err(ended)?;
+    if let Some(prepare) = prepare {
+        let folder = server.folder().to_owned();
+        server.terminate();
+        server.wait(10).await.context("portcullis serve did not end")?;
+        prepare(&folder)?;
+        server = server.restart(|_| {}).await.map_err(ended)?;
+    }
     Ok((server.id(), server.address(), key, Owner::Product(Box::new(server))))
 }
