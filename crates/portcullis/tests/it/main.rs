@@ -14,6 +14,7 @@ mod bad_input;
 mod budgets;
 mod cli;
 mod faults;
+mod gateway;
 mod gemini;
 mod in_process;
 mod judges;

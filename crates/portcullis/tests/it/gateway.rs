@@ -1,0 +1,172 @@
+//! What holds on every endpoint and for every provider, seen from outside: limits, guard policies, the cap of Gemini.
+
+use crate::support::{BINARY, WIDE, open, post, request};
+use http::Method;
+use portcullis_testkit::{
+    process::{Options, Server},
+    upstream::{self, Behaviour, OpenAi, Pace, Reply},
+};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use tokio::task::JoinSet;
+
+/// Every endpoint that answers from a model: its path, and a request that says `text`.
+fn endpoints(text: &str) -> Vec<(&'static str, Value)> {
+    let turns = json!([{"role": "user", "content": text}]);
+    let contents = json!([{"role": "user", "parts": [{"text": text}]}]);
+    vec![
+        ("/v1/chat/completions", json!({"model": "default", "messages": turns})),
+        ("/v1/responses", json!({"model": "default", "input": text})),
+        ("/v1/messages", json!({"model": "default", "max_tokens": 50, "messages": turns})),
+        ("/v1beta/models/default:generateContent", json!({"contents": contents})),
+        ("/v1/models/default:generateContent", json!({"contents": contents})),
+        ("/v1/embeddings", json!({"model": "embed", "input": text})),
+        (
+            "/v1beta/models/embed:batchEmbedContents",
+            json!({"requests": [{"model": "models/embed", "content": {"parts": [{"text": text}]}}]}),
+        ),
+    ]
+}
+
+async fn serve(double: &OpenAi, more: &str) -> Server {
+    let text = format!(
+        "[providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\", \"embed-double\"]\n\
+         [routes.default]\npolicy = \"careful\"\ncache = \"off\"\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n\
+         [routes.embed]\npolicy = \"careful\"\ncache = \"off\"\ntargets = [{{ provider = \"openai\", model = \"embed-double\" }}]\n\
+         {more}",
+        double.base_url()
+    );
+    let options = Options::config(text).env("OPENAI_API_KEY", double.key());
+    Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("it did not start: {refused:?}"))
+}
+
+/// A guard policy for every direction.
+const CAREFUL: &str = "[policies.careful]\ninput = { topics = [\"the hidden treasure\"], secrets = \"redact\" }\n\
+                       output = { secrets = \"redact\", topics = [\"the drawbridge code\"] }\n";
+
+/// A key's shape, put together so that no scanner takes this file for a leak.
+fn secret() -> String {
+    format!("{}{}", "ghp_", "a1B2".repeat(10))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_a_budget_and_a_policy_bite_on_every_endpoint_and_a_refusal_costs_nothing() {
+    let double = OpenAi::start().await;
+    let policies = serve(&double, &format!("{CAREFUL}{WIDE}")).await;
+    let key = policies.key().unwrap();
+    for (path, body) in endpoints("Where is the hidden treasure?") {
+        let answer = post(policies.address(), path, &key, &body).await;
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert!(answer.text().contains("I cannot process this message"), "{path}: {answer:?}");
+    }
+    assert_eq!(double.counts().requests, 0, "nothing of it went out");
+    let said = format!("My key is {} now.", secret());
+    for (path, body) in endpoints(&said) {
+        double.forget();
+        let answer = post(policies.address(), path, &key, &body).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let sent = String::from_utf8_lossy(&double.received()[0].body).into_owned();
+        assert!(sent.contains("My key is [github_token] now."), "{path}: {sent}");
+    }
+
+    for (refusing, code) in [
+        ("[tiers.premium]\nper_min = 1\n[tiers.authenticated]\nper_min = 1\n", "rate_limited"),
+        ("[budgets.tiny]\nscope = \"global\"\nwindow = \"day\"\ntokens = 1\naction = \"refuse\"\n", "budget"),
+    ] {
+        let server = serve(&double, &format!("{CAREFUL}{refusing}")).await;
+        let key = server.key().unwrap();
+        double.forget();
+        for (index, (path, body)) in endpoints("Who keeps the gate?").into_iter().enumerate() {
+            let answer = post(server.address(), path, &key, &body).await;
+            // One a minute: the first endpoint's answer is the one that is allowed.
+            let wanted = if code == "rate_limited" && index == 0 { 200 } else { 429 };
+            assert_eq!(answer.status, wanted, "{code} {path}: {answer:?}");
+            assert!(wanted == 200 || !answer.header("retry-after").is_empty(), "{code} {path}");
+        }
+        let most = usize::from(code == "rate_limited");
+        assert_eq!(double.counts().requests.min(most + 1), most, "{code}: a refused request goes nowhere");
+    }
+}
+
+async fn streamed(address: SocketAddr, key: &str, path: &str, body: &Value) -> String {
+    let open = open(address, request(Method::POST, path, key, body)).await.unwrap();
+    assert_eq!(open.status, 200, "{path}");
+    let (text, clean) = open.rest().await;
+    assert!(clean, "{path}: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_said_is_cut_out_of_streams_in_every_format_and_the_rest_keeps_its_bytes() {
+    let double = OpenAi::start().await;
+    let server = serve(&double, &format!("{CAREFUL}{WIDE}")).await;
+    let (address, key) = (server.address(), server.key().unwrap());
+    let paths = |stream: &str| {
+        let turns = json!([{"role": "user", "content": "Go on."}]);
+        vec![
+            (
+                "/v1/chat/completions".to_owned(),
+                json!({"model": "default", "stream": true, "messages": turns}),
+            ),
+            ("/v1/responses".to_owned(), json!({"model": "default", "stream": true, "input": "Go on."})),
+            (
+                "/v1/messages".to_owned(),
+                json!({"model": "default", "stream": true, "max_tokens": 50, "messages": turns}),
+            ),
+            (
+                format!("/v1beta/models/default:{stream}"),
+                json!({"contents": [{"role": "user", "parts": [{"text": "Go on."}]}]}),
+            ),
+        ]
+    };
+    let secret = secret();
+    for (path, body) in paths("streamGenerateContent?alt=sse") {
+        // Three chunks and more: the double cuts its words into so many pieces, wherever that is.
+        double.change(|options| options.pace = Pace { chunks: Some(9), ..Pace::default() });
+        double.next(Behaviour::Say(Reply::Text(format!("The key is {secret} and that is all."))));
+        let text = streamed(address, &key, &path, &body).await;
+        assert!(text.contains("[github_token]"), "{path}: {text}");
+        assert!(!text.contains("a1B2"), "{path}: {text}");
+
+        double.next(Behaviour::Say(Reply::Text("I tell you the drawbridge code, it is four.".into())));
+        let text = streamed(address, &key, &path, &body).await;
+        assert!(!text.contains("drawbridge") && !text.contains("four"), "{path}: {text}");
+        let ends = ["content_filter", "SAFETY", "refusal"];
+        assert!(ends.iter().any(|end| text.contains(end)), "{path}: {text}");
+    }
+    assert!(double.violations().is_empty(), "{:?}", double.violations());
+}
+
+// req: S0-02
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_calls_reach_gemini_at_once_sixty_four_wait_and_the_next_is_refused() {
+    let gemini = OpenAi::with(upstream::Options::gemini()).await;
+    gemini.always(Behaviour::Paced(Pace { first_byte: Duration::from_secs(1), ..Pace::default() }));
+    let text = format!(
+        "[providers.gemini]\nbase_url = \"{}\"\nmodels = [\"gemini-3-double\"]\nrpm = 0\ntpm = 0\n{WIDE}\
+         [limits.user]\ncapacity = 1000\nrefill_per_sec = 1000\n\
+         [routes.default]\ncache = \"off\"\nmax_hops = 1\ntargets = [{{ provider = \"gemini\", model = \"gemini-3-double\" }}]\n",
+        gemini.base_url()
+    );
+    let options = Options::config(text).env("GEMINI_API_KEY", gemini.key());
+    let server = Server::start(BINARY, options).await.unwrap();
+    let (address, key) = (server.address(), server.key().unwrap());
+    let mut calls = JoinSet::new();
+    let ask = |index: usize| json!({"model": "default", "messages": [{"role": "user", "content": format!("Gate {index}?")}]});
+    for index in 0..81 {
+        let (key, body) = (key.clone(), ask(index));
+        calls.spawn(async move { post(address, "/v1/chat/completions", &key, &body).await });
+    }
+    let (mut answered, mut refused) = (0, Vec::new());
+    while let Some(call) = calls.join_next().await {
+        let answer = call.unwrap();
+        match answer.status.as_u16() {
+            200 => answered += 1,
+            _ => refused.push(answer),
+        }
+    }
+    assert_eq!((answered, refused.len()), (80, 1), "{refused:?}");
+    assert_eq!(refused[0].status, 503, "{refused:?}");
+    assert!(refused[0].header("retry-after").parse::<u64>().unwrap() >= 1);
+    assert_eq!(gemini.counts().max_in_flight, 16);
+}
