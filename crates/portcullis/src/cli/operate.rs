@@ -20,13 +20,13 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     /// Change a key: what is named replaces, the rest stays.
     #[command(after_help = "\
 Examples:
-  portcullis keys update 5f1c2a9b4d3e --tier premium --rpm 600
-  portcullis keys update 5f1c2a9b4d3e --take-away rpm --take-away routes
+  portcullis keys update example00001 --tier premium --rpm 600
+  portcullis keys update example00001 --take-away rpm --take-away routes
 Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     Update(KeyUpdate),
     /// Give a key a new text, printed once; the old one stays good for a while.
     #[command(after_help = "\
-Example: portcullis keys rotate 5f1c2a9b4d3e --overlap-hours 24
+Example: portcullis keys rotate example00001 --overlap-hours 24
 Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     Rotate {
         /// The public id, the middle part of `pcl_<id>_…`.
@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
         overlap_hours: u64,
     },
     /// Refuse a key from now on: within a second on all servers that share Redis, else within ten.
-    #[command(after_help = "Example: portcullis keys revoke 5f1c2a9b4d3e")]
+    #[command(after_help = "Example: portcullis keys revoke example00001")]
     Revoke {
         /// The public id, the middle part of `pcl_<id>_…`.
         id: String,
@@ -118,7 +118,7 @@ pub(crate) enum Limits {
     /// What one caller or address has left.
     #[command(after_help = "\
 Examples:
-  portcullis limits show key:5f1c2a9b4d3e
+  portcullis limits show key:example00001
   portcullis limits show 203.0.113.9 --scope ip
 Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     Show(LimitsOf),
