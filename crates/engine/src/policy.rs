@@ -23,7 +23,6 @@ pub struct Policy {
 /// Every policy, and which route wants which.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    named: BTreeMap<String, Arc<Policy>>,
     routes: BTreeMap<String, Arc<Policy>>,
     default: Arc<Policy>,
 }
@@ -51,17 +50,12 @@ impl Policies {
             .into_iter()
             .filter_map(|(route, policy)| Some((route.to_owned(), named.get(policy)?.clone())))
             .collect();
-        Self { named, routes, default }
+        Self { routes, default }
     }
 
     /// The policy of a message.
     pub(crate) fn of(&self, payload: &Payload) -> &Arc<Policy> {
         payload.model().and_then(|model| self.routes.get(model)).unwrap_or(&self.default)
-    }
-
-    /// Every policy that the settings name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.named.values()
     }
 }
 
