@@ -24,6 +24,9 @@ pub enum Failure {
     /// Known, but not allowed to do this.
     #[error("forbidden: {0}")]
     Forbidden(Cow<'static, str>),
+    /// The named model or route exists, but this key may not use it.
+    #[error("model not allowed: {0}")]
+    ModelNotAllowed(Cow<'static, str>),
     /// The named model, route or resource does not exist (or not for this caller).
     #[error("not found: {0}")]
     NotFound(Cow<'static, str>),
@@ -97,7 +100,7 @@ impl Failure {
         match self {
             Self::InvalidInput { .. } => "invalid_input",
             Self::Unauthenticated(_) => "unauthenticated",
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::ModelNotAllowed(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::RateLimited { .. } => "rate_limited",

@@ -290,6 +290,7 @@ impl Provider {
                     Failure::InvalidInput { .. }
                     | Failure::Unauthenticated(_)
                     | Failure::Forbidden(_)
+                    | Failure::ModelNotAllowed(_)
                     | Failure::NotFound(_)
                     | Failure::Conflict(_)
                     | Failure::RateLimited { .. }

@@ -1,7 +1,7 @@
 //! The model list in the caller's format: the names this caller may use, routes first. The extra member `portcullis`
 //! tells what stands behind each. Source: the API references of OpenAI ("List models") and Google ("models.list").
 
-use super::routes::{Route, Routes, not_found};
+use super::routes::{Route, Routes, not_allowed, not_found};
 use bytes::Bytes;
 use portcullis_domain::{Caller, Failure, Format, ModelsRequest};
 use portcullis_providers::{Capability, ModelKind};
@@ -11,15 +11,16 @@ use tokio::time::Instant;
 /// Every name, or the one asked for.
 ///
 /// # Errors
-/// `NotFound` for a name this caller does not have.
+/// `ModelNotAllowed` for a name that this key may not use, `NotFound` for one that is none.
 pub(crate) fn models(routes: &Routes, caller: &Caller, wanted: &ModelsRequest) -> Result<Bytes, Failure> {
     let entry = match wanted.format {
         Format::OpenAi | Format::Responses | Format::Anthropic => entry,
         Format::Gemini => gemini_entry,
     };
-    let mut visible = routes.visible(caller);
+    let mut named = routes.named(caller);
     let answer = match (wanted.id.as_deref(), wanted.format) {
         (None, format) => {
+            let visible = named.filter(|(name, ..)| caller.may_use(name));
             let all: Value = visible.map(|(name, route, is_route)| entry(name, route, is_route)).collect();
             match format {
                 Format::OpenAi | Format::Responses | Format::Anthropic => {
@@ -29,9 +30,12 @@ pub(crate) fn models(routes: &Routes, caller: &Caller, wanted: &ModelsRequest) -
             }
         }
         (Some(id), _) => {
-            let (name, route, is_route) = visible
+            let (name, route, is_route) = named
                 .find(|(name, ..)| *name == id)
                 .ok_or_else(|| not_found(id, "does not exist or is not for this key"))?;
+            if !caller.may_use(name) {
+                return Err(not_allowed(name));
+            }
             entry(name, route, is_route)
         }
     };

@@ -266,6 +266,7 @@ fn conclude(mut refusals: Vec<Refusal>) -> Failure {
         Failure::InvalidInput { .. }
         | Failure::Unauthenticated(_)
         | Failure::Forbidden(_)
+        | Failure::ModelNotAllowed(_)
         | Failure::NotFound(_)
         | Failure::Conflict(_)
         | Failure::RateLimited { .. }

@@ -2,7 +2,7 @@
 //! key; resolving hands out a shared route.
 //!
 //! Invariants: the first match wins (route, `provider/model` with the scope pin, a bare name that exactly one provider
-//! has); who may use only some routes finds no other name; a name is echoed to the caller only cut and without control
+//! has); who may use only some routes is served by no other name; a name is echoed to the caller only cut and without control
 //! characters. Source: gateway design section 2.
 
 use super::{
@@ -108,16 +108,19 @@ impl Routes {
     /// The route of a name for this caller.
     ///
     /// # Errors
-    /// `NotFound` in words that show the name cut and cleaned.
+    /// `ModelNotAllowed` for a name that is not among those of a key that has some; `NotFound` for what nobody has, or
+    /// only who may pin. Both in words that show the name cut and cleaned.
     pub(crate) fn resolve(
         &self,
         name: &str,
         caller: &Caller,
         providers: &Providers,
     ) -> Result<Arc<Route>, Failure> {
-        if !caller.may_use(name) {
-            return Err(not_found(name, "does not exist or is not for this key"));
-        }
+        let route = self.find(name, caller, providers)?;
+        if caller.may_use(name) { Ok(route) } else { Err(not_allowed(name)) }
+    }
+
+    fn find(&self, name: &str, caller: &Caller, providers: &Providers) -> Result<Arc<Route>, Failure> {
         if let Some(route) = self.routes.get(name) {
             return Ok(route.clone());
         }
@@ -135,13 +138,15 @@ impl Routes {
         }
         match self.bare.get(name) {
             Some(Some(route)) => Ok(route.clone()),
-            Some(None) => Err(not_found(name, "is offered by several providers; name a route instead")),
-            None => Err(not_found(name, "does not exist or is not for this key")),
+            Some(None) if caller.may_use(name) => {
+                Err(not_found(name, "is offered by several providers; name a route instead"))
+            }
+            Some(None) | None => Err(not_found(name, "does not exist or is not for this key")),
         }
     }
 
-    /// Every name this caller may use, with what it stands for: routes, then models.
-    pub(crate) fn visible<'a>(
+    /// Every name this caller could use, were it among those of its key, with what it stands for: routes, then models.
+    pub(crate) fn named<'a>(
         &'a self,
         caller: &'a Caller,
     ) -> impl Iterator<Item = (&'a str, &'a Route, bool)> {
@@ -149,9 +154,7 @@ impl Routes {
         let bare = self.bare.iter().filter_map(|(name, route)| Some((name, route.as_ref()?)));
         let models = bare.filter(|(name, _)| !self.routes.contains_key(*name)).chain(pinned);
         let routes = self.routes.iter().map(|(name, route)| (name.as_str(), &**route, true));
-        routes
-            .chain(models.map(|(name, route)| (name.as_str(), &**route, false)))
-            .filter(|(name, ..)| caller.may_use(name))
+        routes.chain(models.map(|(name, route)| (name.as_str(), &**route, false)))
     }
 
     /// The headers that sticky routes go by.
@@ -365,9 +368,21 @@ fn finished(
     Route::new(name.into(), kind, targets, config, stand_in)
 }
 
-/// The caller's own word, short and plain.
 pub(crate) fn not_found(name: &str, why: &str) -> Failure {
+    Failure::NotFound(format!("The model `{}` {why}.", shown(name)).into())
+}
+
+pub(crate) fn not_allowed(name: &str) -> Failure {
+    let name = shown(name);
+    let words = format!(
+        "This key may not use the model `{name}`. Its other models are not affected; use one of the model list, or ask \
+         the operator to allow this one."
+    );
+    Failure::ModelNotAllowed(words.into())
+}
+
+/// The caller's own word, short and plain.
+fn shown(name: &str) -> String {
     const SHOWN: usize = 64;
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-    Failure::NotFound(format!("The model `{shown}` {why}.").into())
+    name.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }

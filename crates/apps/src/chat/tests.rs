@@ -460,7 +460,7 @@ async fn a_conversation_too_long_for_one_target_goes_to_one_that_takes_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_use_some_routes_finds_no_other_name() {
+async fn a_key_that_may_use_some_routes_is_told_of_others_that_they_are_not_for_it() {
     let a = OpenAi::start().await;
     let (app, _) = app(&[("a", &a)], &[("mine", &[("a", "gpt-double", 0)])]);
     let as_guest = |payload| {
@@ -471,8 +471,16 @@ async fn a_key_that_may_use_some_routes_finds_no_other_name() {
     assert!(as_guest(chat("mine", false, Needs::default())).await.is_ok());
     for name in ["default", "gpt-double", "a/gpt-double"] {
         let failure = as_guest(chat(name, false, Needs::default())).await.map(|_| ()).unwrap_err();
-        assert!(matches!(failure, Failure::NotFound(_)), "{name}: {failure}");
+        assert!(matches!(failure, Failure::ModelNotAllowed(_)), "{name}: {failure}");
+        let one = ModelsRequest { id: Some(name.into()), format: Format::OpenAi };
+        let failure = as_guest(Payload::Models(one)).await.map(|_| ()).unwrap_err();
+        assert!(matches!(failure, Failure::ModelNotAllowed(_)), "{name} in the list: {failure}");
     }
+    for name in ["nothing", "nobody/gpt-double"] {
+        let failure = as_guest(chat(name, false, Needs::default())).await.map(|_| ()).unwrap_err();
+        assert!(matches!(failure, Failure::NotFound(_)), "what nobody has stays unknown: {name}: {failure}");
+    }
+    assert_eq!(a.counts().requests, 1, "only what was allowed went out");
     let list =
         bytes(as_guest(Payload::Models(ModelsRequest { id: None, format: Format::OpenAi })).await.unwrap())
             .await

@@ -338,6 +338,7 @@ fn told(lead: Option<Lead>, failure: Failure) -> Failure {
         | Failure::Unavailable { .. } => true,
         Failure::Unauthenticated(_)
         | Failure::Forbidden(_)
+        | Failure::ModelNotAllowed(_)
         | Failure::Conflict(_)
         | Failure::RateLimited { .. }
         | Failure::BudgetExceeded { .. }

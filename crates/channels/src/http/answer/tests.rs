@@ -27,6 +27,7 @@ fn all() -> Vec<Failure> {
     all.extend(AuthProblem::ALL.map(Failure::Unauthenticated));
     all.extend([
         Failure::Forbidden("This key may not do that.".into()),
+        Failure::ModelNotAllowed("This key may not use that.".into()),
         Failure::NotFound("There is no such model.".into()),
         Failure::Conflict("Already so.".into()),
         Failure::Blocked { incident },

@@ -20,6 +20,7 @@ pub(in crate::http) fn parts(failure: &Failure) -> ErrorParts<'_> {
         | Failure::Unavailable { retry_after, .. } => (None, Retry::after(*retry_after)),
         Failure::Unauthenticated(_)
         | Failure::Forbidden(_)
+        | Failure::ModelNotAllowed(_)
         | Failure::NotFound(_)
         | Failure::Conflict(_)
         | Failure::Blocked { .. }
@@ -41,6 +42,7 @@ const fn labels(failure: &Failure) -> (StatusCode, &'static str, &'static str) {
         }
         Failure::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, REQUEST, "invalid_api_key"),
         Failure::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_error", "insufficient_permissions"),
+        Failure::ModelNotAllowed(_) => (StatusCode::FORBIDDEN, "permission_error", "model_not_allowed"),
         Failure::NotFound(_) => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
         Failure::Conflict(_) => (StatusCode::CONFLICT, REQUEST, "idempotency_mismatch"),
         Failure::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
@@ -66,6 +68,7 @@ fn message(failure: &Failure, retry: Retry) -> Cow<'_, str> {
     match failure {
         Failure::InvalidInput { message, .. }
         | Failure::Forbidden(message)
+        | Failure::ModelNotAllowed(message)
         | Failure::NotFound(message)
         | Failure::Conflict(message) => Cow::Borrowed(message),
         Failure::Unauthenticated(problem) => Cow::Borrowed(auth_words(*problem)),
