@@ -209,13 +209,26 @@ pub struct Caller {
     pub routes: Option<Arc<[Box<str>]>>,
     /// The key's own limits, where it has any.
     pub limits: Option<Arc<KeyLimits>>,
+    /// The guard policy that the credential names, beside that of the route.
+    pub policy: Option<Arc<str>>,
 }
 
 impl Caller {
     /// Somebody of that identity, tier and scopes, bound by nothing else.
     #[must_use]
     pub const fn new(id: Arc<str>, tier: Tier, scopes: Scopes, address: IpAddr) -> Self {
-        Self { id, tier, scopes, key_id: None, address, team: None, user: None, routes: None, limits: None }
+        Self {
+            id,
+            tier,
+            scopes,
+            key_id: None,
+            address,
+            team: None,
+            user: None,
+            routes: None,
+            limits: None,
+            policy: None,
+        }
     }
 
     /// Whether this caller may use that route.

@@ -141,16 +141,18 @@ impl Identity {
                 user: key.user.clone(),
                 routes: key.routes.clone(),
                 limits: key.limits.clone(),
+                policy: key.policy.clone(),
                 ..caller
             });
         }
         let known = self.keys.known();
         let revoked = |kind, value: &str| known.is_revoked(kind, value, now.as_millisecond());
-        let Claims { sub, tier, scopes } =
+        let Claims { sub, tier, scopes, policy } =
             self.jwt.check(token, now, &revoked).map_err(|problem| Refusal::Problem(problem, None))?;
         self.keys.fresh_enough()?;
         let tier = tier.map_or(Tier::Authenticated, |tier| known.tier(&tier));
-        Ok(Caller::new(format!("jwt:{sub}").into(), tier, scopes, address))
+        let caller = Caller::new(format!("jwt:{sub}").into(), tier, scopes, address);
+        Ok(Caller { policy: policy.map(Into::into), ..caller })
     }
 
     /// Counts, logs and proves one failure.

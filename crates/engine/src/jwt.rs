@@ -46,6 +46,8 @@ pub struct Claims {
     pub tier: Option<String>,
     /// What it allows; `chat` when it says nothing.
     pub scopes: Scopes,
+    /// The guard policy its bearer is under, beside that of the route.
+    pub policy: Option<String>,
 }
 
 /// Asks whether that `jti` or `sub` is revoked.
@@ -119,6 +121,7 @@ impl Jwt {
             sub: sub.to_owned(),
             tier: parts.claims.get("tier").and_then(Value::as_str).map(str::to_owned),
             scopes: scopes(&parts.claims),
+            policy: parts.claims.get("portcullis_policy").and_then(Value::as_str).map(str::to_owned),
         })
     }
 

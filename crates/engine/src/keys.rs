@@ -250,6 +250,7 @@ fn declare(hasher: &Hasher, key: &SecretString) -> Result<(Digest, Arc<KnownKey>
         user: None,
         routes: None,
         limits: None,
+        policy: None,
     };
     Ok((digest, Arc::new(known)))
 }

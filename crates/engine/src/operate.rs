@@ -97,6 +97,12 @@ impl Engine {
         Ok(rows)
     }
 
+    /// Whether a guard policy of that name is configured.
+    #[must_use]
+    pub fn has_policy(&self, name: &str) -> bool {
+        self.policies().has(name)
+    }
+
     /// Every route, as the app tells it.
     #[must_use]
     pub fn routes(&self) -> Vec<Value> {

@@ -12,7 +12,7 @@ use crate::{
     ids,
     keys::Keys,
     outgoing::{self, Outgoing},
-    policy::{self, Policy},
+    policy::{self, Policies, Policy},
     record::{Finishing, Record},
     screening::{self, Screening, Who},
     tokens,
@@ -167,6 +167,10 @@ impl Engine {
 
     pub(crate) fn keys(&self) -> &Keys {
         self.0.identity.keys()
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.0.screening.policies
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -332,7 +336,7 @@ impl Admitted {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
-        let policy = engine.screening.policies.of(&payload).clone();
+        let policy = engine.screening.policies.of(&payload, self.caller.policy.as_deref())?.clone();
         let (mut payload, screened) = screening::screen(&engine.screening, payload).await?;
         let who = self.who();
         screening::conclude(engine, &policy, &screened, &who)?;
@@ -461,4 +465,4 @@ fn finish(mut record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Repl
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,12 +1,16 @@
 //! Guard policies: which one a message is under, and what it does to what comes in. What it does to what goes out is in
 //! `outgoing`.
 //!
-//! Invariant: the policy is found by the route's name alone, before the app runs, so that one policy holds for both
-//! directions of a message. Source: gateway.md section 11.
+//! Invariants: the policy is found by the route's name and the caller's key, before the app runs, so that one policy
+//! holds for both directions of a message; where both name one, the stricter wins check by check; a key whose policy is
+//! not configured is refused, not served without. Source: gateway.md section 11.
 
-use portcullis_domain::{Payload, Role};
+use portcullis_domain::{Failure, Payload, Role};
 use portcullis_inspect::{CheckAction, Mode, PolicyConfig, Watch};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 /// One policy, ready to be used.
 #[derive(Debug)]
@@ -20,11 +24,19 @@ pub struct Policy {
     pub(crate) output: Option<Arc<Watch>>,
 }
 
-/// Every policy, and which route wants which.
+/// Every policy, and which route wants which. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Policies {
-    routes: BTreeMap<String, Arc<Policy>>,
-    default: Arc<Policy>,
+pub struct Policies(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    /// Places in `all`.
+    names: BTreeMap<String, usize>,
+    routes: BTreeMap<String, usize>,
+    default: usize,
+    all: Box<[(PolicyConfig, Arc<Policy>)]>,
+    /// A route's policy and a key's, when first asked for: one row of `all`'s length for each of `all`.
+    both: Box<[OnceLock<Arc<Policy>>]>,
 }
 
 /// Name of the policy of routes that name none.
@@ -38,24 +50,60 @@ impl Policies {
         configs: &BTreeMap<String, PolicyConfig>,
         routes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let named: BTreeMap<String, Arc<Policy>> = configs
-            .iter()
-            .map(|(name, config)| (name.clone(), Arc::new(Policy::new(name, config))))
-            .collect();
-        let default = named
-            .get(DEFAULT_POLICY)
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Policy::new(DEFAULT_POLICY, &PolicyConfig::default())));
+        let mut configs = configs.clone();
+        configs.entry(DEFAULT_POLICY.to_owned()).or_default();
+        let names: BTreeMap<String, usize> = configs.keys().cloned().zip(0..).collect();
+        let ready = |(name, config): (String, PolicyConfig)| {
+            let policy = Arc::new(Policy::new(&name, &config));
+            (config, policy)
+        };
+        let all: Box<[_]> = configs.into_iter().map(ready).collect();
         let routes = routes
             .into_iter()
-            .filter_map(|(route, policy)| Some((route.to_owned(), named.get(policy)?.clone())))
+            .filter_map(|(route, policy)| Some((route.to_owned(), *names.get(policy)?)))
             .collect();
-        Self { routes, default }
+        let default = names.get(DEFAULT_POLICY).copied().unwrap_or_default();
+        let both = (0..all.len() * all.len()).map(|_| OnceLock::new()).collect();
+        Self(Arc::new(Known { names, routes, default, all, both }))
     }
 
-    /// The policy of a message.
-    pub(crate) fn of(&self, payload: &Payload) -> &Arc<Policy> {
-        payload.model().and_then(|model| self.routes.get(model)).unwrap_or(&self.default)
+    /// Whether there is a policy of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.names.contains_key(name)
+    }
+
+    /// The policy of a message whose caller's key names that one.
+    ///
+    /// # Errors
+    /// `Forbidden` when the key's is not configured.
+    pub(crate) fn of(&self, payload: &Payload, key: Option<&str>) -> Result<&Arc<Policy>, Failure> {
+        let known = &*self.0;
+        let route = payload.model().and_then(|model| known.routes.get(model)).unwrap_or(&known.default);
+        let found = match key {
+            None => known.all.get(*route).map(|(_, policy)| policy),
+            Some(name) => known.names.get(name).and_then(|key| known.both(*route, *key)),
+        };
+        found.ok_or_else(|| {
+            tracing::warn!(policy = key, "a key names a guard policy that is not configured; it is refused");
+            Failure::Forbidden(
+                "The guard policy of this key is not configured. Nothing was sent to an AI; ask the operator.".into(),
+            )
+        })
+    }
+}
+
+impl Known {
+    fn both(&self, route: usize, key: usize) -> Option<&Arc<Policy>> {
+        let (config, policy) = self.all.get(route)?;
+        if route == key {
+            return Some(policy);
+        }
+        let (other, keys) = self.all.get(key)?;
+        let made = self.both.get(route * self.all.len() + key)?.get_or_init(|| {
+            let name = format!("{}+{}", policy.name, keys.name);
+            Arc::new(Policy::new(&name, &config.with(other)))
+        });
+        Some(made)
     }
 }
 
@@ -115,4 +163,56 @@ pub(crate) fn incoming(watch: &Watch, payload: &mut Payload) -> (Findings, bool)
         }
     }
     (findings, blocked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_domain::{Format, ModelsRequest};
+    use portcullis_inspect::{InputPolicy, OutputPolicy};
+
+    fn policies() -> Policies {
+        let secrets = |secrets| OutputPolicy { secrets, ..OutputPolicy::default() };
+        let careful = PolicyConfig { output: secrets(CheckAction::Redact), ..PolicyConfig::default() };
+        let strict = PolicyConfig {
+            input: InputPolicy { personal: CheckAction::Block, ..InputPolicy::default() },
+            output: secrets(CheckAction::Flag),
+            ..PolicyConfig::default()
+        };
+        let configs = [("careful".to_owned(), careful), ("strict".to_owned(), strict)].into();
+        Policies::new(&configs, [("public", "careful")])
+    }
+
+    fn to(model: &str) -> Payload {
+        let mut request = crate::pipeline::tests::chat("hello");
+        request.model = model.into();
+        Payload::Chat(request)
+    }
+
+    #[test]
+    fn a_message_is_under_the_policy_of_its_route_and_that_of_its_key() {
+        let policies = policies();
+        let name = |model: &str, key| policies.of(&to(model), key).unwrap().name.to_string();
+        assert_eq!(name("public", None), "careful");
+        assert_eq!(name("public", Some("careful")), "careful");
+        assert_eq!(name("public", Some("strict")), "careful+strict");
+        assert_eq!(name("other", Some("strict")), "default+strict");
+        assert_eq!(name("other", None), "default");
+        let policy = policies.of(&to("public"), Some("strict")).unwrap();
+        assert!(policy.input.is_some(), "from the key's");
+        let (said, _, blocked) =
+            policy.output.as_ref().unwrap().whole("key sk-abcdefghijklmnopqrstuvwxyz0123456789");
+        assert!(said.contains("[openai_key]") && !blocked, "the route's is stricter here: {said}");
+        let again = policies.of(&to("public"), Some("strict")).unwrap();
+        assert!(Arc::ptr_eq(policy, again), "made once");
+    }
+
+    #[test]
+    fn a_key_whose_policy_is_gone_is_refused_and_never_served_without_it() {
+        let policies = policies();
+        assert!(matches!(policies.of(&to("public"), Some("gone")), Err(Failure::Forbidden(_))));
+        let list = Payload::Models(ModelsRequest { id: None, format: Format::OpenAi });
+        assert!(policies.of(&list, Some("strict")).is_ok());
+        assert!(policies.has("default") && policies.has("strict") && !policies.has("gone"));
+    }
 }

@@ -107,12 +107,128 @@ impl Default for OutputPolicy {
     }
 }
 
+/// A list of topics, and what follows when one is spoken of.
+type Topics<'a> = (&'a [String], CheckAction);
+
+/// What both look for, with the stricter consequence; a list without consequences, or an empty one, adds neither.
+fn topics(one: Topics<'_>, other: Topics<'_>) -> (Vec<String>, CheckAction) {
+    let counts = |topics: &Topics<'_>| topics.1 != CheckAction::Off && !topics.0.is_empty();
+    let (mut words, mut action) = (Vec::new(), CheckAction::Off);
+    for (more, follows) in [one, other].into_iter().filter(counts) {
+        words.extend_from_slice(more);
+        action = action.max(follows);
+    }
+    words.sort_unstable();
+    words.dedup();
+    (words, action)
+}
+
+/// Hosts that both lists allow: of two names, one below the other, the lower one.
+fn hosts(one: &[String], other: &[String]) -> Vec<String> {
+    let (one, other) = (lower(one), lower(other));
+    let under = |host: &String, list: &[String]| {
+        list.iter().any(|known| {
+            host.strip_suffix(known.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    };
+    let mut both: Vec<String> = one.iter().filter(|host| under(host, &other)).cloned().collect();
+    both.extend(other.iter().filter(|host| under(host, &one)).cloned());
+    both.sort_unstable();
+    both.dedup();
+    both
+}
+
+fn lower(hosts: &[String]) -> Vec<String> {
+    hosts.iter().map(|host| host.to_lowercase()).collect()
+}
+
+impl InputPolicy {
+    fn with(&self, other: &Self) -> Self {
+        let (topics, topics_action) =
+            topics((&self.topics, self.topics_action), (&other.topics, other.topics_action));
+        Self {
+            injection: self.injection.max(other.injection),
+            secrets: self.secrets.max(other.secrets),
+            personal: self.personal.max(other.personal),
+            topics,
+            topics_action,
+        }
+    }
+
+    fn at_most(&self, most: CheckAction) -> Self {
+        Self {
+            injection: self.injection.min(most),
+            secrets: self.secrets.min(most),
+            personal: self.personal.min(most),
+            topics: self.topics.clone(),
+            topics_action: self.topics_action.min(most),
+        }
+    }
+}
+
+impl OutputPolicy {
+    fn with(&self, other: &Self) -> Self {
+        let (topics, topics_action) =
+            topics((&self.topics, self.topics_action), (&other.topics, other.topics_action));
+        let link_hosts = match (self.links, other.links) {
+            (CheckAction::Off, looks) if looks != CheckAction::Off => other.link_hosts.clone(),
+            (looks, CheckAction::Off) if looks != CheckAction::Off => self.link_hosts.clone(),
+            (_, _) => hosts(&self.link_hosts, &other.link_hosts),
+        };
+        Self {
+            secrets: self.secrets.max(other.secrets),
+            personal: self.personal.max(other.personal),
+            topics,
+            topics_action,
+            links: self.links.max(other.links),
+            link_hosts,
+        }
+    }
+
+    fn at_most(&self, most: CheckAction) -> Self {
+        Self {
+            secrets: self.secrets.min(most),
+            personal: self.personal.min(most),
+            topics: self.topics.clone(),
+            topics_action: self.topics_action.min(most),
+            links: self.links.min(most),
+            link_hosts: self.link_hosts.clone(),
+        }
+    }
+}
+
 /// Most words and phrases of one list.
 const MAX_TOPICS: usize = 256;
 /// Longest of them, in characters.
 pub(crate) const MAX_TOPIC_CHARS: usize = 128;
 
 impl PolicyConfig {
+    /// Both at once: of each check the stricter consequence, the topics of both, the links that both allow. Where only
+    /// one is in shadow, its findings are still only recorded.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        if self.mode != other.mode {
+            return self.in_force().with(&other.in_force());
+        }
+        Self {
+            mode: self.mode,
+            input: self.input.with(&other.input),
+            output: self.output.with(&other.output),
+        }
+    }
+
+    /// The same without shadow: what a shadow changes is that nothing has more consequences than a note.
+    fn in_force(&self) -> Self {
+        match self.mode {
+            Mode::Enforce => self.clone(),
+            Mode::Shadow => Self {
+                mode: Mode::Enforce,
+                input: self.input.at_most(CheckAction::Flag),
+                output: self.output.at_most(CheckAction::Flag),
+            },
+        }
+    }
+
     /// Adds what is out of range.
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
         for (part, topics) in [("input", &self.input.topics), ("output", &self.output.topics)] {
@@ -121,6 +237,95 @@ impl PolicyConfig {
                 let mend = format!("Use at most {MAX_TOPICS}, each of 1 to {MAX_TOPIC_CHARS} characters.");
                 out.push(Problem::new(format!("{prefix}.{part}.topics"), "The list is not usable.", mend));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CheckAction::{Block, Flag, Off, Redact};
+    use proptest::prelude::*;
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn of_two_policies_the_stricter_wins_check_by_check_and_topics_unite() {
+        let output = OutputPolicy { secrets: Redact, topics: list(&["dragons"]), ..OutputPolicy::default() };
+        let one = PolicyConfig { output, ..PolicyConfig::default() };
+        let input = InputPolicy { injection: Flag, personal: Redact, ..InputPolicy::default() };
+        let output = OutputPolicy {
+            secrets: Block,
+            topics: list(&["elves", "dragons"]),
+            topics_action: Flag,
+            ..OutputPolicy::default()
+        };
+        let other = PolicyConfig { input, output, ..PolicyConfig::default() };
+        let both = one.with(&other);
+        assert_eq!((both.input.injection, both.input.personal, both.output.secrets), (Block, Redact, Block));
+        assert_eq!((both.output.topics, both.output.topics_action), (list(&["dragons", "elves"]), Block));
+        assert_eq!(both.input.topics_action, Off, "nobody names a topic");
+    }
+
+    #[test]
+    fn an_empty_list_of_topics_makes_no_other_list_stricter() {
+        let told = InputPolicy { topics: list(&["elves"]), topics_action: Flag, ..InputPolicy::default() };
+        let (one, other) = (PolicyConfig { input: told, ..PolicyConfig::default() }, PolicyConfig::default());
+        assert_eq!(other.input.topics_action, Block);
+        assert_eq!(one.with(&other).input.topics_action, Flag);
+    }
+
+    #[test]
+    fn links_must_be_allowed_by_each_policy_that_looks_for_them() {
+        let policy = |links, hosts: &[&str]| PolicyConfig {
+            output: OutputPolicy { links, link_hosts: list(hosts), ..OutputPolicy::default() },
+            ..PolicyConfig::default()
+        };
+        let one = policy(Block, &["Example.org", "a.test"]);
+        let other = policy(Flag, &["docs.example.org", "b.test", "a.test"]);
+        let both = one.with(&other).output;
+        assert_eq!((both.links, both.link_hosts), (Block, list(&["a.test", "docs.example.org"])));
+        let idle = policy(Off, &["b.test"]);
+        assert_eq!(one.with(&idle).output.link_hosts, one.output.link_hosts);
+        assert_eq!(idle.with(&one).output.link_hosts, one.output.link_hosts);
+    }
+
+    #[test]
+    fn a_policy_in_shadow_stays_without_consequences_beside_one_that_is_not() {
+        let output = OutputPolicy { secrets: Block, ..OutputPolicy::default() };
+        let shadow = PolicyConfig { mode: Mode::Shadow, output, ..PolicyConfig::default() };
+        let output = OutputPolicy { personal: Redact, ..OutputPolicy::default() };
+        let input = InputPolicy { injection: Off, ..InputPolicy::default() };
+        let real = PolicyConfig { mode: Mode::Enforce, output, input };
+        let both = shadow.with(&real);
+        assert_eq!((both.mode, both.output.secrets, both.output.personal), (Mode::Enforce, Flag, Redact));
+        assert_eq!(both.input.injection, Flag);
+        assert_eq!(shadow.with(&shadow).mode, Mode::Shadow);
+    }
+
+    fn any_policy() -> impl Strategy<Value = PolicyConfig> {
+        let action = || prop::sample::select(vec![Off, Flag, Redact, Block]);
+        let words = || prop::collection::vec("[a-c]", 0..3);
+        let mode = prop::sample::select(vec![Mode::Enforce, Mode::Shadow]);
+        (mode, [action(), action(), action(), action(), action(), action()], words(), words()).prop_map(
+            |(mode, [injection, secrets, personal, topics_action, links, leak], topics, link_hosts)| {
+                let input =
+                    InputPolicy { injection, secrets, personal, topics: topics.clone(), topics_action };
+                let output =
+                    OutputPolicy { secrets: leak, personal, topics, topics_action, links, link_hosts };
+                PolicyConfig { mode, input, output }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn which_of_the_two_is_the_keys_and_which_the_routes_makes_no_difference(
+            one in any_policy(), other in any_policy(),
+        ) {
+            prop_assert_eq!(one.with(&other), other.with(&one));
         }
     }
 }

@@ -208,6 +208,9 @@ pub(crate) struct TokenIssue {
     /// What the bearer may do; may be repeated.
     #[arg(long = "scope", default_value = "chat")]
     pub(crate) scopes: Vec<String>,
+    /// A guard policy for the bearer, beside that of each route; of each check the stricter wins.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
     /// How long the token lives, in minutes.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=525_600))]
     pub(crate) minutes: u64,

@@ -30,7 +30,7 @@ pub use start::{StartError, jwt, revoke_token, start, start_from};
 /// The words of `portcullis token`.
 pub mod tokens {
     pub use portcullis_domain::{Scopes, Tier};
-    pub use portcullis_engine::jwt::NewToken;
+    pub use portcullis_engine::{DEFAULT_POLICY, jwt::NewToken};
     pub use portcullis_store::RevocationKind;
 }
 

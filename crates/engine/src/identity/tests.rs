@@ -88,6 +88,7 @@ impl House {
             tier: Tier::from_name(tier),
             scopes: Scopes::NONE.with(Scope::Chat).with(Scope::AdminRead),
             life_secs: 60,
+            policy: None,
             kid: None,
         };
         self.jwt.issue(&wish, Timestamp::now()).unwrap().token.expose_secret().to_owned()

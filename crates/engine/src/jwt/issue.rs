@@ -21,6 +21,8 @@ pub struct NewToken {
     pub scopes: Scopes,
     /// How long it lives, in seconds; at most `auth.jwt.max_age_secs`.
     pub life_secs: u64,
+    /// The guard policy its bearer is under, beside that of the route.
+    pub policy: Option<String>,
     /// Which key signs; the first with a shared secret when absent.
     pub kid: Option<String>,
 }
@@ -82,6 +84,7 @@ impl Jwt {
         };
         put(&mut claims, "iss", &self.config.issuer);
         put(&mut claims, "aud", &self.config.audience);
+        put(&mut claims, "portcullis_policy", &wish.policy);
         put(&mut header, "kid", &key.kid);
         let text = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", text(&header), text(&claims));

@@ -295,12 +295,14 @@ fn a_token_of_our_own_is_accepted_revocable_and_read_by_inspect() {
         tier: portcullis_domain::Tier::Premium,
         scopes: Scopes::NONE.with(Scope::Chat),
         life_secs: 60,
+        policy: Some("careful".into()),
         kid: None,
     };
     let issued = jwt.issue(&wish, now()).unwrap();
     let token = issued.token.expose_secret();
     let claims = check(&jwt, token).unwrap();
     assert_eq!((claims.sub.as_str(), claims.tier.as_deref()), ("ann", Some("premium")));
+    assert_eq!(claims.policy.as_deref(), Some("careful"));
     let gone = |kind: RevocationKind, value: &str| kind == RevocationKind::Jti && value == issued.jti;
     assert_eq!(jwt.check(token, now(), &gone), Err(AuthProblem::Revoked));
     let seen = jwt.inspect(token, now(), &gone).unwrap();

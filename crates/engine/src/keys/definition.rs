@@ -54,6 +54,9 @@ pub struct Bounds {
     pub tpm: Option<u32>,
     /// What it may spend.
     pub budgets: Vec<Budget>,
+    /// The guard policy it is under, beside that of the route; of each check the stricter wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Addresses and networks it may be used from, such as `10.0.0.0/8`; empty means all.
     pub addresses: Vec<String>,
 }
@@ -119,7 +122,7 @@ impl Definition {
         for text in self.labels.iter().flat_map(|(name, value)| [name, value]) {
             word("labels", text)?;
         }
-        for (part, text) in [("team", &bounds.team), ("user", &bounds.user)] {
+        for (part, text) in [("team", &bounds.team), ("user", &bounds.user), ("policy", &bounds.policy)] {
             text.as_ref().map_or(Ok(()), |text| word(part, text))?;
         }
         for (part, limit) in [("rpm", bounds.rpm), ("tpm", bounds.tpm)] {
@@ -268,6 +271,7 @@ mod tests {
             (r#"{"name":"a","budgets":[{"window":"day"}]}"#, "budgets"),
             (r#"{"name":"a","routes":[""]}"#, "routes"),
             (r#"{"name":"a","team":""}"#, "team"),
+            (r#"{"name":"a","policy":""}"#, "policy"),
         ] {
             match parse(text).sound(known) {
                 Err(Failure::InvalidInput { param: Some(named), .. }) => assert_eq!(named, part),

@@ -42,6 +42,7 @@ pub(crate) struct KnownKey {
     pub(crate) user: Option<Arc<str>>,
     pub(crate) routes: Option<Arc<[Box<str>]>>,
     pub(crate) limits: Option<Arc<KeyLimits>>,
+    pub(crate) policy: Option<Arc<str>>,
 }
 
 impl KnownKey {
@@ -121,6 +122,7 @@ impl Known {
             limits: bounds.limits(),
             team: bounds.team.map(Into::into),
             user: bounds.user.map(Into::into),
+            policy: bounds.policy.map(Into::into),
             routes: (!routes.is_empty()).then(|| routes.iter().map(|name| name.as_str().into()).collect()),
         }
     }

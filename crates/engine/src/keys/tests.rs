@@ -360,6 +360,7 @@ fn what_was_seen_revoked_stays_revoked_whatever_arrives_late() {
         user: None,
         routes: None,
         limits: None,
+        policy: None,
     };
     known.insert(key(1, false));
     known.revoke("a");

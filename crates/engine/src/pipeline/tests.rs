@@ -172,7 +172,7 @@ impl House {
 
 const PLACES: usize = 8;
 
-fn chat(text: &str) -> ChatRequest {
+pub(crate) fn chat(text: &str) -> ChatRequest {
     let body = format!("{{\"model\":\"m\",\"messages\":\"{text}\"}}");
     let start = body.find(text).unwrap();
     ChatRequest {

@@ -76,7 +76,7 @@ pub(crate) struct KeyUpdate {
     #[command(flatten)]
     pub(crate) bounds: KeyBounds,
     /// What no longer binds it; may be repeated.
-    #[arg(long, value_parser = ["routes", "team", "user", "rpm", "tpm", "budgets", "addresses", "labels", "expires_at"])]
+    #[arg(long, value_parser = ["routes", "team", "user", "policy", "rpm", "tpm", "budgets", "addresses", "labels", "expires_at"])]
     pub(crate) take_away: Vec<String>,
 }
 
@@ -95,6 +95,9 @@ pub(crate) struct KeyBounds {
     /// The person who pays.
     #[arg(long)]
     pub(crate) user: Option<String>,
+    /// A guard policy for it, beside that of each route; of each check the stricter wins.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
     /// Most requests a minute.
     #[arg(long)]
     pub(crate) rpm: Option<u32>,

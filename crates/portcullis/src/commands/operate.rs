@@ -316,7 +316,7 @@ fn bounds(wanted: &KeyBounds) -> Result<Map<String, Value>, Trouble> {
             body.insert(name.into(), json!(list));
         }
     }
-    for (name, text) in [("team", &wanted.team), ("user", &wanted.user)] {
+    for (name, text) in [("team", &wanted.team), ("user", &wanted.user), ("policy", &wanted.policy)] {
         if let Some(text) = text {
             body.insert(name.into(), text.as_str().into());
         }

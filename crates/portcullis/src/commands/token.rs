@@ -9,7 +9,7 @@ use crate::{
 use portcullis_runtime::{
     jwt, read_secrets, revoke_token,
     settings::Sources,
-    tokens::{NewToken, RevocationKind, Scopes, Tier},
+    tokens::{DEFAULT_POLICY, NewToken, RevocationKind, Scopes, Tier},
 };
 use secrecy::ExposeSecret as _;
 use std::process::ExitCode;
@@ -20,6 +20,12 @@ pub(super) fn run(sources: &Sources, command: &Token, json: bool) -> Ended {
     let rules = || jwt(&settings, &secrets).map_err(|error| Trouble::usage(error.to_string()));
     match command {
         Token::Issue(wanted) => {
+            let has = |name: &String| settings.policies.contains_key(name) || name == DEFAULT_POLICY;
+            if let Some(name) = wanted.policy.as_ref().filter(|name| !has(name)) {
+                return Err(Trouble::usage(format!("there is no guard policy `{name}`"))
+                    .safe("no token was made")
+                    .mend("name a section of [policies]"));
+            }
             let issued = rules()?
                 .issue(&wish(wanted)?, jiff::Timestamp::now())
                 .map_err(|why| Trouble::usage(why).safe("no token was made"))?;
@@ -75,6 +81,7 @@ fn wish(wanted: &TokenIssue) -> Result<NewToken, Trouble> {
         tier: Tier::from_name(&wanted.tier),
         scopes,
         life_secs: wanted.minutes * 60,
+        policy: wanted.policy.clone(),
         kid: None,
     })
 }

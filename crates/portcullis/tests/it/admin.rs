@@ -101,6 +101,23 @@ fn every_row() -> Vec<(Method, String, Value, bool)> {
 }
 
 #[tokio::test]
+async fn a_key_has_a_guard_policy_of_its_own_beside_the_routes() {
+    let policy = "[policies.careful.input]\ntopics = [\"the hidden treasure\"]\n";
+    let house = House::start(policy).await;
+    let wrong = json!({"name": "a", "policy": "nothing"});
+    assert_eq!(house.admin(Method::POST, KEYS, &wrong).await.status, 400);
+    let (id, careful) = house.make(&json!({"name": "careful", "policy": "careful"})).await;
+    let (_, plain) = house.make(&json!({"name": "plain"})).await;
+    let body = json!({"model": "default", "messages": [{"role": "user", "content": "Where is the hidden treasure?"}]});
+    let ask = async |key: &str| post(house.running.http(), CHAT, key, &body).await.status.as_u16();
+    assert_eq!((ask(&careful).await, ask(&plain).await), (400, 200));
+    let path = format!("{KEYS}/{id}");
+    assert_eq!(house.show(&path).await.json()["policy"], "careful");
+    assert_eq!(house.admin(Method::PATCH, &path, &json!({"policy": null})).await.status, 200);
+    assert_eq!(ask(&careful).await, 200);
+}
+
+#[tokio::test]
 async fn every_row_needs_a_key_and_its_scope_and_the_list_of_this_test_is_whole() {
     let house = House::start("[auth]\nfailures = 0\n[tiers.premium]\nper_min = 100000\n").await;
     let (_, nobody) = house.make(&json!({"name": "plain", "tier": "premium"})).await;

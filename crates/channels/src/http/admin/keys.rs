@@ -26,8 +26,19 @@ pub(super) async fn show(ctx: &Ctx<'_>) -> Result<Done, Refused> {
 
 pub(super) async fn create(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     let definition: Definition = ctx.read()?;
+    under_a_policy(ctx, &definition)?;
     let issued = ctx.door.keys.make(definition).await?;
     Ok(told("key_created", Value::Null, &issued, StatusCode::CREATED))
+}
+
+/// A key under a policy that nobody configured would be refused whatever it asks.
+fn under_a_policy(ctx: &Ctx<'_>, definition: &Definition) -> Result<(), Refused> {
+    match &definition.bounds.policy {
+        Some(name) if !ctx.door.engine.has_policy(name) => {
+            Err(Failure::invalid("policy", "policy must be one of the configured guard policies.").into())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A merge patch (RFC 7396) over what can be changed.
@@ -50,7 +61,9 @@ pub(super) async fn change(ctx: &Ctx<'_>) -> Result<Done, Refused> {
             }
         }
     }
-    let after = ctx.door.keys.redefine(id, typed(definition)?).await?;
+    let definition: Definition = typed(definition)?;
+    under_a_policy(ctx, &definition)?;
+    let after = ctx.door.keys.redefine(id, definition).await?;
     Ok(Done::changed("key_changed", id, before, value(&after)))
 }
 
