@@ -1,7 +1,8 @@
 //! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
 
+use crate::Shape;
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// The future of one answer.
 pub type Run<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
@@ -55,6 +56,8 @@ pub struct Inspected {
     pub payload: Payload,
     /// Highest threat score over the untrusted parts, 0 to 1.
     pub score: f32,
+    /// What a whole answer must look like, where somebody looks: one for which it asks again is asked for once more.
+    pub shape: Option<Arc<Shape>>,
     /// Whether inspection asked for caution: apps then keep tools that act outside switched off.
     pub flagged: bool,
 }

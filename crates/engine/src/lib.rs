@@ -19,6 +19,7 @@ mod policy;
 mod record;
 pub mod safety;
 mod screening;
+mod shape;
 mod tokens;
 
 pub use admission::{
@@ -30,3 +31,4 @@ pub use operate::NamedLimit;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
 pub use policy::{DEFAULT_POLICY, Policies, Policy};
 pub use screening::Screening;
+pub use shape::{Shape, ShapeLimits};

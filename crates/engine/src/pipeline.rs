@@ -15,6 +15,7 @@ use crate::{
     policy::{self, Policies, Policy},
     record::{Finishing, Record},
     screening::{self, Screening, Who},
+    shape::{Shape, Shaped},
     tokens,
 };
 use futures_util::FutureExt as _;
@@ -22,7 +23,7 @@ use portcullis_domain::{
     Action, Caller, Deadline, Failure, Format, Hints, Inbound, LimitView, Payload, Reply, ReplyBody,
     RequestId, Scope,
 };
-use portcullis_inspect::Watch;
+use portcullis_inspect::CheckAction;
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
@@ -349,6 +350,10 @@ impl Admitted {
                 }
             }
         }
+        let shape = match &payload {
+            Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
+            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => None,
+        };
         let (format, choices) = match &payload {
             Payload::Chat(request) => (request.format, request.n),
             Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => (payload.format(), 0),
@@ -364,6 +369,7 @@ impl Admitted {
             hints: std::mem::take(&mut self.hints),
             payload,
             score: screened.score,
+            shape: shape.clone(),
             flagged: screened.flagged,
         };
         if let Some(charged) = tokens::charge(&engine.limits, &request.caller, &request.payload).await? {
@@ -377,14 +383,14 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        let reply = match &policy.output {
-            Some(watch) if choices > 0 => {
-                let guard = Leaving { engine, policy: &policy, watch, who, format, choices };
-                guard.reply(result?)?
-            }
-            Some(_) | None => result?,
-        };
-        Ok((reply, place))
+        if policy.output.is_none() && shape.is_none() || choices == 0 {
+            return Ok((result?, place));
+        }
+        if shape.as_ref().is_some_and(|shape| shape.was_asked_again()) {
+            engine.metrics.guard(&policy.name, "schema", "retry");
+        }
+        let guard = Leaving { engine, policy: &policy, shape, who, format, choices };
+        Ok((guard.reply(result?)?, place))
     }
 
     fn who(&self) -> Who {
@@ -401,7 +407,7 @@ impl Admitted {
 struct Leaving<'a> {
     engine: &'a Arc<Inner>,
     policy: &'a Arc<Policy>,
-    watch: &'a Arc<Watch>,
+    shape: Option<Arc<Shape>>,
     who: Who,
     format: Format,
     choices: u32,
@@ -409,10 +415,17 @@ struct Leaving<'a> {
 
 impl Leaving<'_> {
     fn reply(self, reply: Reply) -> Result<Reply, Failure> {
-        let Self { engine, policy, watch, who, format, choices } = self;
+        let Self { engine, policy, shape, who, format, choices } = self;
         let body = match reply.body {
             ReplyBody::Whole(body) => {
-                let (body, findings, blocked) = outgoing::whole(watch, body);
+                // As the model said it: what is redacted afterwards is no fault of the answer.
+                let wrong = shape.and_then(|shape| shape.whole(&body));
+                let (body, mut findings, mut blocked) = match &policy.output {
+                    Some(watch) => outgoing::whole(watch, body),
+                    None => (body, Vec::new(), false),
+                };
+                blocked |= wrong.is_some_and(|(_, action)| action == CheckAction::Block);
+                findings.extend(wrong);
                 if !findings.is_empty() {
                     let incident = screening::note(engine, policy, "output", &findings, &who);
                     if blocked {
@@ -421,12 +434,20 @@ impl Leaving<'_> {
                 }
                 ReplyBody::Whole(body)
             }
-            ReplyBody::Stream(source) => {
-                let (engine, policy) = (engine.clone(), policy.clone());
-                let told = Box::new(move |findings| {
-                    screening::note(&engine, &policy, "output", &findings, &who);
-                });
-                ReplyBody::Stream(Box::pin(Outgoing::new(source, format, choices, watch.clone(), told)))
+            ReplyBody::Stream(mut source) => {
+                let told = || {
+                    let (engine, policy, who) = (engine.clone(), policy.clone(), who.clone());
+                    Box::new(move |findings| {
+                        screening::note(&engine, &policy, "output", &findings, &who);
+                    })
+                };
+                if let Some(shape) = shape {
+                    source = Box::pin(Shaped::new(source, shape, told()));
+                }
+                if let Some(watch) = &policy.output {
+                    source = Box::pin(Outgoing::new(source, format, choices, watch.clone(), told()));
+                }
+                ReplyBody::Stream(source)
             }
         };
         Ok(Reply { body, ..reply })

@@ -6,7 +6,7 @@
 //! not configured is refused, not served without. Source: gateway.md section 11.
 
 use portcullis_domain::{Failure, Payload, Role};
-use portcullis_inspect::{CheckAction, Mode, PolicyConfig, Watch};
+use portcullis_inspect::{CheckAction, Mode, PolicyConfig, SchemaAction, Watch};
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
@@ -22,6 +22,7 @@ pub struct Policy {
     pub(crate) injection: CheckAction,
     pub(crate) input: Option<Watch>,
     pub(crate) output: Option<Arc<Watch>>,
+    pub(crate) schema: SchemaAction,
 }
 
 /// Every policy, and which route wants which. Cheap to clone.
@@ -117,6 +118,7 @@ impl Policy {
             injection: config.input.injection,
             input: Watch::input(&config.input).map(quiet),
             output: Watch::output(&config.output).map(quiet).map(Arc::new),
+            schema: if shadow { config.output.schema.min(SchemaAction::Flag) } else { config.output.schema },
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     ids,
     pipeline::Inner,
     policy::{Findings, Policies, Policy},
+    shape::ShapeLimits,
 };
 use portcullis_domain::{Door, Failure, Incident, Payload, RequestId, Role, Tier};
 use portcullis_inspect::{Channel, CheckAction, Inspector, Removed, VerdictKind};
@@ -25,6 +26,8 @@ pub struct Screening {
     pub offload_bytes: usize,
     /// Whether verdicts are only recorded (`mode = "shadow"`).
     pub shadow: bool,
+    /// How much holding answers against schemas may cost.
+    pub shape: ShapeLimits,
     /// What follows, by route.
     pub policies: Policies,
 }

@@ -25,6 +25,15 @@ pub struct InspectConfig {
     pub max_chars: usize,
     /// Bodies larger than this many bytes are scanned off the async workers. Default 262144.
     pub offload_bytes: usize,
+    /// Most bytes of a caller's JSON schema that answers are held against (`policies.<name>.output.schema`); a larger
+    /// one is refused where the policy blocks, else not looked at. Default 65536.
+    pub schema_bytes: usize,
+    /// Most steps that holding one answer against a schema may take, a step being a rule held against a value or 64
+    /// bytes read: about 10 milliseconds for 100000. What would take more is not flagged, but blocked. Default 200000.
+    pub schema_steps: u32,
+    /// Most bytes of one streamed answer that are kept to hold it against a schema when it has ended; a longer one is
+    /// not looked at. Default 1048576.
+    pub schema_stream_bytes: usize,
     /// Score from which a text is flagged. Default 0.5.
     pub flag: f32,
     /// Score from which a text is blocked. Default 0.9.
@@ -33,7 +42,16 @@ pub struct InspectConfig {
 
 impl Default for InspectConfig {
     fn default() -> Self {
-        Self { mode: Mode::Enforce, max_chars: 1_000_000, offload_bytes: 262_144, flag: 0.5, block: 0.9 }
+        Self {
+            mode: Mode::Enforce,
+            max_chars: 1_000_000,
+            offload_bytes: 262_144,
+            schema_bytes: 65_536,
+            schema_steps: 200_000,
+            schema_stream_bytes: 1 << 20,
+            flag: 0.5,
+            block: 0.9,
+        }
     }
 }
 
@@ -46,6 +64,16 @@ impl InspectConfig {
                 "must be at least 1",
                 "leave the key out for 1000000",
             ));
+        }
+        for (name, value) in [
+            ("schema_bytes", self.schema_bytes),
+            ("schema_steps", usize::try_from(self.schema_steps).unwrap_or(usize::MAX)),
+            ("schema_stream_bytes", self.schema_stream_bytes),
+        ] {
+            if value == 0 {
+                let key = format!("{prefix}.{name}");
+                out.push(Problem::new(key, "must be at least 1", "leave the key out for its default"));
+            }
         }
         if !(self.flag > 0.0 && self.flag <= self.block && self.block <= 1.0) {
             let mend = "keep 0 < flag <= block <= 1; the defaults are 0.5 and 0.9";

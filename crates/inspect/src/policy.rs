@@ -34,6 +34,21 @@ impl CheckAction {
     }
 }
 
+/// What follows when an answer is not what the caller's JSON schema asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaAction {
+    /// Nobody looks.
+    #[default]
+    Off,
+    /// It is counted and noted in the audit trail.
+    Flag,
+    /// It is asked for once more, and refused if that is no better.
+    Retry,
+    /// It is refused.
+    Block,
+}
+
 /// `[policies.<name>]`: one guard policy; routes name the one they want.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -92,6 +107,10 @@ pub struct OutputPolicy {
     pub links: CheckAction,
     /// Hosts that may be linked to, with everything below them. Default none.
     pub link_hosts: Vec<String>,
+    /// Answers that are not what the caller's `response_format` asks for: `flag`, `retry` (one more call, which costs
+    /// as any other, then as `block`) or `block`. Streams have been delivered when they can be judged, and are only
+    /// flagged. A schema that cannot be checked is refused with 400 unless this is `flag`. Default `off`.
+    pub schema: SchemaAction,
 }
 
 impl Default for OutputPolicy {
@@ -103,6 +122,7 @@ impl Default for OutputPolicy {
             topics_action: CheckAction::Block,
             links: CheckAction::Off,
             link_hosts: Vec::new(),
+            schema: SchemaAction::Off,
         }
     }
 }
@@ -155,7 +175,8 @@ impl InputPolicy {
         }
     }
 
-    fn at_most(&self, most: CheckAction) -> Self {
+    fn flagging(&self) -> Self {
+        let most = CheckAction::Flag;
         Self {
             injection: self.injection.min(most),
             secrets: self.secrets.min(most),
@@ -182,10 +203,12 @@ impl OutputPolicy {
             topics_action,
             links: self.links.max(other.links),
             link_hosts,
+            schema: self.schema.max(other.schema),
         }
     }
 
-    fn at_most(&self, most: CheckAction) -> Self {
+    fn flagging(&self) -> Self {
+        let most = CheckAction::Flag;
         Self {
             secrets: self.secrets.min(most),
             personal: self.personal.min(most),
@@ -193,6 +216,7 @@ impl OutputPolicy {
             topics_action: self.topics_action.min(most),
             links: self.links.min(most),
             link_hosts: self.link_hosts.clone(),
+            schema: self.schema.min(SchemaAction::Flag),
         }
     }
 }
@@ -221,11 +245,9 @@ impl PolicyConfig {
     fn in_force(&self) -> Self {
         match self.mode {
             Mode::Enforce => self.clone(),
-            Mode::Shadow => Self {
-                mode: Mode::Enforce,
-                input: self.input.at_most(CheckAction::Flag),
-                output: self.output.at_most(CheckAction::Flag),
-            },
+            Mode::Shadow => {
+                Self { mode: Mode::Enforce, input: self.input.flagging(), output: self.output.flagging() }
+            }
         }
     }
 
@@ -313,8 +335,15 @@ mod tests {
             |(mode, [injection, secrets, personal, topics_action, links, leak], topics, link_hosts)| {
                 let input =
                     InputPolicy { injection, secrets, personal, topics: topics.clone(), topics_action };
-                let output =
-                    OutputPolicy { secrets: leak, personal, topics, topics_action, links, link_hosts };
+                let output = OutputPolicy {
+                    secrets: leak,
+                    personal,
+                    topics,
+                    topics_action,
+                    links,
+                    link_hosts,
+                    ..OutputPolicy::default()
+                };
                 PolicyConfig { mode, input, output }
             },
         )

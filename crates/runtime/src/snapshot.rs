@@ -6,7 +6,7 @@ use crate::{Secrets, Settings};
 use portcullis_apps::chat::{ChatApp, Spending, cache::Answers};
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
-use portcullis_engine::{App, Engine, Policies, Screening, budgets::Budgets};
+use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
 use portcullis_inspect::{Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
@@ -75,6 +75,7 @@ pub(crate) fn screening(settings: &Settings) -> Screening {
         inspector: Arc::new(Inspector::new(&settings.inspect)),
         max_chars: settings.inspect.max_chars,
         offload_bytes: settings.inspect.offload_bytes,
+        shape: ShapeLimits::new(&settings.inspect),
         shadow: settings.inspect.mode == Mode::Shadow,
         policies: Policies::new(
             &settings.policies,

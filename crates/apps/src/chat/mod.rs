@@ -61,7 +61,14 @@ impl ChatApp {
     /// An answer that nobody has kept.
     async fn fresh(&self, request: &Inspected, route: &Arc<Route>) -> Result<Reply, Failure> {
         match &request.payload {
-            Payload::Chat(chat) => self.chat(request, chat, route).await,
+            Payload::Chat(chat) => {
+                let reply = self.chat(request, chat, route).await?;
+                match &request.shape {
+                    // Below the caches: what they keep is the second answer, and a repeated request pays for none.
+                    Some(shape) if shape.asks_again(&reply.body) => self.chat(request, chat, route).await,
+                    Some(_) | None => Ok(reply),
+                }
+            }
             Payload::Embed(embed) => self.embed(request, embed, route).await,
             Payload::Count(chat) => self.count(request, chat),
             Payload::Models(models) => self.models(request, models),

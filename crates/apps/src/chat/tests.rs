@@ -125,6 +125,7 @@ pub(super) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
         hints: Hints::default(),
         payload,
         score: 0.0,
+        shape: None,
         flagged: false,
     }
 }

@@ -119,6 +119,7 @@ async fn house(mood: Mood, places: usize) -> House {
             max_chars: 1_000,
             offload_bytes: 500,
             shadow: false,
+            shape: crate::ShapeLimits::new(&inspect),
             policies: crate::Policies::new(&std::collections::BTreeMap::new(), []),
         },
         store,

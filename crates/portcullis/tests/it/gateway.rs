@@ -1,6 +1,6 @@
 //! What holds on every endpoint and for every provider, seen from outside: limits, guard policies, the cap of Gemini.
 
-use crate::support::{BINARY, WIDE, open, post, request};
+use crate::support::{BINARY, WIDE, get, open, post, request};
 use http::Method;
 use portcullis_testkit::{
     process::{Options, Server},
@@ -135,6 +135,74 @@ async fn what_must_not_be_said_is_cut_out_of_streams_in_every_format_and_the_res
         assert!(ends.iter().any(|end| text.contains(end)), "{path}: {text}");
     }
     assert!(double.violations().is_empty(), "{:?}", double.violations());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_what_its_schema_asks_for_is_asked_for_once_more_and_then_refused() {
+    let double = OpenAi::start().await;
+    let more = "[policies.careful.output]\nschema = \"retry\"\n\
+                [routes.kept]\npolicy = \"careful\"\ntargets = [{ provider = \"openai\", model = \"gpt-double\" }]\n";
+    let server = serve(&double, &format!("{more}{WIDE}")).await;
+    let (address, key) = (server.address(), server.key().unwrap());
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+                        "additionalProperties": false});
+    let turns = json!([{"role": "user", "content": "How many gates?"}]);
+    let says = |text: &str| double.next(Behaviour::Say(Reply::Text(text.into())));
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "gates", "schema": schema, "strict": true}});
+    for (path, body) in [
+        ("/v1/chat/completions", json!({"model": "default", "messages": turns, "response_format": format})),
+        (
+            "/v1/responses",
+            json!({"model": "default", "input": "How many gates?", "text": {"format":
+                   {"type": "json_schema", "name": "gates", "schema": schema, "strict": true}}}),
+        ),
+        (
+            "/v1beta/models/default:generateContent",
+            json!({"contents": [{"role": "user", "parts": [{"text": "How many gates?"}]}], "generationConfig":
+                   {"responseMimeType": "application/json", "responseJsonSchema": schema}}),
+        ),
+    ] {
+        double.forget();
+        says("There are three.");
+        says("{\"n\":3}");
+        let answer = post(address, path, &key, &body).await;
+        assert_eq!((answer.status.as_u16(), double.counts().requests), (200, 2), "{path}: {answer:?}");
+        assert!(answer.text().contains("{\\\"n\\\":3}"), "{path}: {answer:?}");
+
+        double.forget();
+        says("{\"n\":\"three\"}");
+        says("{\"m\":3}");
+        let answer = post(address, path, &key, &body).await;
+        assert_eq!((answer.status.as_u16(), double.counts().requests), (400, 2), "{path}: {answer:?}");
+        assert!(!answer.text().contains("three"), "{path}: {answer:?}");
+    }
+
+    double.forget();
+    let far = json!({"type": "json_schema", "json_schema": {"name": "far", "schema": {"$ref": "https://example.org/a"}}});
+    let body = json!({"model": "default", "messages": turns, "response_format": far});
+    let answer = post(address, "/v1/chat/completions", &key, &body).await;
+    assert_eq!((answer.status.as_u16(), double.counts().requests), (400, 0), "{answer:?}");
+    assert_eq!(answer.json()["error"]["param"], "response_format");
+
+    let kept = json!({"model": "kept", "temperature": 0, "messages": turns, "response_format": format});
+    says("no");
+    says("{\"n\":4}");
+    for requests in [2, 2] {
+        let answer = post(address, "/v1/chat/completions", &key, &kept).await;
+        assert!(answer.text().contains("{\\\"n\\\":4}"), "{answer:?}");
+        assert_eq!(double.counts().requests, requests, "what the cache keeps is the second answer");
+    }
+
+    says("a stream is gone when it can be judged");
+    let body = json!({"model": "default", "stream": true, "messages": turns, "response_format": format});
+    let text = streamed(address, &key, "/v1/chat/completions", &body).await;
+    assert!(text.contains("judged") && text.contains("[DONE]"), "{text}");
+    let metrics = get(address, "/metrics", &key).await.text().to_owned();
+    for (action, times) in [("retry", 7), ("block", 3), ("flag", 1)] {
+        let line = format!("guard_total{{policy=\"careful\",check=\"schema\",action=\"{action}\"}} {times}");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
 }
 
 // req: S0-02
