@@ -82,6 +82,8 @@ pub(crate) struct Outgoing {
     reader: Reader,
     /// The step with which the answer began; an end of our own repeats its names.
     begun: Option<Step>,
+    /// Writes an end of our own; where events refer to each other it follows what is delivered.
+    writer: Writer,
     held: BytesMut,
     texts: BTreeMap<Channel, Text>,
     waiting: VecDeque<Waiting>,
@@ -109,6 +111,10 @@ impl Outgoing {
             watch,
             reader: Reader::new(format),
             begun: None,
+            writer: Writer::new(
+                format,
+                Head { id: String::new(), created: 0, include_usage: false, request: Bytes::new() },
+            ),
             held: BytesMut::new(),
             texts: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -215,6 +221,9 @@ impl Outgoing {
                 break;
             }
             let event = self.rendered(event, words);
+            if let (Format::Responses, Some(data)) = (self.format, data_of(&event)) {
+                self.writer.follow(&data);
+            }
             self.ready.push_back(event);
         }
     }
@@ -256,13 +265,11 @@ impl Outgoing {
     fn block(&mut self) {
         self.source = None;
         // What was written before the finding, in events that wait for more.
-        let head = Head { id: String::new(), created: 0, include_usage: false, request: Bytes::new() };
-        let mut writer = Writer::new(self.format, head);
+        let writer = &mut self.writer;
         let mut out = BytesMut::new();
-        let mut dropped = BytesMut::new();
-        if let Some(begun) = &self.begun {
+        if let (Some(begun), true) = (&self.begun, self.format != Format::Responses) {
             // It has begun already: only the names are wanted.
-            writer.step(begun, &mut dropped);
+            writer.step(begun, &mut BytesMut::new());
         }
         let texts = std::mem::take(&mut self.texts);
         for (channel, text) in texts.into_iter().filter(|(_, text)| !text.ready.is_empty()) {

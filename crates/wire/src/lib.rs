@@ -179,6 +179,15 @@ impl Writer {
         }
     }
 
+    /// Takes note of an event that was delivered without this writer, so that it can go on after it. Only formats whose
+    /// events refer to each other need that; in the others nothing is done.
+    pub fn follow(&mut self, data: &[u8]) {
+        match self {
+            Self::Responses(writer) => writer.follow(data),
+            Self::OpenAi(_) | Self::Anthropic(_) | Self::Gemini(_) => {}
+        }
+    }
+
     /// Appends what ends a complete answer. Never called for one that broke off.
     pub fn finish(&mut self, out: &mut BytesMut) {
         match self {

@@ -5,6 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use portcullis_inspect::{CheckAction, OutputPolicy};
 use proptest::prelude::*;
+use serde_json::Value;
 
 fn watch(action: CheckAction) -> Arc<Watch> {
     let policy = OutputPolicy { secrets: action, ..OutputPolicy::default() };
@@ -94,6 +95,35 @@ fn a_blocked_stream_ends_as_one_that_a_filter_cut_in_every_format() {
         if format == Format::OpenAi {
             assert!(out.ends_with(b"data: [DONE]\n\n"));
         }
+    }
+}
+
+#[test]
+fn a_blocked_stream_of_responses_goes_on_in_numbers_ids_and_items() {
+    let format = Format::Responses;
+    let bytes = said(format, &["One gate. ", "The key is ", &SPLIT.concat()[11..]]);
+    for piece in [1, 50, 4096] {
+        let (out, _) = run(format, &bytes, piece, CheckAction::Block);
+        let events: Vec<Value> = String::from_utf8_lossy(&out)
+            .split("\n\n")
+            .filter_map(|event| serde_json::from_str(event.split_once("data: ")?.1).ok())
+            .collect();
+        let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64()).collect();
+        let expected: Vec<_> = (0..events.len() as u64).map(Some).collect();
+        assert_eq!(numbers, expected, "{events:?}");
+        let all = |member: fn(&Value) -> &Value| {
+            let named = events.iter().map(member).filter_map(Value::as_str).map(str::to_owned);
+            named.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(all(|event| &event["item_id"]).len(), 1, "{events:?}");
+        assert_eq!(all(|event| &event["response"]["id"]).len(), 1, "{events:?}");
+        let last = events.last().unwrap();
+        assert_eq!(last["type"], "response.incomplete");
+        let message = &last["response"]["output"][0];
+        assert_eq!(message["content"][0]["text"], "One gate. The key is ", "the whole as it was delivered");
+        assert_eq!(message["id"].as_str(), all(|event| &event["item_id"]).first().map(String::as_str));
+        let added = events.iter().filter(|event| event["type"] == "response.output_item.added").count();
+        assert_eq!(added, 1, "no item begins twice");
     }
 }
 

@@ -164,7 +164,7 @@ fn items(choice: &Choice) -> Vec<Item> {
         match part {
             Part::Text(text) | Part::Refusal(text) => {
                 let refusal = matches!(part, Part::Refusal(_));
-                let content = Content { refusal, text: text.clone(), logprobs: Vec::new() };
+                let content = Content { text: text.clone(), ..Content::new(refusal) };
                 match out.last_mut() {
                     Some(Item::Message(contents)) => contents.push(content),
                     Some(Item::Reasoning { .. } | Item::Call(_)) | None => {

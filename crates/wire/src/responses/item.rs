@@ -28,11 +28,13 @@ pub(super) struct Content {
     pub(super) text: String,
     /// In OpenAI's shape, one for each token.
     pub(super) logprobs: Vec<Value>,
+    /// Whether its end was told.
+    pub(super) ended: bool,
 }
 
 impl Content {
     pub(super) const fn new(refusal: bool) -> Self {
-        Self { refusal, text: String::new(), logprobs: Vec::new() }
+        Self { refusal, text: String::new(), logprobs: Vec::new(), ended: false }
     }
 
     pub(super) fn written(&self) -> Value {

@@ -16,6 +16,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+/// Most items of one answer that are followed; a number behind them is a mistake or worse.
+const MOST_ITEMS: usize = 1024;
+
 /// Any event.
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -153,6 +156,34 @@ impl Reader {
     }
 }
 
+/// What of an event matters to somebody who goes on after it.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Cow<'a, str>,
+    #[serde(default)]
+    sequence_number: Option<u64>,
+    #[serde(default)]
+    output_index: usize,
+    #[serde(borrow, default)]
+    delta: Option<Cow<'a, str>>,
+    #[serde(default)]
+    item: Option<Value>,
+    #[serde(default)]
+    part: Option<Value>,
+    #[serde(default)]
+    response: Option<Begun>,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    id: String,
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    created_at: Value,
+}
+
 /// Writes a streamed answer.
 #[derive(Debug)]
 pub struct Writer {
@@ -247,6 +278,86 @@ impl Writer {
             | Step::Arguments { .. }
             | Step::Logprobs { .. }
             | Step::Finish { .. } => {}
+        }
+    }
+
+    /// Takes note of an event that another hand has written and that was delivered, so that what is written from here
+    /// on goes on where it stopped: in numbers, ids, items and their words. What cannot be read is left out.
+    pub(crate) fn follow(&mut self, data: &[u8]) {
+        let Ok(told) = serde_json::from_slice::<Told<'_>>(data) else { return };
+        if let Some(number) = told.sequence_number {
+            self.sequence = number.saturating_add(1);
+        }
+        let (place, delta) = (told.output_index.min(MOST_ITEMS), told.delta.unwrap_or_default());
+        let contents = match &mut self.current {
+            Some(Open { item: Item::Message(contents), .. }) => Some(contents),
+            Some(_) | None => None,
+        };
+        match &*told.kind {
+            "response.created" | "response.in_progress" => {
+                if let Some(Begun { id, model, created_at }) = told.response {
+                    (self.id, self.model) = (id, model);
+                    self.head.created = created_at.as_f64().map_or(self.head.created, |seconds| {
+                        #[expect(clippy::cast_possible_truncation, reason = "whole seconds; saturates")]
+                        let seconds = seconds as i64;
+                        seconds
+                    });
+                }
+            }
+            "response.output_item.added" => self.followed(place, &told.item.unwrap_or_default()),
+            "response.output_item.done" => {
+                self.calls.retain(|_, (at, ..)| *at != place);
+                self.current.take_if(|open| open.place == place);
+                if let (Some(slot), Some(item)) = (self.output.get_mut(place), told.item) {
+                    *slot = item;
+                }
+            }
+            "response.content_part.added" => {
+                let refusal = told.part.is_some_and(|part| part["type"] == "refusal");
+                contents.into_iter().for_each(|contents| contents.push(Content::new(refusal)));
+            }
+            "response.content_part.done" => {
+                contents
+                    .and_then(|contents| contents.last_mut())
+                    .into_iter()
+                    .for_each(|part| part.ended = true);
+            }
+            "response.output_text.delta" | "response.refusal.delta" => {
+                let part = contents.and_then(|contents| contents.last_mut());
+                part.into_iter().for_each(|part| part.text.push_str(&delta));
+            }
+            "response.reasoning_summary_text.delta" => {
+                if let Some(Open { item: Item::Reasoning { text, .. }, .. }) = &mut self.current {
+                    text.push_str(&delta);
+                }
+            }
+            "response.function_call_arguments.delta" => {
+                let call = self.calls.values_mut().find(|(at, ..)| *at == place);
+                call.into_iter().for_each(|(_, _, call)| call.arguments.push_str(&delta));
+            }
+            _ => {}
+        }
+    }
+
+    /// An item that another hand has begun.
+    fn followed(&mut self, place: usize, item: &Value) {
+        let text = |member: &str| item[member].as_str().unwrap_or_default().to_owned();
+        let id = text("id");
+        if self.output.len() <= place {
+            self.output.resize(place + 1, Value::Null);
+        }
+        let open = |item| Some(Open { place, id: id.clone(), item });
+        match item["type"].as_str() {
+            Some("message") => self.current = open(Item::Message(Vec::new())),
+            Some("reasoning") => {
+                self.current = open(Item::Reasoning { text: String::new(), signature: None });
+            }
+            Some("function_call") => {
+                let (arguments, signature) = (text("arguments"), None);
+                let call = ToolCall { id: text("call_id"), name: text("name"), arguments, signature };
+                self.calls.insert(u32::try_from(place).unwrap_or(u32::MAX), (place, id, call));
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -355,7 +466,7 @@ impl Writer {
 
     /// The last part of a message has ended.
     fn end_content(&mut self, id: &str, place: usize, contents: &[Content], out: &mut BytesMut) {
-        let Some(content) = contents.last() else { return };
+        let Some(content) = contents.last().filter(|content| !content.ended) else { return };
         let at = json!({"item_id": id, "output_index": place, "content_index": contents.len() - 1});
         let (mut said, mut part) = (at.clone(), at);
         part["part"] = content.written();
