@@ -128,19 +128,22 @@ impl ChatRequest {
     /// calls that at the target. Texts stay where they are found; the body is copied once.
     #[must_use]
     pub fn with_max_tokens(&self, most: u32, member: &str) -> Self {
+        let end = || self.end()..self.end();
         let (at, text) = match self.format {
-            Format::OpenAi => (self.end(), format!(",\"{member}\":{most}")),
-            Format::Responses => (self.end(), format!(",\"max_output_tokens\":{most}")),
-            Format::Anthropic => (self.end(), format!(",\"max_tokens\":{most}")),
+            Format::OpenAi => (end(), format!(",\"{member}\":{most}")),
+            Format::Responses => (end(), format!(",\"max_output_tokens\":{most}")),
+            Format::Anthropic => (end(), format!(",\"max_tokens\":{most}")),
             Format::Gemini => self.generation_config(most),
         };
         // What ends where the bound begins does not reach into it.
         let shift = |span: &Range<usize>| {
-            let by = |moves: bool| if moves { text.len() } else { 0 };
-            span.start + by(span.start >= at)..span.end + by(span.end > at)
+            let more = text.len().cast_signed() - at.len().cast_signed();
+            let by = |moves: bool| if moves { more } else { 0 };
+            span.start.saturating_add_signed(by(span.start >= at.end))
+                ..span.end.saturating_add_signed(by(span.end > at.start))
         };
         Self {
-            body: apply(&self.body, vec![(at..at, Cow::Borrowed(text.as_str()))]),
+            body: apply(&self.body, vec![(at.clone(), Cow::Borrowed(text.as_str()))]),
             model_span: self.model_span.as_ref().map(shift),
             forced_span: self.forced_span.as_ref().map(shift),
             max_tokens: Some(most),
@@ -158,19 +161,24 @@ impl ChatRequest {
         self.body.iter().rposition(|byte| *byte == b'}').unwrap_or(self.body.len())
     }
 
-    /// Where Gemini's bound goes, and as what: into `generationConfig` where there is one.
-    fn generation_config(&self, most: u32) -> (usize, String) {
+    /// Where Gemini's bound goes, and as what: into `generationConfig` where there is one, in the place of one that is
+    /// `null`. A second member of that name would be the provider's to choose from.
+    fn generation_config(&self, most: u32) -> (Range<usize>, String) {
         let members: BTreeMap<Cow<'_, str>, &RawValue> =
             serde_json::from_slice(&self.body).unwrap_or_default();
-        let config = members.get("generationConfig").or_else(|| members.get("generation_config"));
-        let inside = config.map(|raw| raw.get()).filter(|raw| raw.starts_with('{'));
-        let Some(inside) = inside else {
-            return (self.end(), format!(",\"generationConfig\":{{\"maxOutputTokens\":{most}}}"));
+        let named =
+            || ["generationConfig", "generation_config"].into_iter().filter_map(|name| members.get(name));
+        let config = named().find(|raw| raw.get().starts_with('{')).or_else(|| named().next());
+        let Some(config) = config.map(|raw| raw.get()) else {
+            return (self.end()..self.end(), format!(",\"generationConfig\":{{\"maxOutputTokens\":{most}}}"));
         };
         // A raw value is a slice of the body.
-        let start = inside.as_ptr().addr() - self.body.as_ptr().addr();
-        let comma = if inside[1..].trim_start().starts_with('}') { "" } else { "," };
-        (start + 1, format!("\"maxOutputTokens\":{most}{comma}"))
+        let start = config.as_ptr().addr() - self.body.as_ptr().addr();
+        if !config.starts_with('{') {
+            return (start..start + config.len(), format!("{{\"maxOutputTokens\":{most}}}"));
+        }
+        let comma = if config[1..].trim_start().starts_with('}') { "" } else { "," };
+        (start + 1..start + 1, format!("\"maxOutputTokens\":{most}{comma}"))
     }
 
     /// The body for a target of the same format: `model` replaced; for streams in OpenAI's chat format the usage chunk
@@ -451,6 +459,21 @@ mod tests {
                 Format::Gemini,
                 r#"{"generationConfig": {"topK":1},"contents":"hello"}"#,
                 r#"{"generationConfig": {"maxOutputTokens":9,"topK":1},"contents":"hello"}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"generationConfig":null,"c":"hello"}"#,
+                r#"{"generationConfig":{"maxOutputTokens":9},"c":"hello"}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"c":"hello","generation_config" : null}"#,
+                r#"{"c":"hello","generation_config" : {"maxOutputTokens":9}}"#,
+            ),
+            (
+                Format::Gemini,
+                r#"{"generationConfig":null,"c":"hello","generation_config":{"topK":1}}"#,
+                r#"{"generationConfig":null,"c":"hello","generation_config":{"maxOutputTokens":9,"topK":1}}"#,
             ),
             (
                 Format::Gemini,
