@@ -24,7 +24,7 @@ pub use config::{
 pub use model::Model;
 pub use presets::{BUILTIN, ModelKind};
 pub use provider::{Call, Provider};
-pub use providers::{Parts, Providers, ProvidersError, Staged};
+pub use providers::{Parts, Providers, ProvidersError, Staged, listed_models};
 pub use refusal::Refusal;
 pub use safety::{SafetyConfig, SafetyLevel};
 

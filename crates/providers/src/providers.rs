@@ -272,23 +272,8 @@ impl<'a> Stage<'a> {
         if guarded && config.key_names(presets::row_for(other)) == keys { other } else { name }
     }
 
-    /// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only
-    /// `[models]` names.
     fn models(&self, name: &str, row: &Preset, config: &ProviderConfig) -> Vec<Model> {
-        let mut models: Vec<Model> = match &config.models {
-            Some(models) => models.iter().map(|entry| Model::configured(&entry.row(), row)).collect(),
-            None => row.models.iter().map(|model| Model::preset(model, row)).collect(),
-        };
-        for (full, said) in self.models {
-            let Some((_, model)) = full.split_once('/').filter(|(provider, _)| *provider == name) else {
-                continue;
-            };
-            match models.iter_mut().find(|known| &*known.name == model) {
-                Some(known) => *known = known.clone().with(said),
-                None => models.push(Model::unlisted(model, row).with(said)),
-            }
-        }
-        models
+        listed(self.models, name, row, config)
     }
 
     fn builtin(&self, gate: &Dependency, others: bool) -> Provider {
@@ -436,4 +421,30 @@ impl<'a> Stage<'a> {
 /// 0 means none.
 const fn limit(per_min: u32) -> Option<u32> {
     if per_min == 0 { None } else { Some(per_min) }
+}
+
+/// The models a provider lists: its own list or its row's, each as `[models]` corrects it, and those that only
+/// `[models]` names.
+fn listed(corrections: &ModelsConfig, name: &str, row: &Preset, config: &ProviderConfig) -> Vec<Model> {
+    let mut models: Vec<Model> = match &config.models {
+        Some(models) => models.iter().map(|entry| Model::configured(&entry.row(), row)).collect(),
+        None => row.models.iter().map(|model| Model::preset(model, row)).collect(),
+    };
+    for (full, said) in corrections {
+        let Some((_, model)) = full.split_once('/').filter(|(provider, _)| *provider == name) else {
+            continue;
+        };
+        match models.iter_mut().find(|known| &*known.name == model) {
+            Some(known) => *known = known.clone().with(said),
+            None => models.push(Model::unlisted(model, row).with(said)),
+        }
+    }
+    models
+}
+
+/// The models that a provider of that name would list under these settings, whether it has a key or not.
+#[must_use]
+pub fn listed_models(providers: &ProvidersConfig, corrections: &ModelsConfig, name: &str) -> Vec<Model> {
+    let plain = ProviderConfig::default();
+    listed(corrections, name, presets::row_for(name), providers.get(name).unwrap_or(&plain))
 }

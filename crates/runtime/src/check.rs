@@ -6,8 +6,9 @@ use crate::{
     secrets::{how_to_give, known_secrets, references},
     settings::{Examined, LoadError, Located, Origin, Report, Severity, Sources, examine},
 };
+use portcullis_engine::budgets::PriceUnknown;
 use portcullis_providers::{
-    ProviderConfig,
+    BUILTIN, ProviderConfig, listed_models,
     presets::{self, PRESETS},
 };
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub async fn check(sources: &Sources) -> Result<Report, LoadError> {
     let secrets = read_secrets(&examined.settings, &sources.environment).await;
     let mut found = secret_problems(&examined, &secrets);
     found.extend(provider_warnings(&examined, &secrets));
+    found.extend(price_warnings(&examined, &secrets));
     examined.report.problems.extend(found);
     examined.report.tidy();
     Ok(examined.report)
@@ -57,6 +59,61 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
             mend: how_to_give(&reference.name, config),
             severity: Severity::Error,
         });
+    }
+    out
+}
+
+/// Models in use whose price nobody knows: a budget of money does not see what they cost.
+fn price_warnings(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
+    let settings = &examined.settings;
+    let budgets = settings.budgets.named.values().any(|budget| budget.money_usd.is_some());
+    let admission = settings.admission();
+    let shares = admission.tiers.values().any(|tier| tier.daily_usd.is_some());
+    if !budgets && !shares {
+        return Vec::new();
+    }
+    let plain = ProviderConfig::default();
+    let usable = |name: &str| {
+        let said = settings.providers.get(name).unwrap_or(&plain);
+        let names = said.key_names(presets::row_for(name));
+        said.enabled != Some(false) && (names.is_empty() || names.iter().any(|name| secrets.has(name)))
+    };
+    let unpriced = |name: &str, model: &str| {
+        let known = listed_models(&settings.providers, &settings.models, name);
+        let price = known.iter().find(|known| &*known.name == model).and_then(|known| known.price);
+        !presets::row_for(name).free && name != BUILTIN && price.is_none()
+    };
+    let (refused, follows) = match settings.budgets.price_unknown {
+        PriceUnknown::Allow => (false, "no budget of money sees what it costs"),
+        PriceUnknown::Refuse => (true, "it does not answer callers under a budget of money"),
+    };
+    let mut out = Vec::new();
+    let mut warn = |key: String, names: Vec<String>, told: BTreeSet<String>| {
+        if names.is_empty() {
+            return told;
+        }
+        let origin = examined.origins.get(&key).cloned().unwrap_or(Origin::Default);
+        let which =
+            if refused { "" } else { " (`budgets.price_unknown = \"refuse\"` keeps them from such callers)" };
+        let message = format!("has no known price: {}; {follows}", names.join(", "));
+        let section = names.first().cloned().unwrap_or_default();
+        let mend = format!("write its price in `[models.\"{section}\"]`, and so for the others{which}");
+        out.push(Located { origin, key, message, mend, severity: Severity::Warning });
+        told.into_iter().chain(names).collect()
+    };
+    let mut told = BTreeSet::new();
+    for (route, config) in &settings.routes {
+        let targets = config.targets.iter().filter(|target| usable(&target.provider));
+        let dear = targets.filter(|target| unpriced(&target.provider, &target.model));
+        let names = dear.map(|target| format!("{}/{}", target.provider, target.model)).collect();
+        told = warn(format!("routes.{route}.targets"), names, told);
+    }
+    for name in settings.providers.keys().filter(|name| usable(name)) {
+        let models = listed_models(&settings.providers, &settings.models, name);
+        let dear = models.iter().filter(|model| unpriced(name, &model.name));
+        let names =
+            dear.map(|model| format!("{name}/{}", model.name)).filter(|name| !told.contains(name)).collect();
+        told = warn(format!("providers.{name}"), names, told);
     }
     out
 }

@@ -54,6 +54,29 @@ async fn check_names_secrets_that_are_asked_for_and_missing_and_how_to_give_them
 }
 
 // req: S0-01
+// req: S2-1.4
+#[tokio::test]
+async fn check_warns_of_models_whose_price_no_budget_of_money_sees() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |budget: &str| {
+        format!(
+            "[providers.openai]\nmodels = [\"gpt-4o-mini\", \"mystery\", \"told\"]\n\
+             [models.\"openai/told\"]\nprice = {{ input = 1, output = 2 }}\n\
+             [routes.fast]\ntargets = [{{ provider = \"openai\", model = \"riddle\" }}, {{ provider = \"builtin\", model = \"extractive\" }}]\n\
+             {budget}"
+        )
+    };
+    let path = folder.path().join("portcullis.toml");
+    let keys = [("OPENAI_API_KEY", "made-up-key-for-a-test")];
+    std::fs::write(&path, text("[budgets.team]\nscope = \"global\"\nmoney_usd = 5.0\n")).unwrap();
+    let ended = portcullis(folder.path(), &["check"], &keys).await;
+    let out = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(out.contains("routes.fast.targets") && out.contains("openai/riddle"), "{out}");
+    assert!(out.contains("openai/mystery") && !out.contains("openai/told\"]"), "{out}");
+    assert!(!out.contains("gpt-4o-mini") && !out.contains("extractive"), "{out}");
+    assert_eq!(ended.code, Some(0), "{out}");
+}
+
 #[tokio::test]
 async fn check_warns_of_a_limit_above_the_published_quota_and_of_a_provider_without_key() {
     let folder = tempfile::tempdir().unwrap();
