@@ -22,9 +22,9 @@ pub trait App: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Changes the weight of a route's target, until the next reload. False when there is none such, or it cannot
-    /// have that weight.
-    fn set_target_weight(&self, _route: &str, _number: usize, _weight: u32) -> bool {
+    /// Changes the weight of a route's target, or gives it the configured one back. False when there is none such, or it
+    /// cannot have that weight.
+    fn set_target_weight(&self, _route: &str, _number: usize, _weight: Option<u32>) -> bool {
         false
     }
 

@@ -111,7 +111,7 @@ impl Engine {
 
     /// Changes the weight of a route's target. False when there is none such, or it cannot have that weight.
     #[must_use]
-    pub fn set_target_weight(&self, route: &str, number: usize, weight: u32) -> bool {
+    pub fn set_target_weight(&self, route: &str, number: usize, weight: Option<u32>) -> bool {
         self.router().is_some_and(|app| app.set_target_weight(route, number, weight))
     }
 

@@ -3,7 +3,7 @@
 //! doors' pointer do, and neither can fail.
 
 use crate::{Secrets, Settings};
-use portcullis_apps::chat::{ChatApp, Spending, cache::Answers};
+use portcullis_apps::chat::{ByHand, ChatApp, Spending, cache::Answers};
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
@@ -23,6 +23,7 @@ pub(crate) struct Ground {
     pub(crate) overrides: SafetyView,
     pub(crate) answers: Answers,
     pub(crate) budgets: Budgets,
+    pub(crate) by_hand: ByHand,
 }
 
 /// Which app answers which action.
@@ -57,7 +58,8 @@ impl Ground {
         let answers = self.answers.changed(&settings.cache);
         let stream = Duration::from_secs(settings.upstream.stream_timeout_secs);
         let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers)
-            .under(Spending { budgets: self.budgets.clone(), stream });
+            .under(Spending { budgets: self.budgets.clone(), stream })
+            .remembering(self.by_hand.clone());
         let chat: Arc<dyn App> = Arc::new(chat);
         ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
     }

@@ -19,7 +19,7 @@ use crate::{
     stall::Watchdog,
 };
 use listen::{address, listen};
-use portcullis_apps::chat::cache::Answers;
+use portcullis_apps::chat::{ByHand, cache::Answers};
 use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
@@ -70,6 +70,7 @@ impl Base {
         Ground {
             answers: Answers::new(&settings.cache, shared, self.background.clone()),
             budgets,
+            by_hand: ByHand::default(),
             client: self.client.clone(),
             registry: self.registry.clone(),
             metrics: self.metrics.clone(),

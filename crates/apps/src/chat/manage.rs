@@ -1,11 +1,38 @@
-//! Routes as the operator sees and changes them while they run. Changes are of this process and end with it, or with
-//! the next reload of the settings.
+//! Routes as the operator sees and changes them while they run. Changes are of this process and end with it; a reload of
+//! the settings keeps them, as it keeps breakers: whoever switched a sick target off does not want it back because
+//! somebody else added a key.
 
-use super::{ChatApp, config::CacheMode, routes::Route};
+use super::{
+    ChatApp,
+    config::CacheMode,
+    routes::{Route, Target},
+};
+use parking_lot::Mutex;
 use portcullis_providers::ModelKind;
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
+
+/// What was changed by hand while the process runs: shared by the apps before and after a reload. Invariant: no more
+/// than routes and targets that once were configured.
+#[derive(Clone, Debug, Default)]
+pub struct ByHand(Arc<Mutex<BTreeMap<Which, Change>>>);
+
+/// Route, target and rank.
+type Which = (String, Arc<str>, u32);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    weight: Option<u32>,
+    off_until: Option<Instant>,
+}
+
+impl ByHand {
+    fn note(&self, route: &str, target: &Target, change: impl FnOnce(&mut Change)) {
+        let which = (route.to_owned(), target.name.clone(), target.rank);
+        change(self.0.lock().entry(which).or_default());
+    }
+}
 
 /// A route.
 #[derive(Clone, Debug, Serialize)]
@@ -50,10 +77,37 @@ impl ChatApp {
         self.routes.all().map(|(name, route)| view(name, route)).collect()
     }
 
-    /// Changes the weight of target `index` of a route, 0 to 1000; 0 switches it off. False when there is none such.
+    /// The same app, in which what was changed by hand is so, and which notes there what is changed in it.
     #[must_use]
-    pub fn set_weight(&self, route: &str, index: usize, weight: u32) -> bool {
-        weight <= 1000 && self.routes.get(route).is_some_and(|route| route.chooser.set_weight(index, weight))
+    pub fn remembering(self, by_hand: ByHand) -> Self {
+        for ((name, target, rank), change) in by_hand.0.lock().iter() {
+            let Some(route) = self.routes.get(name) else { continue };
+            let same = |known: &Target| known.name == *target && known.rank == *rank;
+            let Some(index) = route.targets.iter().position(same) else { continue };
+            if let Some(weight) = change.weight {
+                route.chooser.set_weight(index, weight);
+            }
+            route.chooser.set_off(index, change.off_until);
+        }
+        Self { by_hand, ..self }
+    }
+
+    /// Changes the weight of target `index` of a route, 0 to 1000; 0 switches it off, none gives it the configured one
+    /// back. False when there is none such.
+    #[must_use]
+    pub fn set_weight(&self, route: &str, index: usize, weight: Option<u32>) -> bool {
+        let Some((known, target)) = self.target(route, index) else { return false };
+        let wanted = weight.unwrap_or_else(|| target.configured_weight());
+        if wanted > 1000 || !known.chooser.set_weight(index, wanted) {
+            return false;
+        }
+        self.by_hand.note(route, target, |change| change.weight = weight);
+        true
+    }
+
+    fn target(&self, route: &str, index: usize) -> Option<(&Route, &Target)> {
+        let route = self.routes.get(route)?;
+        Some((route, route.targets.get(index)?))
     }
 
     /// Switches target `index` of a route off for so long, or on. The last one that is on is used all the same. False
@@ -61,7 +115,9 @@ impl ChatApp {
     #[must_use]
     pub fn switch_off(&self, route: &str, index: usize, time: Option<Duration>) -> bool {
         let until = time.and_then(|time| Instant::now().checked_add(time));
-        self.routes.get(route).is_some_and(|route| route.chooser.set_off(index, until))
+        let Some((known, target)) = self.target(route, index) else { return false };
+        self.by_hand.note(route, target, |change| change.off_until = until);
+        known.chooser.set_off(index, until)
     }
 }
 

@@ -17,7 +17,7 @@ mod spending;
 mod tests;
 
 pub use config::{CacheMode, RouteConfig, RoutesConfig, Sticky, TargetConfig, problems};
-pub use manage::{RouteView, TargetView};
+pub use manage::{ByHand, RouteView, TargetView};
 pub use spending::Spending;
 
 use cache::Answers;
@@ -42,6 +42,7 @@ pub struct ChatApp {
     metrics: Metrics,
     answers: Answers,
     spending: Option<Spending>,
+    by_hand: ByHand,
 }
 
 impl ChatApp {
@@ -49,7 +50,7 @@ impl ChatApp {
     #[must_use]
     pub fn new(providers: Providers, routes: &RoutesConfig, metrics: Metrics, answers: Answers) -> Self {
         let routes = Arc::new(Routes::new(routes, &providers));
-        Self { providers, routes, metrics, answers, spending: None }
+        Self { providers, routes, metrics, answers, spending: None, by_hand: ByHand::default() }
     }
 
     /// The same app, whose every call is reserved in its caller's budgets first and in the ledger afterwards.
@@ -232,7 +233,7 @@ impl App for ChatApp {
         Self::routes(self).iter().map(|route| serde_json::to_value(route).unwrap_or_default()).collect()
     }
 
-    fn set_target_weight(&self, route: &str, number: usize, weight: u32) -> bool {
+    fn set_target_weight(&self, route: &str, number: usize, weight: Option<u32>) -> bool {
         self.set_weight(route, number, weight)
     }
 

@@ -173,6 +173,13 @@ impl Routes {
     }
 }
 
+impl Target {
+    /// Its share as the settings have it.
+    pub(crate) fn configured_weight(&self) -> u32 {
+        self.weight.max(1)
+    }
+}
+
 impl Route {
     fn new(
         label: Arc<str>,
@@ -183,7 +190,7 @@ impl Route {
     ) -> Self {
         targets.truncate(MAX_TARGETS);
         let share = |target: &Target| Share {
-            weight: target.weight.max(1),
+            weight: target.configured_weight(),
             rank: target.rank,
             seed: affinity::of([target.name.as_bytes()]),
         };

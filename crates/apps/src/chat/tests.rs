@@ -401,7 +401,9 @@ async fn targets_of_one_rank_take_turns_and_neither_is_a_fallback() {
     }
     assert_eq!((a.counts().requests, b.counts().requests), (3, 3));
     assert!(
-        app.set_weight("pair", 1, 5) && !app.set_weight("pair", 2, 5) && !app.set_weight("pair", 0, 1001)
+        app.set_weight("pair", 1, Some(5))
+            && !app.set_weight("pair", 2, Some(5))
+            && !app.set_weight("pair", 0, Some(1001))
     );
     for _ in 0..6 {
         drop(ask(&app, PLAIN, "pair").await.unwrap());

@@ -56,31 +56,39 @@ impl House {
         post(self.running.admin(), RELOAD, &self.key, &Value::Null).await
     }
 
+    async fn admin(&self, method: Method, path: &str, body: &Value) -> Answer {
+        crate::support::call(self.running.admin(), request(method, path, &self.key, body)).await
+    }
+
     async fn ask(&self) -> Answer {
         post(self.running.http(), CHAT, "", &chat(false)).await
     }
 }
 
+/// Streams that a reload must not cut.
+const STREAMS: usize = 1000;
+
 fn settings(double: &OpenAi, more: &str) -> String {
     format!(
-        "[providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\", \"other-double\"]\nconcurrency = 400\n\
-         queue = 400\nrpm = 100000\ntpm = 100000000\n{more}\n{WIDE}\n[routes.default]\n\
+        "[providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\", \"other-double\"]\nconcurrency = 1200\n\
+         queue = 1200\nrpm = 100000\ntpm = 100000000\n{more}\n{WIDE}\n[routes.default]\n\
          targets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
         double.base_url()
     )
 }
 
 #[tokio::test]
-async fn a_reload_under_300_streams_drops_none_and_the_next_request_sees_what_changed() {
+async fn a_reload_under_1000_streams_drops_none_and_the_next_request_sees_what_changed() {
     let double = OpenAi::start().await;
     double.change(|options| {
         options.pace.chunks = Some(40);
         options.pace.between_chunks = Duration::from_millis(50);
     });
-    let room = format!("{}\n[connections]\nmax_http_per_address = 1000\n", settings(&double, ""));
+    let room =
+        format!("{}\n[connections]\nmax_http = 3000\nmax_http_per_address = 3000\n", settings(&double, ""));
     let house = House::start(&room, &[("OPENAI_API_KEY", &double.key())]).await;
     let address = house.running.http();
-    let streams = join_all((0..300).map(|_| async move {
+    let streams = join_all((0..STREAMS).map(|_| async move {
         let mut stream = open(address, request(Method::POST, CHAT, "", &chat(true))).await.unwrap();
         assert_eq!(stream.status, 200);
         stream.next().await.unwrap().unwrap();
@@ -102,8 +110,39 @@ async fn a_reload_under_300_streams_drops_none_and_the_next_request_sees_what_ch
     assert_eq!(answer.header("x-portcullis-target"), "builtin/echo", "{answer:?}");
     let ends = join_all(streams.into_iter().map(crate::support::Open::rest)).await;
     let whole = ends.iter().filter(|(text, clean)| *clean && text.trim_end().ends_with("data: [DONE]"));
-    assert_eq!(whole.count(), 300, "none is cut");
+    assert_eq!(whole.count(), STREAMS, "none is cut");
     Box::pin(house.running.drain()).await;
+}
+
+#[tokio::test]
+async fn what_was_set_by_hand_outlives_a_reload_until_it_is_taken_back() {
+    let double = OpenAi::start().await;
+    let two = settings(&double, "")
+        .replace("targets = [", "targets = [{ provider = \"builtin\", model = \"echo\", weight = 3 }, ");
+    let house = House::start(&two, &[("OPENAI_API_KEY", &double.key())]).await;
+    let target = async || {
+        let shown = house.admin(Method::GET, "/admin/v1/routes", &Value::Null).await.json();
+        let routes = shown["data"].as_array().unwrap().clone();
+        let route = routes.into_iter().find(|route| route["name"] == "default").unwrap();
+        (
+            route["targets"][0]["weight"].as_u64().unwrap(),
+            route["targets"][0]["off_for_secs"].as_u64().unwrap(),
+        )
+    };
+    let change = async |body: Value| {
+        let path = "/admin/v1/routes/default/targets/0";
+        assert_eq!(house.admin(Method::PATCH, path, &body).await.status, 200, "{body}");
+    };
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2);
+    change(json!({"weight": 9, "disabled_until": until.to_string()})).await;
+    house.write(&format!("{two}\n[gateway]\nexpose_target = true\n"));
+    assert_eq!(house.reload().await.status, 200);
+    let (weight, off) = target().await;
+    assert!(weight == 9 && off > 7000, "{weight} {off}");
+    change(json!({"weight": null, "disabled_until": null})).await;
+    assert_eq!(target().await, (3, 0));
+    assert_eq!(house.reload().await.status, 200);
+    assert_eq!(target().await, (3, 0));
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ rows! {
         "Make calls again to an account that is held.";
     GET "/admin/v1/routes" read outside::routes "Routes and their targets.";
     PATCH "/admin/v1/routes/{route}/targets/{number}" change outside::change_target
-        "Change a target's weight, or switch it off until a time (null: on), until the next reload.";
+        "Change a target's weight (null: as configured), or switch it off until a time (null: on), until a restart.";
     GET "/admin/v1/budgets" read usage::budgets "What may still be spent, `?budget=…&subject=…`.";
     POST "/admin/v1/budgets/reprice" change usage::reprice
         "Compute the money of a model's calls again with the right price.";

@@ -71,13 +71,18 @@ pub(super) async fn routes(ctx: &Ctx<'_>) -> Result<Done, Refused> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Target {
-    weight: Option<u32>,
+    /// Absent: as it is; null: as configured.
+    #[serde(default, deserialize_with = "said")]
+    weight: Option<Option<u32>>,
     /// Absent: as it is; null: on.
     #[serde(default, deserialize_with = "said")]
     disabled_until: Option<Option<Timestamp>>,
 }
 
-fn said<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Timestamp>>, D::Error> {
+/// Tells `null` from absence.
+fn said<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
