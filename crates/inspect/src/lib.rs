@@ -13,7 +13,6 @@ mod sanitise;
 mod schema;
 mod scored;
 mod signs;
-mod words;
 
 pub use config::{InspectConfig, Mode};
 pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};

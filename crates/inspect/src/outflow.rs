@@ -1,6 +1,6 @@
 //! Looking for what must not be said, in texts that are whole or still being written. A stream holds back only its last
-//! unfinished word (and as much as the longest topic), at most 256 bytes, so that a secret split over any number of
-//! chunks is found and nothing of it is delivered.
+//! unfinished word (and as much as the longest topic, or numbers that more may follow), at most 256 bytes, so that a
+//! secret split over any number of chunks is found and nothing of it is delivered.
 //!
 //! Invariants: for every way of cutting a text into chunks the same text comes out (property test); nothing that
 //! follows a blocking finding comes out; work is linear in the text, memory is bounded. Source: gateway.md sections 7.8
@@ -8,7 +8,7 @@
 
 use crate::{
     policy::{CheckAction, InputPolicy, OutputPolicy},
-    redact::{self, PERSONAL},
+    redact,
 };
 use regex::Regex;
 use std::{borrow::Cow, ops::Range, sync::Arc};
@@ -111,13 +111,11 @@ impl Watch {
     /// Findings by place, none overlapping another: the stricter, then the earlier, wins.
     fn find(&self, text: &str) -> Vec<Finding> {
         let mut all = Vec::new();
-        let (secrets, personal) = (self.secrets != CheckAction::Off, self.personal != CheckAction::Off);
-        if secrets || personal {
+        if self.looks() {
+            let (secrets, personal) = (self.secrets != CheckAction::Off, self.personal != CheckAction::Off);
             all.extend(redact::find(text, secrets, personal).into_iter().map(|found| {
-                let (check, action) = match found.kind {
-                    PERSONAL => ("personal", self.personal),
-                    _ => ("secrets", self.secrets),
-                };
+                let (check, action) =
+                    if found.personal() { ("personal", self.personal) } else { ("secrets", self.secrets) };
                 Finding { check, kind: found.kind, action, range: found.range }
             }));
         }
@@ -157,6 +155,11 @@ impl Watch {
             }
         }
         kept
+    }
+
+    /// Whether it looks for secrets or personal data.
+    fn looks(&self) -> bool {
+        self.secrets != CheckAction::Off || self.personal != CheckAction::Off
     }
 
     /// Bytes at the end of a text that may belong to a topic.
@@ -330,7 +333,8 @@ impl Outflow {
             all.char_indices().rev().find(|(_, c)| is_break(*c)).map_or(0, |(at, c)| at + c.len_utf8());
         let topic = boundary(all, end.saturating_sub(self.watch.longest_topic()));
         let least = boundary(all, end.saturating_sub(MAX_HELD));
-        word.min(topic).max(least).max(self.delivered)
+        let undecided = if self.watch.looks() { redact::undecided(all) } else { end };
+        word.min(topic).min(undecided).max(least).max(self.delivered)
     }
 }
 

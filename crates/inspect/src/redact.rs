@@ -5,54 +5,69 @@
 //! Invariants: redacting twice changes nothing; text without a suspicious piece is not copied (log fields pass here
 //! one by one). Source: inspect.md section 5, review.md section 11.
 
+mod checks;
+mod house;
+mod keys;
+mod numbers;
+mod personal;
+mod scan;
 mod shapes;
+mod values;
 
-use crate::{rules::compile, words::Words};
-use regex::{Captures, Regex};
-use shapes::{SHAPES, Shape};
+use crate::rules::compile;
+use numbers::FEWEST_DIGITS;
+use regex::Regex;
+use scan::{Look, Scan};
+use shapes::{Class, Shape, shapes};
 use std::{
     borrow::Cow,
+    ops::Range,
     sync::{LazyLock, OnceLock},
 };
 
 struct Engine {
-    words: Words,
-    /// Compiled when first needed: most shapes never are.
-    patterns: Vec<OnceLock<Option<Regex>>>,
-    /// Shapes that apply outside only, as bits.
-    outside: u64,
+    scan: Scan,
+    rows: Vec<Row>,
+    /// Of each class, its rows as bits.
+    of_class: [u128; Class::ALL.len()],
 }
 
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine {
-    words: Words::new(SHAPES.iter().map(|shape| [shape.hints, &[][..]])),
-    patterns: SHAPES.iter().map(|_| OnceLock::new()).collect(),
-    outside: SHAPES.iter().enumerate().map(|(row, shape)| u64::from(shape.outside) << row).sum(),
+struct Row {
+    shape: &'static Shape,
+    /// Compiled when first needed: most shapes never are.
+    pattern: OnceLock<Option<Regex>>,
+}
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let rows = |class| shapes().enumerate().filter(move |(_, shape)| shape.class == class);
+    Engine {
+        scan: Scan::new(shapes()),
+        rows: shapes().map(|shape| Row { shape, pattern: OnceLock::new() }).collect(),
+        of_class: Class::ALL.map(|class| rows(class).fold(0, |bits, (row, _)| bits | 1 << row)),
+    }
 });
 
-/// The text without what looks like a secret or a person's address: for logs and audit.
+/// The text without what looks like a secret or tells of a person: for logs and audit.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    ENGINE.run(text, !ENGINE.outside)
+    ENGINE.run(text, |class| matches!(class, Class::Secret | Class::Person))
 }
 
 /// The text without that, and without what tells strangers about the house: for errors on their way out, as the
 /// second net behind fixed sentences.
 #[must_use]
 pub fn redact_outside(text: &str) -> Cow<'_, str> {
-    ENGINE.run(text, u64::MAX)
+    ENGINE.run(text, |class| match class {
+        Class::Secret | Class::Person | Class::Trace | Class::House => true,
+    })
 }
 
 /// Whether a value, such as one of a configuration file, has the shape of a key.
 #[must_use]
 pub fn looks_like_secret(value: &str) -> bool {
-    let wanted = ENGINE.words.wanted(value);
-    let by_prefix = SHAPES.iter().enumerate().take_while(|(_, shape)| shape.kind != "password");
-    let mut keys = by_prefix.filter(|(row, _)| wanted >> row & 1 == 1);
-    keys.any(|(row, shape)| {
-        ENGINE.pattern(row).is_some_and(|pattern| {
-            pattern.captures(value).is_some_and(|found| (shape.check)(secret(&found).as_str()))
-        })
-    })
+    let mut found = Vec::new();
+    ENGINE.shapes(value, Look::at(value), |class| class == Class::Secret, &mut found);
+    found.iter().any(|found| found.row < keys::KEYS.len())
 }
 
 /// What [`find`] found.
@@ -60,80 +75,143 @@ pub fn looks_like_secret(value: &str) -> bool {
 pub(crate) struct Found {
     pub(crate) kind: &'static str,
     /// Bytes of the text that are to be hidden.
-    pub(crate) range: std::ops::Range<usize>,
+    pub(crate) range: Range<usize>,
+    class: Class,
+    /// Which row found it: the first of the table names what several found.
+    row: usize,
+    tail: bool,
 }
 
-/// The kind of personal data among the shapes.
-pub(crate) const PERSONAL: &str = "email";
-
-/// Secrets and, if wanted, personal data in a text, in the order of the table.
-pub(crate) fn find(text: &str, secrets: bool, personal: bool) -> Vec<Found> {
-    let wanted = ENGINE.words.wanted(text) & !ENGINE.outside;
-    let mut all = Vec::new();
-    for (row, shape) in SHAPES.iter().enumerate().filter(|(row, _)| wanted >> row & 1 == 1) {
-        let asked = if shape.kind == PERSONAL { personal } else { secrets };
-        let Some(pattern) = ENGINE.pattern(row).filter(|_| asked) else { continue };
-        for found in pattern.captures_iter(text) {
-            let secret = secret(&found);
-            if (shape.check)(secret.as_str()) {
-                all.push(Found { kind: shape.kind, range: secret.range() });
-            }
-        }
+impl Found {
+    /// Whether it tells of a person rather than opens something.
+    pub(crate) const fn personal(&self) -> bool {
+        !matches!(self.class, Class::Secret)
     }
-    all
 }
+
+/// Secrets and, if wanted, personal data in a text, in order, none overlapping another.
+pub(crate) fn find(text: &str, secrets: bool, personal: bool) -> Vec<Found> {
+    ENGINE.find(
+        text,
+        match (secrets, personal) {
+            (true, true) => |class| !matches!(class, Class::House),
+            (true, false) => |class| matches!(class, Class::Secret),
+            (false, true) => |class| matches!(class, Class::Person | Class::Trace),
+            (false, false) => |_| false,
+        },
+    )
+}
+
+/// From where on the end of a text that is still being written may turn into something it is not yet: the label of a key
+/// in a file, numbers that more may follow. A word that has not ended is not counted.
+pub(crate) fn undecided(text: &str) -> usize {
+    let near = text.floor_char_boundary(text.len().saturating_sub(MOST_UNDECIDED));
+    let label = text[near..].rfind("-----BEGIN").map(|at| near + at); // fake: only the label
+    let label = label.filter(|at| checks::pem_undecided(&text[*at..]));
+    label.unwrap_or(text.len()).min(numbers::undecided(text))
+}
+
+/// Bytes of a label and the first line behind it.
+const MOST_UNDECIDED: usize = 128;
 
 /// Rounds of replacement; ordinary text needs one, crafted text two or three.
 const MAX_ROUNDS: usize = 8;
 
 impl Engine {
-    fn pattern(&self, row: usize) -> Option<&Regex> {
-        // A test compiles every pattern of the table.
-        self.patterns.get(row)?.get_or_init(|| compile(SHAPES.get(row)?.pattern).ok()).as_ref()
+    fn find(&self, text: &str, wanted: fn(Class) -> bool) -> Vec<Found> {
+        let (look, mut all) = (Look::at(text), Vec::new());
+        self.shapes(text, look, wanted, &mut all);
+        if look.digits >= FEWEST_DIGITS && (wanted(Class::Person) || wanted(Class::Trace)) {
+            numbers::find(text, wanted, &mut all);
+        }
+        if all.len() > 1 { apart(all) } else { all }
     }
 
-    fn run<'a>(&self, text: &'a str, applies: u64) -> Cow<'a, str> {
-        let mut out = Cow::Borrowed(text);
-        // What one replacement leaves behind may look like another shape: again, until nothing changes.
-        for _ in 0..MAX_ROUNDS {
-            let wanted = self.words.wanted(&out) & applies;
-            let mut changed = false;
-            for (row, shape) in SHAPES.iter().enumerate().filter(|(row, _)| wanted >> row & 1 == 1) {
-                let Some(pattern) = self.pattern(row) else { continue };
-                if let Cow::Owned(next) =
-                    pattern.replace_all(&out, |found: &Captures<'_>| replace(shape, found))
-                    && next != *out
-                {
-                    changed = true;
-                    out = Cow::Owned(next);
+    fn shapes(&self, text: &str, look: Look, wanted: fn(Class) -> bool, out: &mut Vec<Found>) {
+        let classes = Class::ALL.into_iter().zip(self.of_class).filter(|(class, _)| wanted(*class));
+        let applies = classes.fold(0, |bits, (_, rows)| bits | rows);
+        let mut left = self.scan.wanted(text, look, applies);
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some((shape, pattern)) = self.rows.get(at).and_then(Row::ready) else { continue };
+            for found in pattern.captures_iter(text) {
+                // Its first group that took part, else all of it.
+                let secret = found.iter().skip(1).flatten().next().unwrap_or_else(|| found.get_match());
+                if (shape.check)(secret.as_str()) {
+                    let (kind, class, tail) = (shape.kind, shape.class, shape.tail);
+                    out.push(Found { kind, range: secret.range(), class, row: at, tail });
                 }
             }
-            if !changed {
-                break;
-            }
         }
-        out
+    }
+
+    fn run<'a>(&self, text: &'a str, wanted: fn(Class) -> bool) -> Cow<'a, str> {
+        let mut out = Cow::Borrowed(text);
+        // What one replacement leaves behind may look like another shape: again, until nothing is found.
+        for _ in 0..MAX_ROUNDS {
+            let found = self.find(&out, wanted);
+            if found.is_empty() {
+                return out;
+            }
+            out = Cow::Owned(replaced(&out, &found));
+        }
+        Cow::Borrowed(UNSETTLED)
     }
 }
 
-/// What of a match is the secret: its first group that took part, else all of it.
-fn secret<'a>(found: &Captures<'a>) -> regex::Match<'a> {
-    found.iter().skip(1).flatten().next().unwrap_or_else(|| found.get_match())
+/// What stands for a text in which something is found however often it is replaced; no text is known that does.
+const UNSETTLED: &str = "[not redactable]";
+
+impl Row {
+    fn ready(&self) -> Option<(&'static Shape, &Regex)> {
+        // A test compiles every pattern of the table.
+        let pattern = self.pattern.get_or_init(|| compile(self.shape.pattern).ok()).as_ref()?;
+        Some((self.shape, pattern))
+    }
 }
 
-fn replace(shape: &Shape, found: &Captures<'_>) -> String {
-    let (whole, secret) = (found.get_match(), secret(found));
-    if !(shape.check)(secret.as_str()) {
-        return whole.as_str().to_owned();
+/// In order of their places. What overlaps becomes one, named by the first row; but what tells of a person or the house
+/// inside or beside something else is not seen: `pass@host` behind a user's name is no address. Should anything of it be
+/// left, the next round finds it.
+fn apart(mut all: Vec<Found>) -> Vec<Found> {
+    all.sort_by_key(|found| (found.range.start, found.row));
+    let mut kept: Vec<Found> = Vec::new();
+    for found in all {
+        match kept.last_mut().filter(|last| found.range.start < last.range.end) {
+            Some(last) if last.class == Class::House && found.row < last.row => *last = found,
+            Some(last) if found.personal() && !last.personal() || found.class == Class::House => {}
+            Some(last) if last.personal() && !found.personal() => *last = found,
+            Some(last) => {
+                last.range.end = last.range.end.max(found.range.end);
+                if found.row < last.row {
+                    (last.kind, last.class, last.row, last.tail) =
+                        (found.kind, found.class, found.row, found.tail);
+                }
+            }
+            None => kept.push(found),
+        }
     }
-    let start = secret.start() - whole.start();
-    let (before, after) = (&whole.as_str()[..start], &whole.as_str()[start + secret.len()..]);
-    let kind = shape.kind;
-    let from = secret.as_str().char_indices().rev().nth(3).map_or(0, |(at, _)| at);
-    match shape.tail && secret.len() >= 20 {
-        true => format!("{before}[{kind} …{}]{after}", &secret.as_str()[from..]),
-        false => format!("{before}[{kind}]{after}"),
+    kept
+}
+
+fn replaced(text: &str, found: &[Found]) -> String {
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for Found { kind, range, tail, .. } in found {
+        let secret = &text[range.clone()];
+        out.push_str(&text[at..range.start]);
+        out.push('[');
+        out.push_str(kind);
+        if *tail && secret.len() >= 20 {
+            let from = secret.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
+            out.push_str(" …");
+            out.push_str(&secret[from..]);
+        }
+        out.push(']');
+        at = range.end;
     }
+    out.push_str(&text[at..]);
+    out
 }
 
 #[cfg(test)]
