@@ -5,31 +5,62 @@
 //! as its words are; nothing that follows a blocking finding leaves, and the stream then ends as one that the filter
 //! cut. Source: gateway.md sections 7.8 and 11.
 
-use crate::policy::Findings;
+use crate::policy::{Findings, Remembered};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use portcullis_domain::{ByteStream, Failure, Finish, Format, Step};
-use portcullis_inspect::{Outflow, Passed, Watch};
+use portcullis_inspect::{Outflow, Passed, Restoring, Watch};
 use portcullis_wire::{
     Head, Reader, Writer,
     sse::{data_of, first_end, last_end},
     texts,
 };
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+/// What is done to an answer: looked at, then what was hidden in its prompt put back.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    pub(crate) watch: Option<Arc<Watch>>,
+    pub(crate) remembered: Option<Arc<Remembered>>,
+}
+
+impl Sight {
+    /// Whether there is nothing to do.
+    pub(crate) const fn is_blind(&self) -> bool {
+        self.watch.is_none() && self.remembered.is_none()
+    }
+
+    /// A whole text as it may leave, if it changes; what was found; whether it is blocked.
+    fn whole(&self, text: &str, json: bool) -> (Option<String>, Findings, bool) {
+        let (seen, findings, blocked) = match &self.watch {
+            Some(watch) => watch.whole(text),
+            None => (Cow::Borrowed(text), Findings::new(), false),
+        };
+        let said = match &self.remembered {
+            Some(remembered) => remembered.names.restore(&seen, json),
+            None => Cow::Borrowed(&*seen),
+        };
+        ((said != text).then(|| said.into_owned()), findings, blocked)
+    }
+}
+
 /// Looks at a whole answer: what may leave, what was found, whether it is blocked.
-pub(crate) fn whole(watch: &Watch, body: Bytes) -> (Bytes, Findings, bool) {
+pub(crate) fn whole(sight: &Sight, body: Bytes) -> (Bytes, Findings, bool) {
     let (mut findings, mut blocked) = (Findings::new(), false);
-    let changed = texts::rewrite(&body, |text| {
-        let (passed, found, stop) = watch.whole(text);
+    if sight.is_blind() {
+        return (body, findings, blocked);
+    }
+    let changed = texts::rewrite(&body, |text, json| {
+        let (said, found, stop) = sight.whole(text, json);
         findings.extend(found);
         blocked |= stop;
-        (passed != text).then(|| passed.into_owned())
+        said
     });
     (changed.unwrap_or(body), findings, blocked)
 }
@@ -56,12 +87,57 @@ impl Channel {
 
 /// One text on its way.
 struct Text {
-    flow: Outflow,
+    flow: Flow,
     /// What may leave and has not been put into an event yet.
     ready: String,
     /// Bytes as written: settled so far, and put into events so far.
     settled: usize,
     sent: usize,
+}
+
+/// A text that is looked at, then given back what was hidden.
+struct Flow {
+    watching: Option<Outflow>,
+    restoring: Option<Restoring>,
+    /// Bytes that wait for the rest of a name.
+    held: usize,
+}
+
+impl Flow {
+    fn new(sight: &Sight, json: bool) -> Self {
+        let restoring = |remembered: &Arc<Remembered>| Restoring::new(remembered.names.clone(), json);
+        Self {
+            watching: sight.watch.clone().map(Outflow::new),
+            restoring: sight.remembered.as_ref().map(restoring),
+            held: 0,
+        }
+    }
+
+    fn push(&mut self, text: &str) -> Passed {
+        let passed = match &mut self.watching {
+            Some(watching) => watching.push(text),
+            None => Passed { text: text.to_owned(), settled: text.len(), ..Passed::default() },
+        };
+        self.restored(passed, false)
+    }
+
+    fn finish(&mut self) -> Passed {
+        let passed = self.watching.as_mut().map(Outflow::finish).unwrap_or_default();
+        self.restored(passed, true)
+    }
+
+    fn restored(&mut self, mut passed: Passed, last: bool) -> Passed {
+        let Some(restoring) = &mut self.restoring else { return passed };
+        let (mut said, mut held) = restoring.push(&passed.text);
+        if last || passed.blocked {
+            said.push_str(&restoring.finish());
+            held = 0;
+        }
+        // What is held back stands as it was written, so that it counts byte for byte.
+        passed.settled = (passed.settled + self.held).saturating_sub(held);
+        (passed.text, self.held) = (said, held);
+        passed
+    }
 }
 
 /// An event that waits for its words.
@@ -78,7 +154,7 @@ pub(crate) struct Outgoing {
     source: Option<ByteStream>,
     format: Format,
     choices: u32,
-    watch: Arc<Watch>,
+    sight: Sight,
     reader: Reader,
     /// The step with which the answer began; an end of our own repeats its names.
     begun: Option<Step>,
@@ -101,14 +177,14 @@ impl Outgoing {
         source: ByteStream,
         format: Format,
         choices: u32,
-        watch: Arc<Watch>,
+        sight: Sight,
         told: Told,
     ) -> Self {
         Self {
             source: Some(source),
             format,
             choices,
-            watch,
+            sight,
             reader: Reader::new(format),
             begun: None,
             writer: Writer::new(
@@ -173,9 +249,10 @@ impl Outgoing {
     }
 
     fn text(&mut self, channel: Channel) -> &mut Text {
-        let watch = &self.watch;
+        let sight = &self.sight;
+        let json = matches!(channel, Channel::Arguments(..));
         self.texts.entry(channel).or_insert_with(|| Text {
-            flow: Outflow::new(watch.clone()),
+            flow: Flow::new(sight, json),
             ready: String::new(),
             settled: 0,
             sent: 0,
@@ -246,14 +323,13 @@ impl Outgoing {
             return event;
         }
         // Some formats repeat at the end what was said in pieces: there the whole text stands, to be looked at anew.
-        let watch = self.watch.clone();
+        let sight = self.sight.clone();
         let Some(data) = data_of(&event) else { return event };
-        let rewritten = texts::rewrite(&data, |text| {
+        let rewritten = texts::rewrite(&data, |text, json| {
             if let Some(at) = others.iter().position(|(written, _)| written == text) {
                 return Some(others.swap_remove(at).1);
             }
-            let (passed, _, _) = watch.whole(text);
-            (passed != text).then(|| passed.into_owned())
+            sight.whole(text, json).0
         });
         match rewritten {
             Some(data) => with_data(&event, &data),

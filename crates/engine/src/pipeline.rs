@@ -11,7 +11,7 @@ use crate::{
     identity::Identity,
     ids,
     keys::Keys,
-    outgoing::{self, Outgoing},
+    outgoing::{self, Outgoing, Sight},
     policy::{self, Policies, Policy},
     record::{Finishing, Record},
     screening::{self, Screening, Who},
@@ -341,14 +341,16 @@ impl Admitted {
         let (mut payload, screened) = screening::screen(&engine.screening, payload).await?;
         let who = self.who();
         screening::conclude(engine, &policy, &screened, &who)?;
+        let mut remembered = None;
         if let Some(watch) = &policy.input {
-            let (findings, blocked) = policy::incoming(watch, &mut payload);
-            if !findings.is_empty() {
-                let incident = screening::note(engine, &policy, "input", &findings, &who);
-                if blocked {
+            let found = policy::incoming(watch, &mut payload, &engine.metrics);
+            if !found.findings.is_empty() {
+                let incident = screening::note(engine, &policy, "input", &found.findings, &who);
+                if found.blocked {
                     return Err(Failure::Blocked { incident });
                 }
             }
+            remembered = found.remembered;
         }
         let shape = match &payload {
             Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
@@ -383,13 +385,14 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        if policy.output.is_none() && shape.is_none() || choices == 0 {
+        let sight = Sight { watch: policy.output.clone(), remembered };
+        if sight.is_blind() && shape.is_none() || choices == 0 {
             return Ok((result?, place));
         }
         if shape.as_ref().is_some_and(|shape| shape.was_asked_again()) {
             engine.metrics.guard(&policy.name, "schema", "retry");
         }
-        let guard = Leaving { engine, policy: &policy, shape, who, format, choices };
+        let guard = Leaving { engine, policy: &policy, shape, sight, who, format, choices };
         Ok((guard.reply(result?)?, place))
     }
 
@@ -403,11 +406,12 @@ impl Admitted {
     }
 }
 
-/// An answer on its way out, under a policy that looks at it.
+/// An answer on its way out, under a policy that looks at it or has to put something back.
 struct Leaving<'a> {
     engine: &'a Arc<Inner>,
     policy: &'a Arc<Policy>,
     shape: Option<Arc<Shape>>,
+    sight: Sight,
     who: Who,
     format: Format,
     choices: u32,
@@ -415,15 +419,12 @@ struct Leaving<'a> {
 
 impl Leaving<'_> {
     fn reply(self, reply: Reply) -> Result<Reply, Failure> {
-        let Self { engine, policy, shape, who, format, choices } = self;
+        let Self { engine, policy, shape, sight, who, format, choices } = self;
         let body = match reply.body {
             ReplyBody::Whole(body) => {
                 // As the model said it: what is redacted afterwards is no fault of the answer.
                 let wrong = shape.and_then(|shape| shape.whole(&body));
-                let (body, mut findings, mut blocked) = match &policy.output {
-                    Some(watch) => outgoing::whole(watch, body),
-                    None => (body, Vec::new(), false),
-                };
+                let (body, mut findings, mut blocked) = outgoing::whole(&sight, body);
                 blocked |= wrong.is_some_and(|(_, action)| action == CheckAction::Block);
                 findings.extend(wrong);
                 if !findings.is_empty() {
@@ -444,8 +445,8 @@ impl Leaving<'_> {
                 if let Some(shape) = shape {
                     source = Box::pin(Shaped::new(source, shape, told()));
                 }
-                if let Some(watch) = &policy.output {
-                    source = Box::pin(Outgoing::new(source, format, choices, watch.clone(), told()));
+                if !sight.is_blind() {
+                    source = Box::pin(Outgoing::new(source, format, choices, sight, told()));
                 }
                 ReplyBody::Stream(source)
             }

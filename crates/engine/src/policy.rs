@@ -6,8 +6,11 @@
 //! not configured is refused, not served without. Source: gateway.md section 11.
 
 use portcullis_domain::{Failure, Payload, Role};
-use portcullis_inspect::{CheckAction, Mode, PolicyConfig, SchemaAction, Watch};
+use memchr::memmem::find;
+use portcullis_inspect::{CheckAction, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
+use portcullis_telemetry::{Gauge, Metrics};
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
@@ -126,45 +129,88 @@ impl Policy {
 /// What was found in a message, by check and action.
 pub(crate) type Findings = Vec<(&'static str, CheckAction)>;
 
-/// Looks at the untrusted texts of a message, replaces what is to be replaced, and tells what was found and whether the
-/// message must not go on.
-pub(crate) fn incoming(watch: &Watch, payload: &mut Payload) -> (Findings, bool) {
-    let (mut findings, mut blocked) = (Findings::new(), false);
-    let mut edits = Vec::new();
-    let mut look = |index: usize, text: &str| {
-        let (passed, found, stop) = watch.whole(text);
-        blocked |= stop;
-        if !found.is_empty() {
-            if passed != text {
-                edits.push((index, passed.into_owned()));
-            }
-            findings.extend(found);
-        }
-    };
-    match payload {
-        Payload::Chat(request) | Payload::Count(request) => {
-            for (index, (role, text)) in request.texts().enumerate() {
-                match role {
-                    Role::User | Role::Tool => look(index, &text),
-                    Role::System | Role::Assistant => {}
-                }
-            }
-        }
-        Payload::Embed(request) => {
-            for (index, text) in request.texts().enumerate() {
-                look(index, &text);
-            }
-        }
-        Payload::Models(_) => {}
+/// What was hidden in a prompt, for as long as its request runs.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) names: Arc<Placeholders>,
+    running: Gauge,
+}
+
+impl Remembered {
+    fn new(names: Placeholders, metrics: &Metrics) -> Option<Arc<Self>> {
+        let running = metrics.prompts_remembered();
+        (!names.is_empty()).then(|| {
+            running.inc();
+            Arc::new(Self { names: Arc::new(names), running })
+        })
     }
-    if !blocked && !edits.is_empty() {
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        self.running.dec();
+    }
+}
+
+/// What a message came to under a policy.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    pub(crate) findings: Findings,
+    /// Whether it must not go on.
+    pub(crate) blocked: bool,
+    /// What is to be put back into the answer.
+    pub(crate) remembered: Option<Arc<Remembered>>,
+}
+
+/// Looks at the untrusted texts of a message and replaces what is to be replaced; what is to be put back later, in every
+/// text.
+pub(crate) fn incoming(watch: &Watch, payload: &mut Payload, metrics: &Metrics) -> Incoming {
+    let (mut found, mut names) = (Incoming::default(), Placeholders::default());
+    let mut edits = Vec::new();
+    let texts: Vec<(bool, Cow<'_, str>)> = match &*payload {
+        Payload::Chat(request) | Payload::Count(request) => request
+            .texts()
+            .map(|(role, text)| match role {
+                Role::User | Role::Tool => (true, text),
+                Role::System | Role::Assistant => (false, text),
+            })
+            .collect(),
+        Payload::Embed(request) => request.texts().map(|text| (true, text)).collect(),
+        Payload::Models(_) => Vec::new(),
+    };
+    let body: &[u8] = match &*payload {
+        Payload::Chat(request) | Payload::Count(request) => &request.body,
+        Payload::Embed(request) => &request.body,
+        Payload::Models(_) => &[],
+    };
+    // However a name is written there, its letters are.
+    let taken = |name: &str| find(body, name.trim_matches(['<', '>']).as_bytes()).is_some();
+    for (index, (untrusted, text)) in texts.iter().enumerate() {
+        let named = watch.reversible().then(|| watch.named(text, &mut names, taken));
+        let mut passed = named.as_deref().unwrap_or(text);
+        let looked;
+        if *untrusted {
+            // Looked at as it came: what was named is a finding too.
+            let (kinds, more, stop) = watch.whole(text);
+            found.blocked |= stop;
+            found.findings.extend(more);
+            looked = if named.is_some() { watch.whole(passed).0 } else { kinds };
+            passed = &looked;
+        }
+        if passed != *text {
+            edits.push((index, passed.to_owned()));
+        }
+    }
+    drop(texts);
+    if !found.blocked && !edits.is_empty() {
         match payload {
             Payload::Chat(request) | Payload::Count(request) => request.replace(edits),
             Payload::Embed(request) => request.replace(edits),
             Payload::Models(_) => {}
         }
+        found.remembered = Remembered::new(names, metrics);
     }
-    (findings, blocked)
+    found
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod config;
 mod inspector;
 mod outflow;
+mod placeholders;
 mod policy;
 mod redact;
 mod rules;
@@ -17,7 +18,8 @@ mod signs;
 pub use config::{InspectConfig, Mode};
 pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
 pub use outflow::{Outflow, Passed, Watch};
-pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig, SchemaAction};
+pub use placeholders::{Placeholders, Restoring};
+pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig, RedactPrompts, SchemaAction};
 pub use redact::{looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};

@@ -7,7 +7,8 @@
 //! and 11, inspect.md section 4.
 
 use crate::{
-    policy::{CheckAction, InputPolicy, OutputPolicy},
+    placeholders::Placeholders,
+    policy::{CheckAction, InputPolicy, OutputPolicy, RedactPrompts},
     redact,
 };
 use regex::Regex;
@@ -28,6 +29,8 @@ pub struct Watch {
     personal: CheckAction,
     topics: Option<(CheckAction, Regex, usize)>,
     links: Option<(CheckAction, Regex, Vec<String>)>,
+    /// Whether what is redacted is put back into the answer.
+    reversible: bool,
 }
 
 /// One finding.
@@ -65,6 +68,7 @@ impl Watch {
             personal: policy.personal,
             topics: topics(&policy.topics, policy.topics_action),
             links,
+            reversible: false,
         }
         .some()
     }
@@ -73,7 +77,13 @@ impl Watch {
     #[must_use]
     pub fn input(policy: &InputPolicy) -> Option<Self> {
         let topics = topics(&policy.topics, policy.topics_action);
-        Self { secrets: policy.secrets, personal: policy.personal, topics, links: None }.some()
+        let reversible = policy.redact_prompts == RedactPrompts::Reversible;
+        let action = |action| match action {
+            CheckAction::Off if reversible => CheckAction::Redact,
+            action => action,
+        };
+        let (secrets, personal) = (action(policy.secrets), action(policy.personal));
+        Self { secrets, personal, topics, links: None, reversible }.some()
     }
 
     /// The same, without consequences.
@@ -85,6 +95,7 @@ impl Watch {
             personal: flag(self.personal),
             topics: self.topics.map(|(action, topics, longest)| (flag(action), topics, longest)),
             links: self.links.map(|(action, links, hosts)| (flag(action), links, hosts)),
+            reversible: false,
         }
     }
 
@@ -106,6 +117,35 @@ impl Watch {
         let mut passed = Passed::default();
         deliver(text, 0..text.len(), &findings, &mut passed);
         (Cow::Owned(passed.text), passed.findings, passed.blocked)
+    }
+
+    /// Whether secrets and personal data are to be put back into the answer.
+    #[must_use]
+    pub const fn reversible(&self) -> bool {
+        self.reversible
+    }
+
+    /// The text with names in the place of secrets and personal data that are redacted; `taken` says whether a name
+    /// stands in the prompt already.
+    pub fn named<'a>(
+        &self,
+        text: &'a str,
+        names: &mut Placeholders,
+        taken: impl Fn(&str) -> bool + Copy,
+    ) -> Cow<'a, str> {
+        let redacted = |personal| (if personal { self.personal } else { self.secrets }) == CheckAction::Redact;
+        let found = redact::find(text, redacted(false), redacted(true));
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+        for found in found {
+            out.push_str(&text[at..found.range.start]);
+            out.push_str(&names.name(found.kind, &text[found.range.clone()], taken));
+            at = found.range.end;
+        }
+        out.push_str(&text[at..]);
+        Cow::Owned(out)
     }
 
     /// Findings by place, none overlapping another: the stricter, then the earlier, wins.

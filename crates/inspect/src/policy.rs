@@ -49,6 +49,17 @@ pub enum SchemaAction {
     Block,
 }
 
+/// How what is redacted in a prompt is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RedactPrompts {
+    /// By its kind, for good.
+    #[default]
+    Kinds,
+    /// By a name such as `<EMAIL_1>` that is put back into the answer.
+    Reversible,
+}
+
 /// `[policies.<name>]`: one guard policy; routes name the one they want.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -70,12 +81,16 @@ pub struct InputPolicy {
     pub injection: CheckAction,
     /// Keys, tokens and passwords. Default `off`.
     pub secrets: CheckAction,
-    /// E-mail addresses. Default `off`.
+    /// Personal data: addresses of mail and machines, phones, cards, accounts, numbers of people. Default `off`.
     pub personal: CheckAction,
     /// Words and phrases that are not to be spoken of, at most 256 of at most 128 characters. Default none.
     pub topics: Vec<String>,
     /// What follows when one is. Default `block`.
     pub topics_action: CheckAction,
+    /// How secrets and personal data are replaced: by their kind (`kinds`), or by names that are put back into the
+    /// answer (`reversible`). The latter redacts both where they are `off`, in every text of the prompt, and remembers
+    /// what it replaced only while the request runs. Default `kinds`.
+    pub redact_prompts: RedactPrompts,
 }
 
 impl Default for InputPolicy {
@@ -86,6 +101,7 @@ impl Default for InputPolicy {
             personal: CheckAction::Off,
             topics: Vec::new(),
             topics_action: CheckAction::Block,
+            redact_prompts: RedactPrompts::Kinds,
         }
     }
 }
@@ -97,7 +113,7 @@ impl Default for InputPolicy {
 pub struct OutputPolicy {
     /// Keys, tokens and passwords. Default `off`.
     pub secrets: CheckAction,
-    /// E-mail addresses. Default `off`.
+    /// Personal data: addresses of mail and machines, phones, cards, accounts, numbers of people. Default `off`.
     pub personal: CheckAction,
     /// Words and phrases that are not to be spoken of, at most 256 of at most 128 characters. Default none.
     pub topics: Vec<String>,
@@ -172,6 +188,7 @@ impl InputPolicy {
             personal: self.personal.max(other.personal),
             topics,
             topics_action,
+            redact_prompts: self.redact_prompts.max(other.redact_prompts),
         }
     }
 
@@ -183,6 +200,7 @@ impl InputPolicy {
             personal: self.personal.min(most),
             topics: self.topics.clone(),
             topics_action: self.topics_action.min(most),
+            redact_prompts: if most < CheckAction::Redact { RedactPrompts::Kinds } else { self.redact_prompts },
         }
     }
 }

@@ -161,6 +161,8 @@ table! {
     queue_oldest_seconds: gauge ["queue"];
     /// Calls that hold a place.
     gate_in_use: gauge ["gate"];
+    /// Requests whose hidden texts are remembered, to be put back into their answers.
+    prompts_remembered: gauge [];
     /// How long calls waited for a place, in seconds.
     gate_wait_seconds: histogram ["gate"] in WAIT_BUCKETS;
     /// Requests a minute that a provider says it allows.
@@ -415,6 +417,12 @@ impl Metrics {
     #[must_use]
     pub fn gate_in_use(&self, gate: &str) -> Gauge {
         self.0.table.gate_in_use.with([gate])
+    }
+
+    /// Requests whose hidden texts are remembered.
+    #[must_use]
+    pub fn prompts_remembered(&self) -> Gauge {
+        self.0.table.prompts_remembered.clone()
     }
 
     /// How long calls of a gate wait.

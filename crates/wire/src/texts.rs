@@ -18,16 +18,18 @@ const WORDS: &[&str] = &[
     "delta",
     "partial_json",
 ];
+/// Of these, those whose strings are JSON themselves.
+const WRITTEN_JSON: &[&str] = &["arguments", "partial_json"];
 /// Members that hold a tool's arguments as JSON: every string in them counts.
 const ARGUMENTS: &[&str] = &["input", "args"];
 
 /// Visits the words of an answer, or of one event's data; `change` gives what stands in a text's place, if anything
-/// else should. None when nothing was changed, or the bytes are no JSON.
-pub fn rewrite(data: &[u8], mut change: impl FnMut(&str) -> Option<String>) -> Option<Bytes> {
+/// else should, and hears whether the text is JSON itself. None when nothing was changed, or the bytes are no JSON.
+pub fn rewrite(data: &[u8], mut change: impl FnMut(&str, bool) -> Option<String>) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(data).ok()?;
     let mut changed = false;
-    visit(&mut value, false, &mut |text| {
-        if let Some(other) = change(text) {
+    visit(&mut value, false, false, &mut |text, json| {
+        if let Some(other) = change(text, json) {
             *text = other;
             changed = true;
         }
@@ -36,15 +38,16 @@ pub fn rewrite(data: &[u8], mut change: impl FnMut(&str) -> Option<String>) -> O
 }
 
 /// `counts` says whether a string here is words; below arguments everything is. Depth is bounded by the parser.
-fn visit(value: &mut Value, counts: bool, change: &mut impl FnMut(&mut String)) {
+fn visit(value: &mut Value, counts: bool, json: bool, change: &mut impl FnMut(&mut String, bool)) {
     match value {
-        Value::String(text) if counts => change(text),
+        Value::String(text) if counts => change(text, json),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, counts, change)),
+        Value::Array(items) => items.iter_mut().for_each(|item| visit(item, counts, json, change)),
         Value::Object(members) => {
             for (name, member) in members {
                 let words = WORDS.contains(&name.as_str()) && member.is_string();
-                visit(member, counts || words || ARGUMENTS.contains(&name.as_str()), change);
+                let json = words && WRITTEN_JSON.contains(&name.as_str());
+                visit(member, counts || words || ARGUMENTS.contains(&name.as_str()), json, change);
             }
         }
     }
@@ -55,7 +58,7 @@ mod tests {
     use super::*;
 
     fn upper(data: &str) -> Option<String> {
-        let out = rewrite(data.as_bytes(), |text| text.contains("x").then(|| text.to_uppercase()))?;
+        let out = rewrite(data.as_bytes(), |text, _| text.contains("x").then(|| text.to_uppercase()))?;
         Some(String::from_utf8(out.to_vec()).unwrap())
     }
 

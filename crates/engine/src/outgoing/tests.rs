@@ -7,9 +7,9 @@ use portcullis_inspect::{CheckAction, OutputPolicy};
 use proptest::prelude::*;
 use serde_json::Value;
 
-fn watch(action: CheckAction) -> Arc<Watch> {
+fn watch(action: CheckAction) -> Sight {
     let policy = OutputPolicy { secrets: action, ..OutputPolicy::default() };
-    Arc::new(Watch::output(&policy).unwrap())
+    Sight { watch: Some(Arc::new(Watch::output(&policy).unwrap())), remembered: None }
 }
 
 fn head() -> Head {
