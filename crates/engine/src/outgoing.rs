@@ -173,13 +173,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Over a stream in that format with so many answers. `told` hears once what was found, if anything.
-    pub(crate) fn new(
-        source: ByteStream,
-        format: Format,
-        choices: u32,
-        sight: Sight,
-        told: Told,
-    ) -> Self {
+    pub(crate) fn new(source: ByteStream, format: Format, choices: u32, sight: Sight, told: Told) -> Self {
         Self {
             source: Some(source),
             format,

@@ -5,8 +5,8 @@
 //! holds for both directions of a message; where both name one, the stricter wins check by check; a key whose policy is
 //! not configured is refused, not served without. Source: gateway.md section 11.
 
-use portcullis_domain::{Failure, Payload, Role};
 use memchr::memmem::find;
+use portcullis_domain::{Failure, Payload, Role};
 use portcullis_inspect::{CheckAction, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
 use portcullis_telemetry::{Gauge, Metrics};
 use std::{
@@ -137,7 +137,8 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    fn new(names: Placeholders, metrics: &Metrics) -> Option<Arc<Self>> {
+    /// None when nothing was hidden.
+    pub(crate) fn new(names: Placeholders, metrics: &Metrics) -> Option<Arc<Self>> {
         let running = metrics.prompts_remembered();
         (!names.is_empty()).then(|| {
             running.inc();

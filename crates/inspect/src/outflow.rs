@@ -78,10 +78,8 @@ impl Watch {
     pub fn input(policy: &InputPolicy) -> Option<Self> {
         let topics = topics(&policy.topics, policy.topics_action);
         let reversible = policy.redact_prompts == RedactPrompts::Reversible;
-        let action = |action| match action {
-            CheckAction::Off if reversible => CheckAction::Redact,
-            action => action,
-        };
+        let least = if reversible { CheckAction::Redact } else { CheckAction::Off };
+        let action = |action| if action == CheckAction::Off { least } else { action };
         let (secrets, personal) = (action(policy.secrets), action(policy.personal));
         Self { secrets, personal, topics, links: None, reversible }.some()
     }
@@ -133,7 +131,8 @@ impl Watch {
         names: &mut Placeholders,
         taken: impl Fn(&str) -> bool + Copy,
     ) -> Cow<'a, str> {
-        let redacted = |personal| (if personal { self.personal } else { self.secrets }) == CheckAction::Redact;
+        let redacted =
+            |personal| (if personal { self.personal } else { self.secrets }) == CheckAction::Redact;
         let found = redact::find(text, redacted(false), redacted(true));
         if found.is_empty() {
             return Cow::Borrowed(text);

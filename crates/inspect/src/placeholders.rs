@@ -56,9 +56,15 @@ impl Placeholders {
         for (at, _) in text.match_indices('<') {
             let near = &text[at..text.floor_char_boundary(at + MAX_NAME)];
             let name = near.find('>').map(|end| &near[..=end]);
-            let Some((name, hidden)) = name.and_then(|name| Some((name, self.texts.get(name)?))) else { continue };
+            let Some((name, hidden)) = name.and_then(|name| Some((name, self.texts.get(name)?))) else {
+                continue;
+            };
             out.push_str(&text[from..at]);
-            if json { escape(&mut out, hidden) } else { out.push_str(hidden) }
+            if json {
+                escape(&mut out, hidden)
+            } else {
+                out.push_str(hidden)
+            }
             from = at + name.len();
         }
         if from == 0 {
@@ -73,7 +79,10 @@ impl Placeholders {
         let near = text.floor_char_boundary(text.len().saturating_sub(MAX_NAME));
         let begins = |at: &usize| {
             let begun = &text[*at..];
-            self.texts.range(begun.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(begun))
+            self.texts
+                .range(begun.to_owned()..)
+                .next()
+                .is_some_and(|(name, _)| name.starts_with(begun) && name != begun)
         };
         text[near..].rfind('<').map(|at| near + at).filter(begins).unwrap_or(text.len())
     }

@@ -200,7 +200,11 @@ impl InputPolicy {
             personal: self.personal.min(most),
             topics: self.topics.clone(),
             topics_action: self.topics_action.min(most),
-            redact_prompts: if most < CheckAction::Redact { RedactPrompts::Kinds } else { self.redact_prompts },
+            redact_prompts: if most < CheckAction::Redact {
+                RedactPrompts::Kinds
+            } else {
+                self.redact_prompts
+            },
         }
     }
 }
@@ -351,8 +355,14 @@ mod tests {
         let mode = prop::sample::select(vec![Mode::Enforce, Mode::Shadow]);
         (mode, [action(), action(), action(), action(), action(), action()], words(), words()).prop_map(
             |(mode, [injection, secrets, personal, topics_action, links, leak], topics, link_hosts)| {
-                let input =
-                    InputPolicy { injection, secrets, personal, topics: topics.clone(), topics_action };
+                let input = InputPolicy {
+                    injection,
+                    secrets,
+                    personal,
+                    topics: topics.clone(),
+                    topics_action,
+                    ..InputPolicy::default()
+                };
                 let output = OutputPolicy {
                     secrets: leak,
                     personal,

@@ -170,3 +170,59 @@ fn whole_answers_are_looked_at_in_every_format() {
         assert_eq!(whole(&watch(CheckAction::Flag), body.clone()).0, body);
     }
 }
+
+/// A sight that puts an address back, and one whose text is no plain JSON string.
+fn remembering() -> Sight {
+    let input = portcullis_inspect::InputPolicy {
+        redact_prompts: portcullis_inspect::RedactPrompts::Reversible,
+        ..portcullis_inspect::InputPolicy::default()
+    };
+    let watch = Watch::input(&input).unwrap();
+    let mut names = portcullis_inspect::Placeholders::default();
+    let key = format!("-----BEGIN {0}-----\n{1}\n-----END {0}-----", "PRIVATE KEY", "MIIEabcd".repeat(8));
+    let named = watch.named("ann@example.org", &mut names, |_| false).into_owned();
+    assert_eq!((&*named, &*watch.named(&key, &mut names, |_| false)), ("<EMAIL_1>", "<PRIVATE_KEY_1>"));
+    let metrics = portcullis_telemetry::Metrics::new();
+    Sight { watch: None, remembered: Remembered::new(names, &metrics) }
+}
+
+#[test]
+fn a_placeholder_split_anywhere_is_restored_in_every_format() {
+    let text = "Mail <EMAIL_1> now, not <EMAIL_2>.";
+    for format in Format::ALL {
+        for cut in 0..text.len() {
+            let words =
+                [&text[..cut], &text[cut..(cut + 3).min(text.len())], &text[(cut + 3).min(text.len())..]];
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            for watch in [None, watch(CheckAction::Redact).watch] {
+                let sight = Sight { watch, ..remembering() };
+                let source: ByteStream = Box::pin(stream::iter([Ok(said(format, &words))]));
+                let guarded = Outgoing::new(source, format, 1, sight, Box::new(|_| {}));
+                let out =
+                    futures_util::FutureExt::now_or_never(guarded.map(Result::unwrap).collect::<Vec<_>>());
+                let (text, ends) = read(format, &out.unwrap().concat());
+                assert_eq!(text, "Mail ann@example.org now, not <EMAIL_2>.", "{format:?} {cut}");
+                assert_eq!(ends, [Finish::Stop], "{format:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_answer_is_restored_in_every_format_and_arguments_stay_json() {
+    let part = portcullis_domain::Part::Text("Mail <EMAIL_1>.".into());
+    let choice = portcullis_domain::Choice { parts: vec![part], finish: Finish::Stop, logprobs: None };
+    let answer = portcullis_domain::Completion { choices: vec![choice], ..Default::default() };
+    for format in Format::ALL {
+        let body = portcullis_wire::write_answer(format, &answer, &head());
+        let (out, findings, blocked) = whole(&remembering(), body);
+        assert!(String::from_utf8_lossy(&out).contains("Mail ann@example.org."), "{format:?}");
+        assert!(findings.is_empty() && !blocked);
+    }
+    let call = br#"{"choices":[{"message":{"tool_calls":[{"function":{"arguments":"{\"k\":\"<PRIVATE_KEY_1>\"}"}}]}}]}"#;
+    let (out, _, _) = whole(&remembering(), Bytes::from_static(call));
+    let out: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let arguments = out["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+    let arguments: serde_json::Value = serde_json::from_str(arguments).unwrap();
+    assert!(arguments["k"].as_str().unwrap().contains("-----\nMIIE"));
+}

@@ -26,6 +26,20 @@ enum Mood {
     Unavailable,
     Stream(usize),
     StreamPanics,
+    /// What was asked, which must hold no address.
+    Echo,
+    /// The same in two events, the second never when it hangs.
+    EchoStream {
+        hangs: bool,
+    },
+}
+
+/// What was asked, as an app sees it.
+fn asked(request: &Inspected) -> String {
+    let Payload::Chat(chat) = &request.payload else { panic!("a chat") };
+    let text = chat.texts().map(|(_, text)| text.into_owned()).collect::<String>();
+    assert!(!text.contains('@'), "an app sees {text}");
+    text
 }
 
 struct Moody(Mood);
@@ -53,6 +67,25 @@ impl App for Moody {
                     let source = futures_util::stream::iter(items);
                     Ok(Reply { body: ReplyBody::Stream(Box::pin(source)), ..whole(Bytes::new()) })
                 }
+                Mood::Echo => {
+                    let text = asked(&request);
+                    Ok(whole(format!("{{\"choices\":[{{\"message\":{{\"content\":\"{text}\"}}}}]}}").into()))
+                }
+                Mood::EchoStream { hangs } => {
+                    let text = asked(&request);
+                    let (first, second) = text.split_at(text.len() - 4);
+                    let event = |text: &str| {
+                        let data = serde_json::json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+                        Ok(Bytes::from(format!("data: {data}\n\n")))
+                    };
+                    let first = futures_util::stream::iter([event(first)]);
+                    let second: portcullis_domain::ByteStream = match hangs {
+                        true => Box::pin(futures_util::stream::pending()),
+                        false => Box::pin(futures_util::stream::iter([event(second)])),
+                    };
+                    let source = futures_util::StreamExt::chain(first, second);
+                    Ok(Reply { body: ReplyBody::Stream(Box::pin(source)), ..whole(Bytes::new()) })
+                }
                 Mood::StreamPanics => {
                     let source = futures_util::stream::poll_fn(|_| panic!("in the stream"));
                     Ok(Reply { body: ReplyBody::Stream(Box::pin(source)), ..whole(Bytes::new()) })
@@ -69,6 +102,10 @@ struct House {
 }
 
 async fn house(mood: Mood, places: usize) -> House {
+    house_with(mood, places, crate::Policies::new(&std::collections::BTreeMap::new(), [])).await
+}
+
+async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> House {
     let folder = tempfile::tempdir().unwrap();
     let (metrics, health, alerts) = (Metrics::new(), Health::new(), Alerts::silent());
     let data = folder.path().join("data");
@@ -120,7 +157,7 @@ async fn house(mood: Mood, places: usize) -> House {
             offload_bytes: 500,
             shadow: false,
             shape: crate::ShapeLimits::new(&inspect),
-            policies: crate::Policies::new(&std::collections::BTreeMap::new(), []),
+            policies,
         },
         store,
         metrics: metrics.clone(),
@@ -298,4 +335,85 @@ async fn what_hides_in_a_message_is_counted_by_kind_and_the_message_goes_on() {
     for kind in ["invisible", "bidi", "tags"] {
         assert!(text.contains(&format!("sanitised_total{{kind=\"{kind}\"}} 1")), "{kind}");
     }
+}
+
+/// A house whose default policy puts back into answers what it hides in prompts.
+async fn forgetful(mood: Mood) -> House {
+    let input = portcullis_inspect::InputPolicy {
+        redact_prompts: portcullis_inspect::RedactPrompts::Reversible,
+        ..portcullis_inspect::InputPolicy::default()
+    };
+    let policy = portcullis_inspect::PolicyConfig { input, ..portcullis_inspect::PolicyConfig::default() };
+    let configs = [(crate::DEFAULT_POLICY.to_owned(), policy)].into();
+    house_with(mood, PLACES, crate::Policies::new(&configs, [])).await
+}
+
+impl House {
+    fn remembers(&self) -> usize {
+        let text = self.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("prompts_remembered "));
+        line.and_then(|count| count.parse().ok()).unwrap()
+    }
+}
+
+const PRIVATE: &str = "mail ann@example.org and bob@example.org, then ann@example.org";
+
+// req: S2-3.3
+#[tokio::test]
+async fn what_is_hidden_in_a_prompt_comes_back_in_a_whole_answer_and_is_forgotten_with_it() {
+    let house = forgetful(Mood::Echo).await;
+    let answer = house.ask(PRIVATE).await;
+    let Ok(Reply { body: ReplyBody::Whole(body), .. }) = answer.result else { panic!("another answer") };
+    assert!(String::from_utf8_lossy(&body).contains(PRIVATE));
+    assert_eq!(house.remembers(), 0);
+    assert!(house.metrics.render().contains("check=\"personal\",action=\"redact\""));
+}
+
+#[tokio::test]
+async fn what_is_hidden_comes_back_in_a_stream_and_is_forgotten_at_its_end_or_when_nobody_reads_on() {
+    for hangs in [false, true] {
+        let house = forgetful(Mood::EchoStream { hangs }).await;
+        let answer = house.ask(PRIVATE).await;
+        let Ok(Reply { body: ReplyBody::Stream(mut stream), .. }) = answer.result else {
+            panic!("another answer")
+        };
+        assert_eq!(house.remembers(), 1, "while it runs");
+        let mut said = String::new();
+        let most = if hangs { 0 } else { usize::MAX };
+        let mut read = futures_util::StreamExt::take(&mut stream, most);
+        while let Some(chunk) = futures_util::StreamExt::next(&mut read).await {
+            for event in String::from_utf8_lossy(&chunk.unwrap()).split("data: ").skip(1) {
+                let event: serde_json::Value = serde_json::from_str(event).unwrap();
+                said.push_str(event["choices"][0]["delta"]["content"].as_str().unwrap());
+            }
+        }
+        assert!(hangs || said == PRIVATE, "{said}");
+        drop(stream);
+        assert_eq!(house.remembers(), 0, "hangs: {hangs}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_forgotten_on_panic_deadline_failure_and_when_the_caller_goes() {
+    for mood in [Mood::Panic, Mood::Hang, Mood::Unavailable] {
+        let house = forgetful(mood).await;
+        tokio::time::pause();
+        assert!(house.ask(PRIVATE).await.result.is_err());
+        assert_eq!(house.remembers(), 0, "{mood:?}");
+        tokio::time::resume();
+    }
+    let house = forgetful(Mood::Hang).await;
+    let running = house.ask(PRIVATE);
+    assert!(tokio::time::timeout(Duration::from_millis(50), running).await.is_err());
+    assert_eq!(house.remembers(), 0);
+    let house = forgetful(Mood::StreamPanics).await;
+    let answer = house.ask(PRIVATE).await;
+    let Ok(Reply { body: ReplyBody::Stream(mut stream), .. }) = answer.result else {
+        panic!("another answer")
+    };
+    let read =
+        futures_util::FutureExt::catch_unwind(AssertUnwindSafe(futures_util::StreamExt::next(&mut stream)));
+    let _panicked_or_ended = read.await;
+    drop(stream);
+    assert_eq!(house.remembers(), 0);
 }
