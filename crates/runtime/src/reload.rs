@@ -1,5 +1,5 @@
 //! The settings in force and the one task that owns them. Reloads by signal, by the admin API and by a changed file
-//! come here and take turns; so do tiers changed at run time. New settings are validated whole: any problem leaves the
+//! come here and take turns; so do tiers and budgets changed at run time. New settings are validated whole: any problem leaves the
 //! old ones in force and all problems are told. Running requests end on what they began with.
 //!
 //! Source: gateway.md section 14; requirement S2-1.4.
@@ -17,10 +17,15 @@ use portcullis_channels::http::{
     Current,
     control::{Call, Unusable},
 };
-use portcullis_domain::{Door, Failure};
-use portcullis_engine::{Admission, Changes, Engine, Screening, TierConfig, identity::Identity, keys::Keys};
+use portcullis_domain::{Door, Failure, Problem};
+use portcullis_engine::{
+    Admission, AdmissionConfig, Changes, Engine, Screening, TierConfig,
+    budgets::{BudgetConfig, BudgetsConfig},
+    identity::Identity,
+    keys::Keys,
+};
 use portcullis_providers::{Providers, Staged};
-use portcullis_store::{Store, TierRow};
+use portcullis_store::{DefinitionRow, Definitions, Store, StoreError};
 use portcullis_telemetry::{Audit, AuditEvent};
 use serde_json::{Value, json};
 use std::{
@@ -32,8 +37,8 @@ use std::{
 use tokio::{sync::mpsc::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How often tiers that another replica changed are looked for.
-const TIERS_EVERY: Duration = Duration::from_secs(10);
+/// How often tiers and budgets that another replica changed are looked for.
+const CHANGES_EVERY: Duration = Duration::from_secs(10);
 /// How often anything is looked for at all.
 const TICK: Duration = Duration::from_secs(1);
 /// Most keys named in one audit record.
@@ -54,7 +59,8 @@ pub(crate) struct Keeper {
     pub(crate) screening: Screening,
     pub(crate) engine: Engine,
     pub(crate) keys: Keys,
-    pub(crate) tiers: Vec<TierRow>,
+    pub(crate) tiers: Vec<DefinitionRow>,
+    pub(crate) budgets: Vec<DefinitionRow>,
     pub(crate) store: Store,
     pub(crate) audit: Audit,
     pub(crate) current: Current,
@@ -92,9 +98,9 @@ impl Keeper {
                         // Once for each change: a file that cannot be used is told once, not every second.
                         let _told = Box::pin(self.reload("watch")).await;
                     }
-                    if looked.elapsed() >= TIERS_EVERY {
+                    if looked.elapsed() >= CHANGES_EVERY {
                         looked = Instant::now();
-                        self.hear_tiers().await;
+                        self.hear_changes().await;
                     }
                 }
             }
@@ -110,6 +116,10 @@ impl Keeper {
             Call::Tiers { reply } => drop(reply.send(self.tiers())),
             Call::SetTier { name, definition, reply } => {
                 drop(reply.send(self.set_tier(&name, definition).await));
+            }
+            Call::Budgets { reply } => drop(reply.send(self.budgets())),
+            Call::SetBudget { name, definition, reply } => {
+                drop(reply.send(self.set_budget(&name, definition).await));
             }
             Call::Drain => self.asked_to_end.cancel(),
         }
@@ -231,7 +241,8 @@ impl Keeper {
         let admission = with_tiers(&self.settings, &self.tiers);
         self.keys.set_tiers(admission.tiers.keys().cloned().collect());
         let most = self.settings.gateway.default_max_tokens;
-        self.ground.budgets.apply(&self.settings.budgets, &admission.tiers, most);
+        let budgets = with_budgets(&self.settings, &admission, &self.budgets);
+        self.ground.budgets.apply(&budgets, &admission.tiers, most);
         self.engine = self.engine.changed(Changes {
             identity: self.identity.clone(),
             admission: Admission::new(&admission),
@@ -273,25 +284,45 @@ impl Keeper {
     }
 
     async fn set_tier(&mut self, name: &str, definition: Option<Value>) -> Result<Value, Failure> {
-        let tiers = self.store.tiers();
-        match definition {
-            Some(definition) => {
-                let tier: TierConfig = serde_json::from_value(definition.clone())
-                    .map_err(|error| Failure::invalid("body", format!("That is no tier: {error}.")))?;
-                self.fits(name, tier)?;
-                tiers.set(name, &definition).await.map(|_seq| ())
-            }
-            None => match tiers.remove(name).await {
-                Ok(false) => {
-                    return Err(Failure::NotFound("This tier was not changed at run time.".into()));
-                }
-                Ok(true) => Ok(()),
-                Err(error) => Err(error),
-            },
+        if let Some(definition) = &definition {
+            let tier: TierConfig = serde_json::from_value(definition.clone())
+                .map_err(|error| Failure::invalid("body", format!("That is no tier: {error}.")))?;
+            self.fits(name, tier)?;
         }
-        .map_err(portcullis_engine::store_failure)?;
-        self.hear_tiers().await;
+        keep(&self.store.tiers(), name, definition, "This tier was not changed at run time.").await?;
+        self.hear_changes().await;
         Ok(self.tiers())
+    }
+
+    fn budgets(&self) -> Value {
+        let admission = with_tiers(&self.settings, &self.tiers);
+        let effective = with_budgets(&self.settings, &admission, &self.budgets).named;
+        let row = |(name, budget): (String, BudgetConfig)| {
+            let changed = self.budgets.iter().any(|row| row.name == name);
+            let mut value = serde_json::to_value(budget).unwrap_or_default();
+            value["name"] = name.into();
+            value["changed_at_run_time"] = changed.into();
+            value
+        };
+        json!({"data": effective.into_iter().map(row).collect::<Vec<_>>()})
+    }
+
+    async fn set_budget(&mut self, name: &str, definition: Option<Value>) -> Result<Value, Failure> {
+        if let Some(definition) = &definition {
+            if !self.settings.budgets.named.contains_key(name) {
+                return Err(Failure::NotFound(
+                    "There is no such budget; new ones are made in the settings.".into(),
+                ));
+            }
+            let budget: BudgetConfig = serde_json::from_value(definition.clone())
+                .map_err(|error| Failure::invalid("body", format!("That is no budget: {error}.")))?;
+            let (mut problems, admission) = (Vec::new(), with_tiers(&self.settings, &self.tiers));
+            budget.problems(name, |tier| admission.tiers.contains_key(tier), &mut problems);
+            first(problems)?;
+        }
+        keep(&self.store.budgets(), name, definition, "This budget was not changed at run time.").await?;
+        self.hear_changes().await;
+        Ok(self.budgets())
     }
 
     fn fits(&self, name: &str, tier: TierConfig) -> Result<(), Failure> {
@@ -304,22 +335,26 @@ impl Keeper {
         admission.tiers.insert(name.to_owned(), tier);
         let mut problems = Vec::new();
         admission.problems(&mut problems);
-        match problems.into_iter().next() {
-            None => Ok(()),
-            Some(first) => Err(Failure::invalid(first.key, format!("{}: {}.", first.message, first.mend))),
-        }
+        first(problems)
     }
 
-    /// Takes in tiers that were changed at run time, here or on another replica.
-    async fn hear_tiers(&mut self) {
-        match self.store.tiers().list().await {
-            Ok(rows) if rows != self.tiers => {
-                self.tiers = rows;
+    /// Takes in tiers and budgets that were changed at run time, here or on another replica.
+    async fn hear_changes(&mut self) {
+        let read = async { Ok((self.store.tiers().list().await?, self.store.budgets().list().await?)) };
+        let read: Result<_, StoreError> = read.await;
+        match read {
+            Ok((tiers, budgets)) if tiers != self.tiers || budgets != self.budgets => {
+                (self.tiers, self.budgets) = (tiers, budgets);
                 self.swap();
-                tracing::info!(event = "tiers_changed", "tiers changed at run time are in force");
+                tracing::info!(
+                    event = "changes_in_force",
+                    "tiers or budgets changed at run time are in force"
+                );
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "tiers changed elsewhere cannot be read just now"),
+            Err(error) => {
+                tracing::debug!(%error, "tiers and budgets changed elsewhere cannot be read just now")
+            }
         }
     }
 
@@ -349,7 +384,7 @@ pub(crate) fn print(sources: Option<&Sources>) -> Print {
 
 /// The limits of the way in, with the tiers that were changed at run time. A kept row that no longer fits is passed
 /// over: the settings' own holds.
-pub(crate) fn with_tiers(settings: &Settings, rows: &[TierRow]) -> portcullis_engine::AdmissionConfig {
+pub(crate) fn with_tiers(settings: &Settings, rows: &[DefinitionRow]) -> portcullis_engine::AdmissionConfig {
     let mut admission = settings.admission();
     for row in rows {
         let Some(tier) = admission.tiers.get_mut(&row.name) else { continue };
@@ -361,6 +396,54 @@ pub(crate) fn with_tiers(settings: &Settings, rows: &[TierRow]) -> portcullis_en
         }
     }
     admission
+}
+
+/// The budgets, with those that were redefined at run time. A kept row that no longer fits is passed over: the
+/// settings' own holds.
+pub(crate) fn with_budgets(
+    settings: &Settings,
+    admission: &AdmissionConfig,
+    rows: &[DefinitionRow],
+) -> BudgetsConfig {
+    let mut config = settings.budgets.clone();
+    for row in rows {
+        let Some(budget) = config.named.get_mut(&row.name) else { continue };
+        let kept = serde_json::from_value::<BudgetConfig>(row.definition.clone()).ok().filter(|kept| {
+            let mut problems = Vec::new();
+            kept.problems(&row.name, |tier| admission.tiers.contains_key(tier), &mut problems);
+            problems.is_empty()
+        });
+        match kept {
+            Some(kept) => *budget = kept,
+            None => tracing::warn!(budget = row.name, "a budget kept in the store no longer fits"),
+        }
+    }
+    config
+}
+
+/// Keeps a definition, or forgets it.
+async fn keep(
+    kept: &Definitions<'_>,
+    name: &str,
+    definition: Option<Value>,
+    absent: &'static str,
+) -> Result<(), Failure> {
+    let done = match definition {
+        Some(definition) => kept.set(name, &definition).await.map(|_seq| true),
+        None => kept.remove(name).await,
+    };
+    match done.map_err(portcullis_engine::store_failure)? {
+        true => Ok(()),
+        false => Err(Failure::NotFound(absent.into())),
+    }
+}
+
+/// The first of what is wrong.
+fn first(problems: Vec<Problem>) -> Result<(), Failure> {
+    match problems.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(Failure::invalid(first.key, format!("{}: {}.", first.message, first.mend))),
+    }
 }
 
 fn alone(message: &str, mend: &str) -> Report {

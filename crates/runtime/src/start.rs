@@ -11,7 +11,7 @@ pub use error::StartError;
 
 use crate::{
     Secrets, Settings, alerting,
-    reload::{Keeper, print, with_tiers},
+    reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
     settings::{Examined, Origin, Sources},
@@ -24,7 +24,7 @@ use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
     Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening,
-    budgets::{Budgets, BudgetsParts},
+    budgets::{Budgets, BudgetsConfig, BudgetsParts},
     holds,
     identity::{Identity, IdentityParts},
     jwt::Jwt,
@@ -39,7 +39,7 @@ use portcullis_resilience::{
     limits::Limits,
     shared::{Shared, Surroundings},
 };
-use portcullis_store::{RevocationKind, Store, StoreParts, TierRow, files};
+use portcullis_store::{DefinitionRow, RevocationKind, Store, StoreParts, files};
 use portcullis_telemetry::{AlertCategory, Alerts, Audit, AuditEvent, Health, LogGuard, Metrics, init_logs};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -169,6 +169,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         engine: behind.engine,
         keys: behind.keys,
         tiers: behind.tiers,
+        budgets: behind.redefined,
         store: behind.store.clone(),
         audit: base.audit.clone(),
         current: doors.current(),
@@ -208,7 +209,8 @@ struct Behind {
     keys: Keys,
     identity: Arc<Identity>,
     first_key: Option<SecretString>,
-    tiers: Vec<TierRow>,
+    tiers: Vec<DefinitionRow>,
+    redefined: Vec<DefinitionRow>,
     safety: SafetyDesk,
     ground: Ground,
     providers: Providers,
@@ -233,7 +235,9 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     let tiers = store.tiers().list().await?;
     let admission = with_tiers(settings, &tiers);
     keys.set_tiers(admission.tiers.keys().cloned().collect());
-    let budgets = budgets(settings, base, &store, &admission, shared.clone()).await?;
+    let redefined = store.budgets().list().await?;
+    let config = with_budgets(settings, &admission, &redefined);
+    let budgets = budgets((settings, &config), base, &store, &admission, shared.clone()).await?;
     budgets.follow(&base.background, base.tokens.background.clone());
     let safety = base.safety(&store).await?;
     let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety);
@@ -253,7 +257,20 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
         apps: apps.clone(),
         max_in_flight: settings.server.max_in_flight,
     });
-    Ok(Behind { store, keys, identity, first_key, tiers, safety, ground, providers, apps, screening, engine })
+    Ok(Behind {
+        store,
+        keys,
+        identity,
+        first_key,
+        tiers,
+        redefined,
+        safety,
+        ground,
+        providers,
+        apps,
+        screening,
+        engine,
+    })
 }
 
 fn doors(
@@ -379,14 +396,14 @@ async fn store(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<St
 
 /// What may be spent, as the ledger says it was.
 async fn budgets(
-    settings: &Settings,
+    (settings, config): (&Settings, &BudgetsConfig),
     base: &Base,
     store: &Store,
     admission: &AdmissionConfig,
     shared: Option<Shared>,
 ) -> Result<Budgets, StartError> {
     let parts = BudgetsParts {
-        config: &settings.budgets,
+        config,
         tiers: &admission.tiers,
         default_max_tokens: settings.gateway.default_max_tokens,
         store: store.clone(),

@@ -6,6 +6,7 @@
 
 mod config;
 mod db;
+mod definitions;
 mod error;
 pub mod files;
 mod guard;
@@ -14,9 +15,9 @@ mod ledger;
 mod migrations;
 mod overrides;
 mod revocations;
-mod tiers;
 
 pub use config::StoreConfig;
+pub use definitions::{DefinitionRow, Definitions};
 pub use error::{Result, StoreError};
 pub use keys::{Changes, KeyOrigin, KeyRow, Keys, NewKey};
 pub use ledger::{
@@ -25,7 +26,6 @@ pub use ledger::{
 };
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
-pub use tiers::{TierRow, Tiers};
 
 use db::{Db, on};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -94,8 +94,14 @@ impl Store {
 
     /// Tiers changed at run time.
     #[must_use]
-    pub fn tiers(&self) -> Tiers<'_> {
-        Tiers(&self.0.db)
+    pub fn tiers(&self) -> Definitions<'_> {
+        Definitions::tiers(&self.0.db)
+    }
+
+    /// Budgets redefined at run time.
+    #[must_use]
+    pub fn budgets(&self) -> Definitions<'_> {
+        Definitions::budgets(&self.0.db)
     }
 
     /// Revoked tokens.

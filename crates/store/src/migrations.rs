@@ -12,12 +12,14 @@ const SQLITE: &[&str] = &[
     include_str!("../migrations/sqlite/0002_ledger.sql"),
     include_str!("../migrations/sqlite/0003_keys.sql"),
     include_str!("../migrations/sqlite/0004_overrides.sql"),
+    include_str!("../migrations/sqlite/0005_budgets.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0001_first.sql"),
     include_str!("../migrations/postgres/0002_ledger.sql"),
     include_str!("../migrations/postgres/0003_keys.sql"),
     include_str!("../migrations/postgres/0004_overrides.sql"),
+    include_str!("../migrations/postgres/0005_budgets.sql"),
 ];
 
 fn migrator(steps: &'static [&'static str]) -> Migrator {

@@ -53,6 +53,20 @@ pub enum Call {
         /// The tiers thereafter.
         reply: Reply<Result<Value, Failure>>,
     },
+    /// Every budget of the settings with whether it was redefined at run time.
+    Budgets {
+        /// They.
+        reply: Reply<Value>,
+    },
+    /// Redefines a budget at run time, here and on every replica; without a definition the settings' one holds again.
+    SetBudget {
+        /// Its name.
+        name: String,
+        /// Scope, window, tokens, money and action.
+        definition: Option<Value>,
+        /// The budgets thereafter.
+        reply: Reply<Result<Value, Failure>>,
+    },
     /// Take nothing new, let running answers finish, end.
     Drain,
 }

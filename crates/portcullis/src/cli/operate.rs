@@ -170,6 +170,39 @@ pub(crate) enum Budgets {
     /// What may still be spent, the most used first.
     #[command(after_help = EXITS)]
     List,
+    /// Redefine a budget of the settings, on every server, until it is reset. What was spent stays spent.
+    #[command(after_help = "\
+Examples:
+  portcullis budgets set team-day --scope team --window day --usd 50
+  portcullis budgets set house --scope global --window month --tokens 5000000 --action alert
+Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
+    Set {
+        /// The budget's name.
+        name: String,
+        /// Whose spending counts together: key, user, team, `tier:<name>` or global.
+        #[arg(long)]
+        scope: String,
+        /// Over which time.
+        #[arg(long, default_value = "day", value_parser = ["day", "week", "month", "total"])]
+        window: String,
+        /// Most tokens; not bounded when absent.
+        #[arg(long)]
+        tokens: Option<u64>,
+        /// Most dollars; not bounded when absent.
+        #[arg(long)]
+        usd: Option<f64>,
+        /// What happens beyond it.
+        #[arg(long, default_value = "refuse", value_parser = ["refuse", "alert"])]
+        action: String,
+    },
+    /// Let the settings' own budget hold again.
+    #[command(after_help = "\
+Example: portcullis budgets reset team-day
+Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
+    Reset {
+        /// The budget's name.
+        name: String,
+    },
     /// Raise a budget of one subject for the rest of its window.
     #[command(after_help = "\
 Example: portcullis budgets raise team-day --subject blue --usd 20

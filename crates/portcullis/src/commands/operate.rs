@@ -127,6 +127,15 @@ impl Ask {
         ];
         Ok(match command {
             Budgets::List => Self::get("/admin/v1/budgets", COLUMNS),
+            Budgets::Set { name, scope, window, tokens, usd, action } => {
+                let body = json!({"scope": scope, "window": window, "tokens": tokens, "money_usd": usd, "action": action});
+                let path = format!("/admin/v1/budgets/{}", segment(name));
+                Self { method: Method::PUT, path, body: Some(body), show: said("redefined:", name) }
+            }
+            Budgets::Reset { name } => {
+                let path = format!("/admin/v1/budgets/{}", segment(name));
+                Self::delete(path, said("as in the settings:", name))
+            }
             Budgets::Raise { name, subject, tokens, usd } => {
                 let body = json!({"subject": subject, "tokens": tokens, "money_usd": usd});
                 let path = format!("/admin/v1/budgets/{}/raise", segment(name));

@@ -352,6 +352,36 @@ async fn a_budget_is_shown_and_raised_for_the_rest_of_its_window() {
     assert_eq!((done.status.as_u16(), &done.json()["rows"]), (200, &json!(1)), "{done:?}");
 }
 
+#[tokio::test]
+async fn a_budget_is_redefined_at_run_time_and_reset() {
+    let house = House::start("[budgets.house]\nscope = \"global\"\nwindow = \"day\"\ntokens = 5\n").await;
+    let path = "/admin/v1/budgets/house";
+    assert_eq!(house.ask("").await.status, 429, "five tokens are not enough");
+    let wide = json!({"scope": "global", "window": "month", "tokens": 1_000_000, "action": "refuse"});
+    let put = async |path: &str, body: &Value| house.admin(Method::PUT, path, body).await;
+    assert_eq!(put("/admin/v1/budgets/none", &wide).await.status, 404);
+    for wrong in [json!({"scope": "nobody", "tokens": 1}), json!({"scope": "global"}), json!({"colour": 1})] {
+        assert_eq!(put(path, &wrong).await.status, 400, "{wrong}");
+    }
+    let set = put(path, &wide).await;
+    let told = set.json();
+    assert_eq!((&told["window"], &told["changed_at_run_time"]), (&json!("month"), &json!(true)), "{set:?}");
+    assert_eq!(house.ask("").await.status, 200);
+    let shown = house.show("/admin/v1/budgets?budget=house").await.json();
+    assert_eq!(
+        (&shown["data"][0]["window"], &shown["data"][0]["tokens"]),
+        (&json!("month"), &json!(1_000_000))
+    );
+    let proof = house.proof("budget_changed").await["details"].to_string();
+    assert!(proof.contains("house") && proof.contains("1000000"), "{proof}");
+    let ended = command(&house, &["budgets", "set", "house", "--scope", "global", "--tokens", "7"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(house.ask("").await.status, 429);
+    let ended = command(&house, &["budgets", "reset", "house"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(house.admin(Method::DELETE, path, &Value::Null).await.status, 404);
+}
+
 // req: S0-04
 #[tokio::test]
 async fn a_safety_override_needs_a_reason_counts_and_is_ended_with_two_records() {

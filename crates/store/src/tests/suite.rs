@@ -33,7 +33,7 @@ cases!(
     of_several_first_starts_exactly_one_makes_the_key,
     a_reader_of_changes_misses_none_while_replicas_write,
     revocations_keep_the_later_end_and_go_when_it_has_passed,
-    tiers_are_kept_replaced_and_removed,
+    tiers_and_budgets_are_kept_replaced_and_removed,
     a_note_is_kept_once,
     overrides_and_holds_are_kept_until_somebody_ends_them,
     two_replicas_add_up_their_usage_by_utc_day,
@@ -181,7 +181,7 @@ async fn revocations_keep_the_later_end_and_go_when_it_has_passed(place: &Place)
     assert_eq!(store.revocations().purge(at(3000)).await.unwrap(), 1);
 }
 
-async fn tiers_are_kept_replaced_and_removed(place: &Place) {
+async fn tiers_and_budgets_are_kept_replaced_and_removed(place: &Place) {
     let store = place.open("a").await;
     store.tiers().set("gold", &json!({"per_min": 5})).await.unwrap();
     store.tiers().set("gold", &json!({"per_min": 6})).await.unwrap();
@@ -191,6 +191,14 @@ async fn tiers_are_kept_replaced_and_removed(place: &Place) {
     assert_eq!(kept, [("blue".into(), json!({"per_min": 1})), ("gold".into(), json!({"per_min": 6}))]);
     assert!(store.tiers().remove("gold").await.unwrap());
     assert!(!store.tiers().remove("gold").await.unwrap());
+    assert!(store.budgets().list().await.unwrap().is_empty(), "tiers are no budgets");
+    let set = store.budgets().set("gold", &json!({"tokens": 1})).await.unwrap();
+    let kept = store.budgets().list().await.unwrap();
+    assert_eq!(
+        (kept[0].name.as_str(), &kept[0].definition, kept[0].changed_seq),
+        ("gold", &json!({"tokens": 1}), set)
+    );
+    assert!(store.budgets().remove("gold").await.unwrap());
 }
 
 async fn a_note_is_kept_once(place: &Place) {

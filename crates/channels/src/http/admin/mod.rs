@@ -53,6 +53,9 @@ rows! {
     POST "/admin/v1/budgets/reprice" change usage::reprice
         "Compute the money of a model's calls again with the right price.";
     GET "/admin/v1/budgets/{name}" read usage::budget "One budget, a row for each who drew on it.";
+    PUT "/admin/v1/budgets/{name}" change usage::set_budget
+        "Redefine a budget at run time, on every replica: scope, window, tokens, money_usd, action.";
+    DELETE "/admin/v1/budgets/{name}" change usage::reset_budget "Let the settings' own budget hold again.";
     POST "/admin/v1/budgets/{name}/raise" change usage::raise
         "Raise a budget of one subject for the rest of its window.";
     GET "/admin/v1/usage" read usage::report

@@ -1,7 +1,8 @@
 //! `/admin/v1/usage`: what was used, grouped as asked, as JSON or as a table for spreadsheets. `/admin/v1/budgets`: what
-//! may still be spent, raised for the rest of a window; money computed again when a price was wrong.
+//! may still be spent, redefined, or raised for the rest of a window; money computed again when a price was wrong.
 
 use super::call::{Ctx, Done, Refused};
+use crate::http::control::Call;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use portcullis_domain::{Failure, Price};
 use portcullis_engine::store_failure;
@@ -71,6 +72,27 @@ pub(super) async fn budget(ctx: &Ctx<'_>) -> Result<Done, Refused> {
         return Err(Failure::NotFound(words.into()).into());
     }
     Ok(Done::shown(json!({"data": rows})))
+}
+
+pub(super) async fn set_budget(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    put_budget(ctx, Some(ctx.body().clone())).await
+}
+
+pub(super) async fn reset_budget(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    put_budget(ctx, None).await
+}
+
+async fn put_budget(ctx: &Ctx<'_>, definition: Option<Value>) -> Result<Done, Refused> {
+    let name = ctx.param(0).to_owned();
+    let one = |budgets: &Value| {
+        let rows = budgets["data"].as_array().into_iter().flatten();
+        rows.into_iter().find(|row| row["name"] == *name).cloned().unwrap_or_default()
+    };
+    let before = one(&ctx.door.control.ask(|reply| Call::Budgets { reply }).await?);
+    let wanted = name.clone();
+    let set = |reply| Call::SetBudget { name: wanted, definition, reply };
+    let after = ctx.door.control.ask(set).await??;
+    Ok(Done::changed("budget_changed", name.clone(), before, one(&after)))
 }
 
 #[derive(Deserialize)]
