@@ -6,8 +6,8 @@
 
 use crate::{pipeline::Inner, record::Record};
 use parking_lot::Mutex;
-use portcullis_domain::{Caller, LimitScope};
-use portcullis_telemetry::AuditEvent;
+use portcullis_domain::{Action, Caller, Door, LimitScope, RequestId, Tier};
+use portcullis_telemetry::{Audit, AuditEvent};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -21,6 +21,18 @@ struct Told {
     suppressed: u64,
     audited: Instant,
     since_audit: u64,
+    /// What the caller was refused last, for the record that comes later.
+    last: Last,
+}
+
+/// One refusal, as a record of several names it.
+#[derive(Clone, Debug)]
+struct Last {
+    door: Door,
+    action: Action,
+    tier: Tier,
+    scope: LimitScope,
+    id: RequestId,
 }
 
 /// What is to be written about one refusal.
@@ -32,16 +44,21 @@ struct Tell {
     audit: Option<u64>,
 }
 
-pub(crate) struct Breaches(Mutex<HashMap<Arc<str>, Told>>);
+/// What was told to whom.
+pub struct Breaches {
+    told: Mutex<HashMap<Arc<str>, Told>>,
+    audit: Audit,
+}
 
 impl Breaches {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
+    pub(crate) fn new(audit: Audit) -> Self {
+        Self { told: Mutex::new(HashMap::new()), audit }
     }
 
-    fn tell(&self, caller: &Arc<str>, now: Instant) -> Tell {
-        let mut told = self.0.lock();
+    fn tell(&self, caller: &Arc<str>, last: Last, now: Instant) -> Tell {
+        let mut told = self.told.lock();
         if let Some(row) = told.get_mut(caller) {
+            row.last = last;
             row.since_audit += 1;
             row.suppressed += 1;
             let mut tell = Tell::default();
@@ -56,10 +73,12 @@ impl Breaches {
             return tell;
         }
         if told.len() >= MAX_CALLERS {
-            told.retain(|_, row| now.saturating_duration_since(row.logged) < AUDIT_EVERY);
+            told.retain(|_, row| {
+                row.since_audit > 0 || now.saturating_duration_since(row.logged) < AUDIT_EVERY
+            });
         }
         if told.len() < MAX_CALLERS {
-            let row = Told { logged: now, suppressed: 0, audited: now, since_audit: 0 };
+            let row = Told { logged: now, suppressed: 0, audited: now, since_audit: 0, last };
             told.insert(caller.clone(), row);
         }
         Tell { log: Some(0), audit: Some(1) }
@@ -69,7 +88,8 @@ impl Breaches {
     pub(crate) fn note(&self, engine: &Inner, record: &Record, caller: &Caller, scope: LimitScope) {
         let (action, id) = (record.action(), record.id());
         engine.metrics.rate_limit_breach(scope, &caller.tier, action);
-        let tell = self.tell(&caller.id, Instant::now());
+        let last = Last { door: record.door(), action, tier: caller.tier.clone(), scope, id };
+        let tell = self.tell(&caller.id, last.clone(), Instant::now());
         if let Some(suppressed) = tell.log {
             tracing::warn!(
                 scope = scope.as_str(),
@@ -82,46 +102,103 @@ impl Breaches {
             );
         }
         if let Some(count) = tell.audit {
-            engine.audit.record(AuditEvent {
-                kind: "limit_breach",
-                door: record.door(),
-                action: Some(action),
-                caller: Some(caller.id.clone()),
-                tier: Some(caller.tier.clone()),
-                outcome: "refused",
-                request_id: Some(id),
-                incident: None,
-                details: vec![("scope", scope.as_str().to_owned()), ("count", count.to_string())],
-            });
+            self.prove(caller.id.clone(), last, count);
         }
+    }
+
+    /// Proves the refusals of callers who have been quiet since: those of a minute that is over, or all.
+    pub fn settle(&self, all: bool) {
+        let now = Instant::now();
+        for (caller, last, count) in self.late(now, all) {
+            self.prove(caller, last, count);
+        }
+    }
+
+    fn late(&self, now: Instant, all: bool) -> Vec<(Arc<str>, Last, u64)> {
+        let mut told = self.told.lock();
+        let due = told.iter_mut().filter(|(_, row)| {
+            row.since_audit > 0 && (all || now.saturating_duration_since(row.audited) >= AUDIT_EVERY)
+        });
+        let late = due.map(|(caller, row)| {
+            row.audited = now;
+            (caller.clone(), row.last.clone(), std::mem::take(&mut row.since_audit))
+        });
+        late.collect()
+    }
+
+    fn prove(&self, caller: Arc<str>, last: Last, count: u64) {
+        self.audit.record(AuditEvent {
+            action: Some(last.action),
+            caller: Some(caller),
+            tier: Some(last.tier),
+            request_id: Some(last.id),
+            details: vec![("scope", last.scope.as_str().to_owned()), ("count", count.to_string())],
+            ..AuditEvent::new("limit_breach", last.door, "refused")
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portcullis_telemetry::{Alerts, AuditConfig, AuditParts, Metrics};
+
+    fn breaches(folder: &std::path::Path) -> Breaches {
+        let parts = AuditParts {
+            config: &AuditConfig::default(),
+            folder: &folder.join("audit"),
+            id_key: b"key",
+            sign_key: b"sign key",
+            redact: |text| text.into(),
+            metrics: Metrics::new(),
+            alerts: Alerts::silent(),
+        };
+        Breaches::new(Audit::start(parts).unwrap())
+    }
+
+    fn last() -> Last {
+        let (door, action, scope) = (Door::Http, Action::Chat, LimitScope::User);
+        Last { door, action, tier: Tier::Anonymous, scope, id: crate::ids::request() }
+    }
 
     // req: S1-06
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_told_once_a_second_and_proved_once_a_minute() {
-        let (breaches, caller) = (Breaches::new(), Arc::from("key:a"));
+        let folder = tempfile::tempdir().unwrap();
+        let (breaches, caller) = (breaches(folder.path()), Arc::from("key:a"));
         let start = Instant::now();
-        assert_eq!(breaches.tell(&caller, start), Tell { log: Some(0), audit: Some(1) });
+        assert_eq!(breaches.tell(&caller, last(), start), Tell { log: Some(0), audit: Some(1) });
         for _ in 0..9 {
-            assert_eq!(breaches.tell(&caller, start), Tell::default());
+            assert_eq!(breaches.tell(&caller, last(), start), Tell::default());
         }
         let second = start + Duration::from_secs(1);
-        assert_eq!(breaches.tell(&caller, second), Tell { log: Some(9), audit: None });
+        assert_eq!(breaches.tell(&caller, last(), second), Tell { log: Some(9), audit: None });
         let minute = start + Duration::from_secs(60);
-        assert_eq!(breaches.tell(&caller, minute), Tell { log: Some(0), audit: Some(11) });
+        assert_eq!(breaches.tell(&caller, last(), minute), Tell { log: Some(0), audit: Some(11) });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_flood_that_stopped_left_unproved_is_proved_a_minute_later_or_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (breaches, caller, start) = (breaches(folder.path()), Arc::from("key:a"), Instant::now());
+        for _ in 0..8 {
+            breaches.tell(&caller, last(), start);
+        }
+        let counts = |now, all| breaches.late(now, all).into_iter().map(|late| late.2).collect::<Vec<_>>();
+        assert_eq!(counts(start + Duration::from_secs(59), false), [0; 0]);
+        assert_eq!(counts(start + Duration::from_secs(60), false), [7]);
+        assert_eq!(counts(start + Duration::from_secs(200), true), [0; 0], "once");
+        breaches.tell(&caller, last(), start + Duration::from_secs(61));
+        assert_eq!(counts(start + Duration::from_secs(62), true), [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_whoever_floods() {
-        let breaches = Breaches::new();
+        let folder = tempfile::tempdir().unwrap();
+        let breaches = breaches(folder.path());
         for index in 0..MAX_CALLERS + 100 {
-            breaches.tell(&format!("ip:{index}").into(), Instant::now());
+            breaches.tell(&format!("ip:{index}").into(), last(), Instant::now());
         }
-        assert_eq!(breaches.0.lock().len(), MAX_CALLERS);
+        assert_eq!(breaches.told.lock().len(), MAX_CALLERS);
     }
 }

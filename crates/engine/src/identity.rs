@@ -110,7 +110,12 @@ impl Identity {
         };
         match result {
             Ok(caller) => Ok(caller),
-            Err(Refusal::Problem(problem, key)) => Err(self.refuse(problem, key, address, door)),
+            Err(Refusal::Problem(problem, key)) => {
+                let failure = self.refuse(problem, key, address, door);
+                // An address that fails too often never comes as far as this.
+                self.audit.synced(crate::pipeline::PROOF_PATIENCE).await;
+                Err(failure)
+            }
             Err(Refusal::Away(retry_after)) => Err(Failure::Unavailable { retry_after, rate_limited: false }),
         }
     }
@@ -167,19 +172,12 @@ impl Identity {
             tracing::warn!(event = "address_blocked", %address, secs, "too many failed credentials from one address");
         }
         self.audit.record(AuditEvent {
-            kind: "auth_failure",
-            door,
-            caller: None,
-            tier: None,
-            action: None,
-            outcome: reason,
-            request_id: None,
-            incident: None,
             details: vec![
                 ("address", address.to_string()),
                 ("id", key_id.to_owned()),
                 ("blocked", matches!(count, Count::JustBlocked(_)).to_string()),
             ],
+            ..AuditEvent::new("auth_failure", door, reason)
         });
         if problem == AuthProblem::Address {
             // Whoever has the whole key may know why it is not taken.

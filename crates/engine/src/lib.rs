@@ -26,6 +26,7 @@ pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
 };
 pub use app::{App, Inspected, Run};
+pub use breaches::Breaches;
 pub use keys::store_failure;
 pub use operate::NamedLimit;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};

@@ -26,7 +26,7 @@ use portcullis_domain::{
 use portcullis_inspect::CheckAction;
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
-use portcullis_telemetry::{Audit, AuditEvent, Metrics};
+use portcullis_telemetry::{Anomalies, Audit, AuditEvent, Metrics};
 use smallvec::SmallVec;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -52,6 +52,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Where it is proved.
     pub audit: Audit,
+    /// Who notices what does not fit a caller.
+    pub anomalies: Anomalies,
     /// Which app answers which action.
     pub apps: Vec<(Action, Arc<dyn App>)>,
     /// Most messages being answered at once, streams included.
@@ -83,6 +85,7 @@ pub(crate) struct Inner {
     store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
+    pub(crate) anomalies: Anomalies,
     breaches: Arc<Breaches>,
     apps: [Option<Arc<dyn App>>; Action::ALL.len()],
     places: Arc<Semaphore>,
@@ -111,7 +114,7 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// When the audit trail may be written again: somebody has to make room on a disk.
 const UNPROVED_RETRY: Duration = Duration::from_secs(10);
 /// How long a change waits for its proof to be on disk. It is made either way: the record is queued by then.
-const PROOF_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PROOF_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Builds the path.
@@ -123,10 +126,11 @@ impl Engine {
             admission: parts.admission,
             budgets: parts.budgets,
             screening: parts.screening,
-            breaches: Arc::new(Breaches::new()),
+            breaches: Arc::new(Breaches::new(parts.audit.clone())),
             store: parts.store,
             metrics: parts.metrics,
             audit: parts.audit,
+            anomalies: parts.anomalies,
             apps: by_action(parts.apps),
             places: Arc::new(Semaphore::new(parts.max_in_flight)),
         }))
@@ -147,6 +151,7 @@ impl Engine {
             store: inner.store.clone(),
             metrics: inner.metrics.clone(),
             audit: inner.audit.clone(),
+            anomalies: inner.anomalies.clone(),
             apps: by_action(changes.apps),
             places: inner.places.clone(),
         }))
@@ -172,6 +177,18 @@ impl Engine {
 
     pub(crate) fn policies(&self) -> &Policies {
         &self.0.screening.policies
+    }
+
+    /// Refusals by limits, as they are told; for whoever settles them in time.
+    #[must_use]
+    pub fn breaches(&self) -> Arc<Breaches> {
+        self.0.breaches.clone()
+    }
+
+    /// What does not fit its caller.
+    #[must_use]
+    pub fn anomalies(&self) -> &Anomalies {
+        &self.0.anomalies
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -288,7 +305,13 @@ impl Admitted {
                 let Self { record, views, .. } = self;
                 Answer { result: Ok(finish(record, reply, place)), views }
             }
-            Err(failure) => self.refuse(failure).await,
+            Err(failure) => {
+                if matches!(failure, Failure::Blocked { .. }) {
+                    // Whoever reads the incident finds it in the trail, whatever happens to this process.
+                    engine.audit.synced(PROOF_PATIENCE).await;
+                }
+                self.refuse(failure).await
+            }
         }
     }
 
@@ -306,15 +329,12 @@ impl Admitted {
     /// Proves a change that the door itself makes for this caller (the admin API): back when the proof is on disk.
     pub async fn audit(&self, kind: &'static str, details: Vec<(&'static str, String)>) {
         let event = AuditEvent {
-            kind,
-            door: self.record.door(),
             action: Some(self.record.action()),
             caller: Some(self.caller.id.clone()),
             tier: Some(self.caller.tier.clone()),
-            outcome: "ok",
             request_id: Some(self.record.id()),
-            incident: None,
             details,
+            ..AuditEvent::new(kind, self.record.door(), "ok")
         };
         if !self.record.engine().audit.record_synced(event, PROOF_PATIENCE).await {
             tracing::error!(kind, request_id = %self.record.id(), "a change was made before its proof was on disk");
@@ -339,6 +359,9 @@ impl Admitted {
             .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
         let policy = engine.screening.policies.of(&payload, self.caller.policy.as_deref())?.clone();
         let (mut payload, screened) = screening::screen(&engine.screening, payload).await?;
+        if !matches!(payload, Payload::Count(_) | Payload::Models(_)) {
+            self.record.said(screened.length);
+        }
         let who = self.who();
         screening::conclude(engine, &policy, &screened, &who)?;
         let mut remembered = None;

@@ -9,7 +9,10 @@ use crate::{
 use bytes::Bytes;
 use futures_core::Stream;
 use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry::{
+    Metrics,
+    anomaly::{self, Seen},
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -31,6 +34,10 @@ pub(crate) struct Record {
     app_started: Option<Instant>,
     app_took: Duration,
     model: Option<Arc<str>>,
+    /// Bytes of the message, once they are known.
+    length: Option<u32>,
+    /// The network a key was used from.
+    network: Option<u16>,
     /// Boxed: few keys have a limit of tokens.
     charged: Option<Box<Charged>>,
     ended: bool,
@@ -55,6 +62,8 @@ impl Record {
             app_started: None,
             app_took: Duration::ZERO,
             model: None,
+            length: None,
+            network: None,
             charged: None,
             ended: false,
         }
@@ -62,6 +71,12 @@ impl Record {
 
     pub(crate) fn known(&mut self, caller: &Caller) {
         self.caller = Some((caller.id.clone(), caller.tier.clone()));
+        self.network = caller.key_id.is_some().then(|| anomaly::network(caller.address));
+    }
+
+    /// How long the message was.
+    pub(crate) fn said(&mut self, bytes: usize) {
+        self.length = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// Tokens that were charged to the key by estimate, to be settled at the end.
@@ -122,6 +137,7 @@ impl Record {
         if let Some(charged) = self.charged.take() {
             charged.settle(input.saturating_add(output));
         }
+        self.notice(outcome);
         tracing::info!(
             request_id = self.id.as_str(),
             client_request_id = self.client_id.as_deref(),
@@ -135,6 +151,22 @@ impl Record {
             tokens_out = output,
             "request"
         );
+    }
+}
+
+impl Record {
+    /// Whether this message fits its caller.
+    fn notice(&self, outcome: &'static str) {
+        let Some((caller, tier)) = &self.caller else { return };
+        let refused = match outcome {
+            "ok" => Some(false),
+            "rate_limited" | "budget_exceeded" | "blocked" | "forbidden" => Some(true),
+            _ => None,
+        };
+        let seen = Seen { caller, length: self.length, refused, network: self.network };
+        if let Some(found) = self.engine.anomalies.observe(&seen) {
+            self.engine.anomalies.tell(found, (caller, tier), (self.door, self.action), outcome, self.id);
+        }
     }
 }
 

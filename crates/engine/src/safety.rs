@@ -268,17 +268,7 @@ impl SafetyDesk {
             ("by", it.by.clone()),
         ];
         details.extend(more);
-        self.0.parts.audit.record(AuditEvent {
-            kind,
-            door: Door::Admin,
-            action: None,
-            caller: None,
-            tier: None,
-            outcome: "ok",
-            request_id: None,
-            incident: None,
-            details,
-        });
+        self.0.parts.audit.record(AuditEvent { details, ..AuditEvent::new(kind, Door::Admin, "ok") });
     }
 
     /// The list that counts from now on, its gauges, and the alert that stands while anything is on it.

@@ -41,6 +41,8 @@ pub(crate) struct Screened {
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) part: usize,
     pub(crate) bytes: usize,
+    /// Bytes of the last message of the person, or of all texts to embed.
+    pub(crate) length: usize,
     /// What hid in all texts together.
     pub(crate) removed: Removed,
 }
@@ -73,7 +75,10 @@ fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
             for (index, (role, text)) in request.texts().enumerate() {
                 let channel = match role {
                     Role::System | Role::Assistant => continue,
-                    Role::User => Channel::User,
+                    Role::User => {
+                        worst.length = text.len();
+                        Channel::User
+                    }
                     Role::Tool => Channel::Document,
                 };
                 look(screening, &text, channel, index, "messages", &mut worst)?;
@@ -81,6 +86,7 @@ fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
         }
         Payload::Embed(request) => {
             for (index, text) in request.texts().enumerate() {
+                worst.length += text.len();
                 look(screening, &text, Channel::Document, index, "input", &mut worst)?;
             }
         }
@@ -144,13 +150,9 @@ pub(crate) fn conclude(engine: &Inner, policy: &Policy, found: &Screened, who: &
     let reasons = found.reasons.join(",");
     let (caller, score) = (&*who.caller, found.score);
     tracing::warn!(request_id = %who.id, %incident, caller, score, action, reasons, "inspection");
-    let details = vec![
-        ("score", format!("{:.2}", found.score)),
-        ("reasons", reasons),
-        ("part", found.part.to_string()),
-        ("bytes", found.bytes.to_string()),
-    ];
-    who.prove(engine, action, incident, details);
+    let details =
+        vec![("reasons", reasons), ("part", found.part.to_string()), ("bytes", found.bytes.to_string())];
+    who.prove(engine, action, Some(score), incident, details);
     if blocked && !shadow { Err(Failure::Blocked { incident }) } else { Ok(()) }
 }
 
@@ -168,19 +170,19 @@ impl Who {
         &self,
         engine: &Inner,
         outcome: &'static str,
+        score: Option<f32>,
         incident: Incident,
         details: Vec<(&'static str, String)>,
     ) {
         engine.audit.record(AuditEvent {
-            kind: "inspection",
-            door: self.door,
-            action: None,
             caller: Some(self.caller.clone()),
             tier: Some(self.tier.clone()),
-            outcome,
+            score,
+            verdict: score.is_some().then_some(outcome),
             request_id: Some(self.id),
             incident: Some(incident),
             details,
+            ..AuditEvent::new("inspection", self.door, outcome)
         });
     }
 }
@@ -209,6 +211,6 @@ pub(crate) fn note(
         ("checks", checks),
         ("findings", findings.len().to_string()),
     ];
-    who.prove(engine, action, incident, details);
+    who.prove(engine, action, None, incident, details);
     incident
 }

@@ -1,8 +1,10 @@
 //! The words of the command line. Invariants: no argument is read from the environment (only `runtime` reads it),
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
+mod audit;
 mod operate;
 
+pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -134,7 +136,10 @@ Exit codes: 0 inspected, 2 wrong use or the file cannot be read.")]
     Inspect(Inspect),
     /// Print the OpenAPI description of the server.
     Openapi,
-    /// Check the audit trail.
+    /// Show the last messages that did not fit their caller: length, burst, hours, refusals, network.
+    #[command(after_help = EXITS)]
+    Anomalies,
+    /// Check the audit trail, look into it, say who is meant.
     #[command(subcommand)]
     Audit(Audit),
     /// Print a generated reference document.
@@ -249,14 +254,6 @@ pub(crate) enum Channel {
     User,
     /// A document, page, diff or tool result.
     Document,
-}
-
-/// `audit …`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Audit {
-    /// Follow the chain of hashes and name the first bad line.
-    #[command(after_help = "Exit codes: 0 unbroken, 1 a line is bad, 2 the trail cannot be read.")]
-    Verify,
 }
 
 /// `reference`.

@@ -71,30 +71,44 @@ fn destination(
     receiver: &AlertReceiver,
 ) -> Result<Destination, StartError> {
     let AlertReceiver::Webhook { url, url_secret } = receiver else { return Ok(Destination::Log) };
-    let url = match (url_secret, url) {
-        (Some(name), _) => parts.secrets.get(name).ok_or_else(|| {
-            let key = format!("alerts.receivers[{index}].url_secret");
+    let url =
+        address(parts.secrets, url.as_deref(), url_secret.as_deref(), &format!("alerts.receivers[{index}]"))?;
+    Ok(Destination::Webhook(webhook(parts, format!("alerts-{index}"), url)))
+}
+
+/// The address of a receiver: said, or in a secret.
+pub(crate) fn address(
+    secrets: &Secrets,
+    url: Option<&str>,
+    url_secret: Option<&str>,
+    key: &str,
+) -> Result<SecretString, StartError> {
+    match (url_secret, url) {
+        (Some(name), _) => secrets.get(name).ok_or_else(|| {
             StartError::Settings(format!(
-                "the secret `{name}` (`{key}`) is in none of the sources. Mend: give it"
+                "the secret `{name}` (`{key}.url_secret`) is in none of the sources. Mend: give it"
             ))
-        })?,
-        (None, Some(url)) => SecretString::from(url.as_str()),
+        }),
+        (None, Some(url)) => Ok(SecretString::from(url)),
         (None, None) => {
-            let what =
-                format!("`alerts.receivers[{index}]` has no address. Mend: give it `url` or `url_secret`");
-            return Err(StartError::Settings(what));
+            let what = format!("`{key}` has no address. Mend: give it `url` or `url_secret`");
+            Err(StartError::Settings(what))
         }
-    };
-    let dependency = Dependency::new(policy(parts.config, index), parts.metrics, parts.alerts);
+    }
+}
+
+/// How bodies reach one receiver, which is a guarded dependency of that name.
+pub(crate) fn webhook(parts: &Delivery<'_>, name: String, url: SecretString) -> Post {
+    let dependency = Dependency::new(policy(parts.config, name), parts.metrics, parts.alerts);
     parts.registry.add(dependency.clone());
-    Ok(Destination::Webhook(post(dependency, parts.client.clone(), url)))
+    post(dependency, parts.client.clone(), url)
 }
 
 /// One attempt a call: the retries, with their pauses, are telemetry's.
-fn policy(config: &AlertsConfig, index: usize) -> DependencyPolicy {
+fn policy(config: &AlertsConfig, name: String) -> DependencyPolicy {
     let timeout = Duration::from_secs(config.timeout_secs);
     DependencyPolicy {
-        name: format!("alerts-{index}"),
+        name,
         breaker: BreakerPolicy { failures: 5, reset: Duration::from_secs(30) },
         bulkhead: BulkheadPolicy { concurrency: 1, queue: 8 },
         pace: PacePolicy { per_min: Some(60), tokens_per_min: None },

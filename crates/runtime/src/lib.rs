@@ -15,6 +15,7 @@ pub mod settings;
 mod snapshot;
 mod stall;
 mod start;
+pub mod trail;
 
 pub use check::{check, read_secrets};
 pub use environment::Environment;

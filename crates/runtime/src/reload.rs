@@ -359,17 +359,7 @@ impl Keeper {
     }
 
     fn prove(&self, kind: &'static str, outcome: &'static str, details: Vec<(&'static str, String)>) {
-        self.audit.record(AuditEvent {
-            kind,
-            door: Door::Admin,
-            action: None,
-            caller: None,
-            tier: None,
-            outcome,
-            request_id: None,
-            incident: None,
-            details,
-        });
+        self.audit.record(AuditEvent { details, ..AuditEvent::new(kind, Door::Admin, outcome) });
     }
 }
 

@@ -122,6 +122,9 @@ impl Running {
             parts.tokens.cut.cancel();
             let _cut = tokio::time::timeout(CUT_GRACE, parts.serving.wait()).await;
         }
+        // Signed before the background ends, so that receivers outside hear of it.
+        let (audit, patience) = (parts.audit.clone(), parts.flush);
+        let _sealed = tokio::task::spawn_blocking(move || audit.seal(patience)).await;
         parts.tokens.background.cancel();
         parts.background.close();
         parts.watchdog.take();
@@ -133,7 +136,7 @@ impl Running {
             tracing::warn!("background work did not end in time; unsettled usage stays in the spool");
         }
         let (audit, patience) = (parts.audit.clone(), parts.flush);
-        let _flushed = tokio::task::spawn_blocking(move || audit.flush(patience)).await;
+        let _flushed = tokio::task::spawn_blocking(move || audit.seal(patience)).await;
         tracing::info!("drained");
         // The guard writes what is queued when it is dropped, which is now, after the last line.
         let _ = &parts.logs;

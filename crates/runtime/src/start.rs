@@ -17,6 +17,7 @@ use crate::{
     settings::{Examined, Origin, Sources},
     snapshot::{self, Apps, Ground},
     stall::Watchdog,
+    trail,
 };
 use listen::{address, listen};
 use portcullis_apps::chat::{ByHand, cache::Answers};
@@ -40,7 +41,9 @@ use portcullis_resilience::{
     shared::{Shared, Surroundings},
 };
 use portcullis_store::{DefinitionRow, RevocationKind, Store, StoreParts, files};
-use portcullis_telemetry::{AlertCategory, Alerts, Audit, AuditEvent, Health, LogGuard, Metrics, init_logs};
+use portcullis_telemetry::{
+    AlertCategory, Alerts, Anomalies, Audit, AuditEvent, Health, LogGuard, Metrics, init_logs,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -254,9 +257,16 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
         store: store.clone(),
         metrics: base.metrics.clone(),
         audit: base.audit.clone(),
+        anomalies: Anomalies::new(
+            &settings.anomaly,
+            base.audit.clone(),
+            base.alerts.clone(),
+            base.metrics.clone(),
+        ),
         apps: apps.clone(),
         max_in_flight: settings.server.max_in_flight,
     });
+    trail::settle(engine.breaches(), &base.background, base.tokens.background.clone());
     Ok(Behind {
         store,
         keys,
@@ -311,17 +321,7 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
     let (alerts, queue) = Alerts::new(&settings.alerts, metrics.clone());
     let (client, registry) = (Client::new(&settings.outbound), Registry::new());
     files::private_dir(&settings.data_dir)?;
-    let audit_folder = settings.data_dir.join("audit");
-    files::private_dir(&audit_folder)?;
-    let id_key = OwnKeys::new(&settings.data_dir).get("audit_id_key", secrets)?;
-    let audit = Audit::start(
-        &settings.audit,
-        &audit_folder,
-        id_key.expose_secret().as_bytes(),
-        portcullis_inspect::redact,
-        metrics.clone(),
-        alerts.clone(),
-    )?;
+    let audit = trail::begin(settings, secrets, &metrics, &alerts)?;
     for (name, source) in secrets.reads() {
         audit.record(proof(
             "secret_read",
@@ -337,22 +337,13 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
         alerts: &alerts,
     };
     alerting::deliver(&parts, queue, &background, tokens.background.clone())?;
+    trail::anchor(&parts, &settings.audit, &audit, &background, &tokens.background)?;
     Ok(Base { metrics, health, alerts, audit, client, registry, tokens, background, logs })
 }
 
 /// Proof of what the start itself did: a secret read (its name and where from), a key made (its public id).
 fn proof(kind: &'static str, details: Vec<(&'static str, String)>) -> AuditEvent {
-    AuditEvent {
-        kind,
-        door: Door::Admin,
-        action: None,
-        caller: None,
-        tier: None,
-        outcome: "ok",
-        request_id: None,
-        incident: None,
-        details,
-    }
+    AuditEvent { details, ..AuditEvent::new(kind, Door::Admin, "ok") }
 }
 
 /// The Redis connection, where one is configured.
@@ -371,7 +362,11 @@ fn shared(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Option<
 }
 
 /// The secret a setting names; naming one that is not there is an error.
-fn wanted(name: Option<&str>, key: &str, secrets: &Secrets) -> Result<Option<SecretString>, StartError> {
+pub(crate) fn wanted(
+    name: Option<&str>,
+    key: &str,
+    secrets: &Secrets,
+) -> Result<Option<SecretString>, StartError> {
     let Some(name) = name else { return Ok(None) };
     let missing = || {
         StartError::Settings(format!(

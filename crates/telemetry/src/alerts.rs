@@ -37,11 +37,13 @@ pub enum Category {
     Budget,
     /// A provider filters less than the settings say, by an operator's override.
     SafetyOverride,
+    /// Many messages do not fit their callers.
+    Anomalies,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -50,6 +52,7 @@ impl Category {
         Self::Stalled,
         Self::Budget,
         Self::SafetyOverride,
+        Self::Anomalies,
     ];
 
     /// The stable name.
@@ -64,6 +67,7 @@ impl Category {
             Self::Stalled => "stalled",
             Self::Budget => "budget",
             Self::SafetyOverride => "safety_override",
+            Self::Anomalies => "anomalies",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! blocks the telling part and never fails it; what is told holds no secret and no clear caller id.
 
 pub mod alerts;
+pub mod anomaly;
 pub mod audit;
 mod batch;
 mod health;
@@ -12,7 +13,8 @@ pub use alerts::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
     Status as AlertStatus, deliver as deliver_alerts,
 };
-pub use audit::{Audit, AuditConfig, AuditError, AuditEvent, Redact, WhenFull};
+pub use anomaly::{Anomalies, AnomalyConfig};
+pub use audit::{Audit, AuditAnchor, AuditConfig, AuditError, AuditEvent, AuditParts, Redact, WhenFull};
 pub use health::{Component, ComponentStatus, Health, HealthState};
 pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
 pub use metrics::{Gauge, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket};

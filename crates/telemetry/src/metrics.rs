@@ -207,6 +207,8 @@ table! {
     audit_failures_total: counter [];
     /// Audit records waiting for the disk.
     audit_pending: gauge [];
+    /// Messages that did not fit their caller, by kind: `length`, `burst`, `hours`, `refusals`, `network`.
+    anomalies_total: counter ["kind"];
     /// Alerts sent to receivers.
     alerts_total: counter ["category"];
     /// Alerts that could not be delivered to a receiver.
@@ -500,6 +502,11 @@ impl Metrics {
     #[must_use]
     pub fn audit_pending(&self) -> Gauge {
         self.0.table.audit_pending.clone()
+    }
+
+    /// One message that did not fit its caller.
+    pub fn anomaly(&self, kind: &'static str) {
+        self.0.table.anomalies_total.with([kind]).inc();
     }
 
     /// An alert did not reach a receiver (`log`, `webhook`, or `queue` when nobody took it).

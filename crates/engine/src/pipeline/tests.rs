@@ -14,7 +14,7 @@ use portcullis_domain::{ChatRequest, Credential, Door, Meter, Needs, Role, TextP
 use portcullis_inspect::{InspectConfig, Inspector};
 use portcullis_resilience::limits::LimitsConfig;
 use portcullis_store::{StoreConfig, StoreParts};
-use portcullis_telemetry::{Alerts, AuditConfig, Health};
+use portcullis_telemetry::{Alerts, Anomalies, AnomalyConfig, AuditConfig, AuditParts, Health};
 use std::{net::IpAddr, path::Path};
 
 /// How the app behaves.
@@ -112,9 +112,16 @@ async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> Hou
     let store = store(&data, &metrics, &health, &alerts).await;
     let redact = portcullis_inspect::redact;
     let trail = data.join("audit");
-    let audit =
-        Audit::start(&AuditConfig::default(), &trail, b"key", redact, metrics.clone(), alerts.clone())
-            .unwrap();
+    let audit = Audit::start(AuditParts {
+        config: &AuditConfig::default(),
+        folder: &trail,
+        id_key: b"key",
+        sign_key: b"sign key",
+        redact,
+        metrics: metrics.clone(),
+        alerts: alerts.clone(),
+    })
+    .unwrap();
     let keys = Keys::open(KeysParts {
         config: KeysConfig::default(),
         store: store.clone(),
@@ -135,7 +142,10 @@ async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> Hou
     });
     let app: Arc<dyn App> = Arc::new(Moody(mood));
     let inspect = InspectConfig::default();
+    let anomalies =
+        Anomalies::new(&AnomalyConfig::default(), audit.clone(), Alerts::silent(), metrics.clone());
     let engine = Engine::new(Parts {
+        anomalies,
         identity: Arc::new(identity),
         limits: Limits::new(&LimitsConfig::default(), None, &metrics, &health),
         admission: Admission::new(&AdmissionConfig::default()),

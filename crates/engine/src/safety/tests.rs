@@ -4,7 +4,7 @@
 use super::*;
 use crate::keys::tests::store;
 use portcullis_store::StoreConfig;
-use portcullis_telemetry::{Alert, AlertStatus, AlertsConfig, AuditConfig};
+use portcullis_telemetry::{Alert, AlertStatus, AlertsConfig, AuditConfig, AuditParts};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
@@ -27,8 +27,17 @@ impl House {
         // Each process of this test keeps its own trail: one folder has one writer.
         let trail = folder.join(format!("audit-{}", trails(folder).len()));
         let redact = portcullis_inspect::redact;
-        let config = AuditConfig::default();
-        let audit = Audit::start(&config, &trail, b"key", redact, metrics.clone(), alerts.clone()).unwrap();
+        let config = AuditConfig { anchors: Vec::new(), ..AuditConfig::default() };
+        let audit = Audit::start(AuditParts {
+            config: &config,
+            folder: &trail,
+            id_key: b"key",
+            sign_key: b"sign key",
+            redact,
+            metrics: metrics.clone(),
+            alerts: alerts.clone(),
+        })
+        .unwrap();
         let parts = SafetyParts {
             store: store(&folder.join("data"), &StoreConfig::default(), None).await,
             audit: audit.clone(),

@@ -47,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Budgets(command) => Ask::budgets(&command)?.run(&sources, json),
         Command::Usage(wanted) => Ask::usage(&wanted).run(&sources, json),
         Command::Safety(command) => Ask::safety(&command).run(&sources, json),
+        Command::Anomalies => Ask::anomalies().run(&sources, json),
         Command::Reload => Ask::reload().run(&sources, json),
         Command::Drain => Ask::drain().run(&sources, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),

@@ -107,6 +107,12 @@ impl Ask {
         Self::get("/admin/v1/providers", COLUMNS)
     }
 
+    /// `anomalies`.
+    pub(super) fn anomalies() -> Self {
+        const COLUMNS: &[&str] = &["at", "kind", "caller", "tier", "outcome", "details", "request_id"];
+        Self::get("/admin/v1/anomalies?limit=50", COLUMNS)
+    }
+
     /// `routes`.
     pub(super) fn routes() -> Self {
         Self::get("/admin/v1/routes", &["name", "kind", "sticky", "policy", "cache", "targets"])

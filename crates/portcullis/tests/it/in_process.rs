@@ -151,29 +151,10 @@ async fn the_admin_listener_offers_nothing_without_a_key() {
     assert!(matches!(refused.status.as_u16(), 401 | 403), "{refused:?}");
 }
 
-/// A receiver of webhooks that keeps the bodies.
-async fn receiver() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>, tokio_util::task::TaskTracker) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook/made-up-token", listener.local_addr().unwrap());
-    let (told, bodies) = tokio::sync::mpsc::unbounded_channel();
-    let tasks = tokio_util::task::TaskTracker::new();
-    tasks.spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut seen = Vec::new();
-            while !seen.ends_with(b"}") && socket.read_buf(&mut seen).await.is_ok_and(|count| count > 0) {}
-            let _answered =
-                socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
-            let _kept = told.send(String::from_utf8_lossy(&seen).into_owned());
-        }
-    });
-    (url, bodies, tasks)
-}
-
 // req: S2-3.7
 #[tokio::test]
 async fn a_refused_provider_key_is_told_once_to_a_webhook_in_alertmanagers_words() {
-    let (url, mut bodies, _tasks) = receiver().await;
+    let (url, mut bodies, _tasks) = crate::support::receiver().await;
     let double = OpenAi::start().await;
     double.always(Behaviour::bad_key());
     let settings = format!(

@@ -165,6 +165,26 @@ pub(crate) async fn metric(address: SocketAddr, line: &str) -> f64 {
         .unwrap_or(0.0)
 }
 
+/// A receiver of webhooks that keeps the bodies.
+pub(crate) async fn receiver()
+-> (String, tokio::sync::mpsc::UnboundedReceiver<String>, tokio_util::task::TaskTracker) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook/made-up-token", listener.local_addr().unwrap());
+    let (told, bodies) = tokio::sync::mpsc::unbounded_channel();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"}") && socket.read_buf(&mut seen).await.is_ok_and(|count| count > 0) {}
+            let _answered =
+                socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+            let _kept = told.send(String::from_utf8_lossy(&seen).into_owned());
+        }
+    });
+    (url, bodies, tasks)
+}
+
 /// Waits until `check` holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     let wait = async {

@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Names of our own keys and what each is for.
-pub const OWN_KEYS: [(&str, &str); 2] = [
+pub const OWN_KEYS: [(&str, &str); 3] = [
     ("api_key_pepper", "keyed hash of API keys; changing it invalidates every key"),
     (
         "audit_id_key",
         "keyed hash of caller ids in the audit trail; changing it breaks the link to older lines",
+    ),
+    (
+        "audit_sign_key",
+        "signs the checkpoints of the audit trail; before changing it, name its public key in audit.retired_sign_keys",
     ),
 ];
 
@@ -74,6 +78,17 @@ impl OwnKeys {
             return Err(OwnKeyError::TooShort { name, found });
         }
         Ok(key)
+    }
+
+    /// The key of that name, where there is one already.
+    ///
+    /// # Errors
+    /// [`OwnKeyError`].
+    pub fn find(&self, name: &'static str, secrets: &Secrets) -> Result<Option<SecretString>, OwnKeyError> {
+        match secrets.get(name) {
+            Some(given) => Ok(Some(given)),
+            None => self.read(name),
+        }
     }
 
     /// The key that the local command line uses, if there is one.

@@ -36,7 +36,7 @@ use portcullis_resilience::{
     shared::RedisConfig,
 };
 use portcullis_store::StoreConfig;
-use portcullis_telemetry::{AlertsConfig, AuditConfig, LogConfig};
+use portcullis_telemetry::{AlertsConfig, AnomalyConfig, AuditConfig, LogConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -104,6 +104,8 @@ pub struct Settings {
     pub log: LogConfig,
     /// The audit trail.
     pub audit: AuditConfig,
+    /// Messages that do not fit their caller: noted, never blocked.
+    pub anomaly: AnomalyConfig,
     /// Who is told when something is badly wrong.
     pub alerts: AlertsConfig,
 }
@@ -161,6 +163,7 @@ impl Default for Settings {
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
             audit: AuditConfig::default(),
+            anomaly: AnomalyConfig::default(),
             alerts: AlertsConfig::default(),
         }
     }
@@ -211,6 +214,7 @@ impl Settings {
         self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
         self.log.problems("log", &mut out);
         self.audit.problems("audit", &mut out);
+        self.anomaly.problems("anomaly", &mut out);
         self.alerts.problems("alerts", &mut out);
         out
     }

@@ -1,25 +1,31 @@
-//! The one thread that writes the trail: numbers, chains, hashes ids, redacts, writes whole batches and syncs them.
-//! Invariant: the file holds whole records only; a batch that the disk refused is cut off again and tried again, in
-//! order, before anything newer is taken.
+//! The one thread that writes the trail: numbers, chains, hashes ids, redacts, signs, writes whole batches and syncs
+//! them. Invariants: the file holds whole records only; a batch that the disk refused is cut off again and tried again,
+//! in order, before anything newer is taken; an anchor is given away only after its checkpoint is on disk.
 
-use super::{AuditConfig, AuditError, AuditEvent, Redact, Shared, verify::files, verify::hash};
+use super::{
+    AuditAnchor, AuditError, AuditEvent, AuditParts, FORMAT, Pseudonyms, Redact, Shared, anchor,
+    checkpoint::{self, Reason, Signer, Unsigned},
+    tail::{End, private},
+    trail::{files, first_seq, hash},
+};
 use crate::alerts::Category;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use portcullis_domain::{Action, Tier};
-use ring::{digest, hmac};
 use serde::{Serialize, Serializer};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    fs::{self, DirBuilder, File},
+    io::{self, Seek as _, SeekFrom, Write as _},
     panic::catch_unwind,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// What the writer is handed.
 pub(super) enum Entry {
     Event(Box<AuditEvent>, jiff::Timestamp),
+    /// Sign what was recorded so far.
+    Seal,
     /// Called when everything before it is on disk.
     Flush(Box<dyn FnOnce() + Send>),
 }
@@ -37,11 +43,23 @@ pub(super) struct Writer {
     /// Chained lines that are not on disk yet, and the number of the first of them.
     pending: Vec<u8>,
     pending_from: u64,
-    key: hmac::Key,
-    key_id: String,
+    /// Records since the last checkpoint, and when that was made.
+    unsigned: u64,
+    signed_at: Instant,
+    /// The file is full and signed to its end: the next line belongs into a new one.
+    sealed: bool,
+    /// A checkpoint that is not on disk yet.
+    checkpoint: Option<Arc<str>>,
+    /// When files that reached their age were looked for, and those that go with the next write.
+    looked: Option<Instant>,
+    aged: Vec<PathBuf>,
+    pseudonyms: Arc<Pseudonyms>,
+    signer: Signer,
+    anchors: Vec<PathBuf>,
     redact: Redact,
     max_bytes: u64,
     max_detail_bytes: usize,
+    checkpoint_every: Duration,
     days: u32,
     shared: Arc<Shared>,
 }
@@ -49,6 +67,7 @@ pub(super) struct Writer {
 /// One record as it is written.
 #[derive(Serialize)]
 struct Line<'a> {
+    v: u32,
     seq: u64,
     at: jiff::Timestamp,
     kind: &'a str,
@@ -62,6 +81,10 @@ struct Line<'a> {
     action: Option<&'a str>,
     outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<&'a str>,
@@ -70,21 +93,50 @@ struct Line<'a> {
     prev: &'a str,
 }
 
+impl<'a> Line<'a> {
+    /// What every line has; `seq` and `prev` come when it is chained.
+    const fn bare(
+        at: jiff::Timestamp,
+        kind: &'a str,
+        outcome: &'a str,
+        details: Vec<(&'a str, String)>,
+    ) -> Self {
+        Self {
+            v: FORMAT,
+            seq: 0,
+            at,
+            kind,
+            door: None,
+            caller: None,
+            tier: None,
+            action: None,
+            outcome,
+            score: None,
+            verdict: None,
+            request_id: None,
+            incident: None,
+            details,
+            prev: "",
+        }
+    }
+}
+
 fn as_map<S: Serializer>(details: &[(&str, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(details.iter().map(|(name, text)| (name, text)))
 }
 
 /// How long the writer sleeps at most when nothing comes; nothing depends on it.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How often files that reached their age are looked for, beside starts and new files.
+const LOOK_EVERY: Duration = Duration::from_secs(86_400);
 
 impl Writer {
     pub(super) fn open(
-        config: &AuditConfig,
-        folder: &Path,
-        id_key: &[u8],
-        redact: Redact,
+        parts: &AuditParts<'_>,
+        pseudonyms: Arc<Pseudonyms>,
         shared: Arc<Shared>,
     ) -> Result<Self, AuditError> {
+        let (config, folder) = (parts.config, parts.folder);
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
@@ -95,7 +147,10 @@ impl Writer {
             fs::TryLockError::WouldBlock => AuditError::Locked,
             fs::TryLockError::Error(error) => AuditError::Io(error),
         })?;
-        let key_id = digest::digest(&digest::SHA256, &[b"audit id key ", id_key].concat());
+        let anchors = config.anchors.iter().filter_map(|anchor| match anchor {
+            AuditAnchor::File { path } => Some(path.clone().unwrap_or_else(|| anchor::default_file(folder))),
+            AuditAnchor::Webhook { .. } => None,
+        });
         let mut writer = Self {
             _lock: lock,
             folder: folder.to_owned(),
@@ -106,16 +161,25 @@ impl Writer {
             prev: String::new(),
             pending: Vec::new(),
             pending_from: 1,
-            key: hmac::Key::new(hmac::HMAC_SHA256, id_key),
-            key_id: BASE64_URL_SAFE_NO_PAD.encode(&key_id.as_ref()[..3]),
-            redact,
+            unsigned: 0,
+            signed_at: Instant::now(),
+            sealed: false,
+            checkpoint: None,
+            looked: None,
+            aged: Vec::new(),
+            pseudonyms,
+            signer: Signer::new(parts.sign_key)?,
+            anchors: anchors.collect(),
+            redact: parts.redact,
             max_bytes: config.max_bytes,
             max_detail_bytes: config.max_detail_bytes,
+            checkpoint_every: Duration::from_secs(config.checkpoint_secs),
             days: config.days,
             shared,
         };
         writer.resume()?;
         writer.forget(jiff::Timestamp::now());
+        writer.sign(Reason::Start);
         Ok(writer)
     }
 
@@ -125,13 +189,7 @@ impl Writer {
         let mut open = true;
         while open || !self.pending.is_empty() {
             if self.pending.is_empty() {
-                open = self.shared.queue.take(&mut entries, IDLE, gather);
-                for entry in entries.drain(..) {
-                    match entry {
-                        Entry::Event(event, at) => self.append(&event, at),
-                        Entry::Flush(done) => waiting.push(done),
-                    }
-                }
+                open = self.take(&mut entries, &mut waiting, gather);
             }
             match self.write() {
                 Ok(()) => {
@@ -150,6 +208,35 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Takes what there is to write, and signs what is due. Whether more can come.
+    fn take(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        waiting: &mut Vec<Box<dyn FnOnce() + Send>>,
+        gather: Duration,
+    ) -> bool {
+        let due = |since: Duration| self.checkpoint_every.saturating_sub(since);
+        let idle = if self.unsigned > 0 { due(self.signed_at.elapsed()) } else { IDLE };
+        let open = self.shared.queue.take(entries, idle, gather);
+        let mut seal = !open;
+        for entry in entries.drain(..) {
+            match entry {
+                Entry::Event(event, at) => self.append(&event, at),
+                Entry::Seal => seal = true,
+                Entry::Flush(done) => waiting.push(done),
+            }
+        }
+        if self.unsigned > 0 && seal {
+            self.sign(Reason::End);
+        } else if self.unsigned > 0 && self.signed_at.elapsed() >= self.checkpoint_every {
+            self.sign(Reason::Time);
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            self.forget(jiff::Timestamp::now());
+        }
+        open
     }
 
     /// The disk takes records: says so, and records what was lost while it did not.
@@ -191,14 +278,14 @@ impl Writer {
             let Some(line) = End::of(&File::open(path)?)?.line else { continue };
             self.prev = hash(&line);
             let value: Option<serde_json::Value> = serde_json::from_slice(&line).ok();
+            let signed = value.as_ref().is_some_and(|value| value["kind"] == checkpoint::KIND);
+            self.sealed = signed && self.size >= self.max_bytes;
             self.seq = match value.and_then(|value| value["seq"].as_u64()) {
                 Some(seq) => seq,
                 None => {
                     // Somebody changed the trail: go on behind it; checking it names that line.
                     let lines = fs::read(path)?.iter().filter(|byte| **byte == b'\n').count() as u64;
-                    let first =
-                        path.file_stem().and_then(|stem| stem.to_str()?.rsplit('-').next()?.parse().ok());
-                    self.seq = first.unwrap_or(1u64) + lines - 1;
+                    self.seq = first_seq(path).unwrap_or(1) + lines - 1;
                     self.note("audit_damaged", vec![("line", lines.to_string())]);
                     break;
                 }
@@ -214,42 +301,23 @@ impl Writer {
 
     /// A record about the trail itself.
     fn note(&mut self, kind: &'static str, details: Vec<(&'static str, String)>) {
-        let line = Line {
-            seq: 0,
-            at: jiff::Timestamp::now(),
-            kind,
-            door: None,
-            caller: None,
-            tier: None,
-            action: None,
-            outcome: "noted",
-            request_id: None,
-            incident: None,
-            details,
-            prev: "",
-        };
+        let line = Line::bare(jiff::Timestamp::now(), kind, "noted", details);
         self.chain(line, kind);
     }
 
     fn append(&mut self, event: &AuditEvent, at: jiff::Timestamp) {
         let details = event.details.iter().map(|(name, text)| (*name, self.safe(text))).collect();
-        let caller = event.caller.as_deref().map(|id| {
-            let tag = hmac::sign(&self.key, id.as_bytes());
-            format!("h:{}.{}", self.key_id, BASE64_URL_SAFE_NO_PAD.encode(&tag.as_ref()[..16]))
-        });
         let line = Line {
-            seq: 0,
-            at,
-            kind: event.kind,
             door: Some(event.door.as_str()),
-            caller,
+            caller: event.caller.as_deref().map(|id| self.pseudonyms.of(id)),
             tier: event.tier.as_ref().map(Tier::as_str),
             action: event.action.map(Action::as_str),
-            outcome: event.outcome,
+            // More digits than the score has meaning would only be noise.
+            score: event.score.map(|score| (score * 1_000.0).round() / 1_000.0),
+            verdict: event.verdict,
             request_id: event.request_id.as_ref().map(|id| id.as_str()),
             incident: event.incident.as_ref().map(|id| id.as_str()),
-            details,
-            prev: "",
+            ..Line::bare(at, event.kind, event.outcome, details)
         };
         self.chain(line, event.kind);
     }
@@ -262,34 +330,83 @@ impl Writer {
     }
 
     fn chain(&mut self, line: Line<'_>, kind: &'static str) {
+        let start = self.begin();
+        let line = Line { seq: self.seq + 1, prev: &self.prev, ..line };
+        match serde_json::to_writer(&mut self.pending, &line) {
+            Ok(()) => {
+                self.end(start, kind);
+                self.unsigned += 1;
+            }
+            Err(error) => self.unwritable(start, kind, &error),
+        }
+    }
+
+    /// A checkpoint: the chain so far, signed.
+    fn sign(&mut self, reason: Reason) {
+        let (start, kind) = (self.begin(), checkpoint::KIND);
+        let (seq, at, key, prev) = (self.seq + 1, jiff::Timestamp::now(), &*self.signer.public, &*self.prev);
+        let line = Unsigned { v: FORMAT, seq, at, kind, reason, key, prev };
+        if let Err(error) = serde_json::to_writer(&mut self.pending, &line) {
+            self.unwritable(start, kind, &error);
+            return;
+        }
+        self.signer.sign(&mut self.pending, start);
+        self.checkpoint = Some(String::from_utf8_lossy(&self.pending[start..]).into());
+        self.end(start, kind);
+        (self.unsigned, self.signed_at) = (0, Instant::now());
+    }
+
+    /// Where the next line begins.
+    fn begin(&mut self) -> usize {
         if self.pending.is_empty() {
             self.pending_from = self.seq + 1;
         }
-        let line = Line { seq: self.seq + 1, prev: &self.prev, ..line };
-        let start = self.pending.len();
-        if let Err(error) = serde_json::to_writer(&mut self.pending, &line) {
-            // Strings and numbers always serialise; should that ever change, the chain stays whole.
-            self.pending.truncate(start);
-            tracing::error!(%error, kind, "an audit record could not be written");
-            self.shared.lost.fetch_add(1, Relaxed);
-            return;
-        }
+        self.pending.len()
+    }
+
+    /// Closes the line that begins at `start`: the next one follows it.
+    fn end(&mut self, start: usize, kind: &'static str) {
         self.seq += 1;
         self.prev = hash(&self.pending[start..]);
         self.pending.push(b'\n');
         self.shared.metrics.audit_written(kind);
     }
 
+    /// Strings and numbers always serialise; should that ever change, the chain stays whole.
+    fn unwritable(&mut self, start: usize, kind: &'static str, error: &serde_json::Error) {
+        self.pending.truncate(start);
+        tracing::error!(%error, kind, "an audit record could not be written");
+        self.shared.lost.fetch_add(1, Relaxed);
+    }
+
+    /// Writes what is pending, and closes a file that is full by a checkpoint.
     fn write(&mut self) -> io::Result<()> {
+        self.put()?;
+        if self.size >= self.max_bytes && !self.sealed {
+            self.sign(Reason::Rotation);
+            self.put()?;
+        }
+        if let Some(line) = self.checkpoint.take() {
+            self.anchor(line);
+        }
+        for path in self.aged.drain(..) {
+            tracing::info!(days = self.days, "an audit file reached its age and is removed");
+            drop(fs::remove_file(path));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if self.file.is_none() || self.size >= self.max_bytes {
+        if self.file.is_none() || self.sealed {
             let name = format!("audit-{:012}.jsonl", self.pending_from);
             self.file = Some(private().truncate(false).open(self.folder.join(name))?);
-            (self.size, self.dirty) = (0, true);
+            (self.size, self.dirty, self.sealed) = (0, true, false);
             File::open(&self.folder)?.sync_all()?;
-            self.forget(jiff::Timestamp::now());
+            // Room was needed: whether old files may go is looked at with the next batch.
+            self.looked = None;
         }
         let Some(file) = self.file.as_mut() else { return Ok(()) };
         if self.dirty {
@@ -303,66 +420,45 @@ impl Writer {
         self.size += self.pending.len() as u64;
         self.pending.clear();
         self.pending.shrink_to(65_536);
+        self.sealed = self.size >= self.max_bytes && self.unsigned == 0;
         Ok(())
     }
 
-    /// Removes files whose last record is older than `audit.days`; never the newest.
-    fn forget(&self, now: jiff::Timestamp) {
-        let Ok(mut files) = files(&self.folder) else { return };
-        files.pop();
-        for path in files {
-            let written = fs::metadata(&path).and_then(|meta| meta.modified()).ok();
-            let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
-            let age = written.map_or(0, |at| now.as_second() - at.as_second());
-            if age > i64::from(self.days) * 86_400 {
-                tracing::info!(days = self.days, "an audit file reached its age and is removed");
-                drop(fs::remove_file(path));
+    /// Gives a checkpoint that is on disk to whoever keeps it outside.
+    fn anchor(&self, line: Arc<str>) {
+        let alerts = &self.shared.alerts;
+        for path in &self.anchors {
+            match anchor::append(path, &line) {
+                Ok(()) => alerts.resolve(Category::AuditFailing, "audit-anchor", "anchors are written again"),
+                Err(error) => {
+                    self.shared.metrics.audit_failed();
+                    let words = format!("an anchor of the audit trail cannot be written: {}", error.kind());
+                    alerts.raise(Category::AuditFailing, "audit-anchor", words);
+                }
             }
         }
+        self.shared.anchored.send_replace(Some(line));
     }
-}
 
-/// Options of a file that only its owner reads.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// How a file ends.
-struct End {
-    /// Its last whole line, without the line feed.
-    line: Option<Vec<u8>>,
-    /// Bytes up to the end of that line.
-    whole: u64,
-    /// What follows it.
-    torn: Vec<u8>,
-}
-
-impl End {
-    /// Reads from the end, so that a large file costs nothing.
-    fn of(mut file: &File) -> io::Result<Self> {
-        let size = file.metadata()?.len();
-        let mut window = 65_536;
-        loop {
-            let from = size.saturating_sub(window);
-            file.seek(SeekFrom::Start(from))?;
-            let mut bytes = Vec::new();
-            file.take(size - from).read_to_end(&mut bytes)?;
-            let last = bytes.iter().rposition(|byte| *byte == b'\n');
-            let before = last.and_then(|last| bytes[..last].iter().rposition(|byte| *byte == b'\n'));
-            if from > 0 && before.is_none() {
-                window *= 2;
-                continue;
-            }
-            let start = before.map_or(0, |at| at + 1);
-            return Ok(Self {
-                line: last.map(|last| bytes[start..last].to_vec()),
-                whole: last.map_or(0, |last| from + last as u64 + 1),
-                torn: bytes[last.map_or(0, |last| last + 1)..].to_vec(),
-            });
+    /// Marks files whose last record is older than `audit.days`, never the newest: a record says that their time was
+    /// over, and they go when that is on disk.
+    fn forget(&mut self, now: jiff::Timestamp) {
+        self.looked = Some(Instant::now());
+        let Ok(files) = files(&self.folder) else { return };
+        let old = |path: &&PathBuf| {
+            let written = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+            let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
+            written.is_some_and(|at| now.as_second() - at.as_second() > i64::from(self.days) * 86_400)
+        };
+        let newest = files.len().saturating_sub(1);
+        let aged: Vec<PathBuf> = files[..newest].iter().take_while(old).cloned().collect();
+        let Some(through) = files.get(aged.len()).and_then(|next| first_seq(next)).map(|seq| seq - 1) else {
+            return;
+        };
+        if !aged.is_empty() {
+            let details = vec![("through", through.to_string()), ("files", aged.len().to_string())];
+            self.note("audit_forgotten", details);
+            self.aged = aged;
         }
     }
 }

@@ -1,11 +1,11 @@
-//! `/admin/v1/config`, `/admin/v1/drain`, `/admin/v1/audit`: the process itself.
+//! `/admin/v1/config`, `/admin/v1/drain`, `/admin/v1/audit`, `/admin/v1/anomalies`: the process itself.
 
 use super::call::{Ctx, Done, Refused};
 use crate::http::control::{Call, Unusable};
 use http::StatusCode;
 use portcullis_domain::Failure;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Most records of one answer.
 const MAX_RECORDS: usize = 1_000;
@@ -42,12 +42,29 @@ pub(super) async fn drain(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     Ok(done.answering(StatusCode::ACCEPTED, after))
 }
 
+fn limit(ctx: &Ctx<'_>) -> Result<usize, Failure> {
+    match ctx.query("limit").map(str::parse::<usize>) {
+        None => Ok(DEFAULT_RECORDS),
+        Some(Ok(limit)) if (1..=MAX_RECORDS).contains(&limit) => Ok(limit),
+        Some(_) => Err(Failure::invalid("limit", "limit is a whole number from 1 to 1000.")),
+    }
+}
+
 pub(super) async fn audit(ctx: &Ctx<'_>) -> Result<Done, Refused> {
-    let limit = match ctx.query("limit").map(str::parse::<usize>) {
-        None => DEFAULT_RECORDS,
-        Some(Ok(limit)) if (1..=MAX_RECORDS).contains(&limit) => limit,
-        Some(_) => return Err(Failure::invalid("limit", "limit is a whole number from 1 to 1000.").into()),
-    };
-    let records: Vec<Value> = ctx.door.engine.last_audit(limit).await?;
+    let records: Vec<Value> = ctx.door.engine.last_audit(limit(ctx)?).await?;
     Ok(Done::shown(json!({"data": records})))
+}
+
+pub(super) async fn anomalies(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let anomalies = ctx.door.engine.anomalies();
+    let rows = anomalies.last(limit(ctx)?).into_iter().map(|strange| {
+        let details: Map<String, Value> =
+            strange.details.iter().map(|(name, text)| ((*name).to_owned(), text.clone().into())).collect();
+        json!({
+            "at": strange.at, "kind": strange.kind, "caller": strange.caller, "tier": strange.tier,
+            "outcome": strange.outcome, "request_id": strange.request_id, "details": details,
+        })
+    });
+    let (callers, bytes) = anomalies.size();
+    Ok(Done::shown(json!({"data": rows.collect::<Vec<_>>(), "callers": callers, "bytes": bytes})))
 }
