@@ -532,4 +532,6 @@ impl Metrics {
 }
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
