@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod gemini;
+mod lenient;
 pub mod look;
 mod members;
 pub mod openai;

@@ -3,8 +3,8 @@
 
 use crate::{
     Odd,
+    lenient::count,
     look::{Glance, Seen},
-    openai::count,
 };
 use bytes::Bytes;
 use portcullis_domain::Usage;

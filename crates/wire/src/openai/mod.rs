@@ -8,7 +8,6 @@ mod stream;
 
 pub use answer::{read_answer, write_answer};
 pub use embed::{read_vectors, write_embed, write_vectors};
-pub(crate) use look::count;
 pub use look::{look_event, look_vectors, look_whole};
 pub(crate) use request::{image, image_url};
 pub use request::{read_request, write_request};

@@ -2,8 +2,8 @@
 
 use crate::{
     Odd,
+    lenient::{UsageNames, usage_of},
     look::{Glance, Seen},
-    openai::count,
 };
 use bytes::Bytes;
 use portcullis_domain::Usage;
@@ -142,36 +142,15 @@ impl<'de> Visitor<'de> for Fold {
     }
 }
 
+/// What usage is called here.
+static USAGE: UsageNames = UsageNames {
+    input: "input_tokens",
+    input_details: "input_tokens_details",
+    output: "output_tokens",
+    output_details: "output_tokens_details",
+};
+
 /// Usage, where it is one: a number that is none is as good as none.
 pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Tokens<'a> {
-        #[serde(default, deserialize_with = "count")]
-        input_tokens: Option<u64>,
-        #[serde(default, deserialize_with = "count")]
-        output_tokens: Option<u64>,
-        #[serde(borrow, default)]
-        input_tokens_details: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        output_tokens_details: Option<&'a RawValue>,
-    }
-    #[derive(Default, Deserialize)]
-    struct Details {
-        #[serde(default, deserialize_with = "count")]
-        cached_tokens: Option<u64>,
-        #[serde(default, deserialize_with = "count")]
-        reasoning_tokens: Option<u64>,
-    }
-    let details = |raw: Option<&RawValue>| {
-        raw.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok()).unwrap_or_default()
-    };
-    let read: Tokens<'_> = serde_json::from_str(raw.get()).ok()?;
-    let input = read.input_tokens?;
-    Some(Usage {
-        input,
-        cached: details(read.input_tokens_details).cached_tokens.unwrap_or(0).min(input),
-        output: read.output_tokens.unwrap_or(0),
-        reasoning: details(read.output_tokens_details).reasoning_tokens.unwrap_or(0),
-        estimated: false,
-    })
+    usage_of(raw, &USAGE)
 }
