@@ -6,6 +6,7 @@
 
 use super::{anthropic, gemini, openai, rest};
 use axum::body::Body;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use portcullis_domain::{Failure, Format, LimitScope, LimitView, RequestId};
 use portcullis_inspect::redact_outside;
@@ -159,50 +160,63 @@ static REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-rem
 static RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
 
 /// The rate headers: the draft's two structured fields, and the two older families for the tightest policy.
-/// Every answer has them: digits are written without `fmt`, whose ceremony cost more than all else here.
+/// Every answer has them: their values share one buffer, and digits are written without `fmt`.
 fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
     let shown = || views.iter().filter(|view| view.scope != LimitScope::Global);
     let Some(tightest) = shown().min_by(|a, b| tightness(a).total_cmp(&tightness(b))) else { return };
-    let (mut policy, mut state) = (String::with_capacity(96), String::with_capacity(96));
-    for view in shown() {
-        let (comma, name) = (if policy.is_empty() { "\"" } else { ", \"" }, view.scope.as_str());
-        let row = |out: &mut String, first: (&str, u32), second: (&str, u32)| {
-            for part in [comma, name, first.0] {
-                out.push_str(part);
-            }
-            push_number(out, first.1);
-            out.push_str(second.0);
-            push_number(out, second.1);
-        };
-        row(&mut policy, ("\";q=", view.quota), (";w=", view.window_secs));
-        row(&mut state, ("\";r=", view.remaining), (";t=", view.reset_secs));
-    }
-    let mut reset = String::with_capacity(11);
-    push_number(&mut reset, tightest.reset_secs);
-    reset.push('s');
-    headers.reserve(RATE_HEADERS);
-    for (name, text) in [(&POLICY, policy), (&STATE, state), (&RESET_REQUESTS, reset)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
+    let mut out = Values { bytes: BytesMut::with_capacity(RATE_BYTES), digits: itoa::Buffer::new() };
+    let mut put = |name: &'static HeaderName, write: &dyn Fn(&mut Values)| {
+        write(&mut out);
+        if let Some(value) = out.end() {
             headers.insert(name, value);
         }
-    }
-    let epoch = now.as_second().saturating_add(i64::from(tightest.reset_secs));
-    headers.insert(&LIMIT, HeaderValue::from(tightest.quota));
-    headers.insert(&REMAINING, HeaderValue::from(tightest.remaining));
-    headers.insert(&RESET, HeaderValue::from(epoch));
-    headers.insert(&LIMIT_REQUESTS, HeaderValue::from(tightest.quota));
-    headers.insert(&REMAINING_REQUESTS, HeaderValue::from(tightest.remaining));
+    };
+    let list = |out: &mut Values, first: &str, second: &str, figures: fn(&LimitView) -> (u32, u32)| {
+        for (index, view) in shown().enumerate() {
+            let (one, other) = figures(view);
+            out.text(if index == 0 { "\"" } else { ", \"" });
+            out.text(view.scope.as_str());
+            out.text(first);
+            out.number(one);
+            out.text(second);
+            out.number(other);
+        }
+    };
+    put(&POLICY, &|out| list(out, "\";q=", ";w=", |view| (view.quota, view.window_secs)));
+    put(&STATE, &|out| list(out, "\";r=", ";t=", |view| (view.remaining, view.reset_secs)));
+    put(&LIMIT, &|out| out.number(tightest.quota));
+    put(&REMAINING, &|out| out.number(tightest.remaining));
+    put(&RESET, &|out| out.number(now.as_second().saturating_add(i64::from(tightest.reset_secs))));
+    put(&LIMIT_REQUESTS, &|out| out.number(tightest.quota));
+    put(&REMAINING_REQUESTS, &|out| out.number(tightest.remaining));
+    put(&RESET_REQUESTS, &|out| {
+        out.number(tightest.reset_secs);
+        out.text("s");
+    });
 }
 
-/// How many those are: the map grows once.
-const RATE_HEADERS: usize = 8;
+/// Room for the values of all rate headers of a caller with five levels.
+const RATE_BYTES: usize = 384;
 
-fn push_number(out: &mut String, number: u32) {
-    let next = number / 10;
-    if next > 0 {
-        push_number(out, next);
+/// Values of headers, one after the other in one buffer.
+struct Values {
+    bytes: BytesMut,
+    digits: itoa::Buffer,
+}
+
+impl Values {
+    fn text(&mut self, text: &str) {
+        self.bytes.extend_from_slice(text.as_bytes());
     }
-    out.push(char::from_digit(number % 10, 10).unwrap_or('0'));
+
+    fn number(&mut self, number: impl itoa::Integer) {
+        self.bytes.extend_from_slice(self.digits.format(number).as_bytes());
+    }
+
+    /// What was written since the last end.
+    fn end(&mut self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.bytes.split().freeze()).ok()
+    }
 }
 
 /// Share of a policy that is left: the smallest is the tightest.

@@ -43,8 +43,9 @@ impl<'de> Deserialize<'de> for LedgerId {
     }
 }
 
-/// One call to a provider and what it cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One call to a provider and what it cost. In the journal it is a list in the order of its fields: every request writes
+/// one, and names would be half of it. Read it may be with names too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LedgerRow {
     /// When its budget was reserved, in Unix milliseconds: the windows it counts in are those of that moment.
     pub at: i64,
@@ -78,6 +79,18 @@ pub struct LedgerRow {
     pub price: Option<LedgerPrice>,
     /// Counted by us, because the provider did not say.
     pub estimated: bool,
+}
+
+impl Serialize for LedgerRow {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { at, request, caller, person, key, team, tier, route, provider, model, .. } = self;
+        let Self { input, cached, output, micros, price, estimated, .. } = self;
+        (
+            at, request, caller, person, key, team, tier, route, provider, model, input, cached, output,
+            micros, price, estimated,
+        )
+            .serialize(to)
+    }
 }
 
 impl LedgerRow {
@@ -134,6 +147,35 @@ mod tests {
         let huge = LedgerPrice { input: u64::MAX, cached: u64::MAX, output: u64::MAX };
         assert_eq!(huge.cost(u64::MAX, 0, u64::MAX), u64::MAX);
         assert_eq!(price.to_string(), "150000:75000:600000");
+    }
+
+    #[test]
+    fn a_row_is_read_back_as_it_was_written_with_and_without_names() {
+        let row = LedgerRow {
+            at: 1_700_000_000_000,
+            request: "req_1".into(),
+            caller: "key:a".into(),
+            person: "anna \"a\"".into(),
+            key: Some("a".into()),
+            team: None,
+            tier: "premium".into(),
+            route: "default".into(),
+            provider: "openai".into(),
+            model: "m".into(),
+            input: 5,
+            cached: 1,
+            output: 7,
+            micros: 9,
+            price: Some(LedgerPrice { input: 1, cached: 2, output: 3 }),
+            estimated: true,
+        };
+        let text = serde_json::to_string(&row).unwrap();
+        assert!(text.starts_with('[') && !text.contains("micros"), "{text}");
+        assert_eq!(serde_json::from_str::<LedgerRow>(&text).unwrap(), row);
+        let named = r#"{"at":1700000000000,"request":"req_1","caller":"key:a","person":"anna \"a\"","key":"a","team":null,
+            "tier":"premium","route":"default","provider":"openai","model":"m","input":5,"cached":1,"output":7,"micros":9,
+            "price":{"input":1,"cached":2,"output":3},"estimated":true}"#;
+        assert_eq!(serde_json::from_str::<LedgerRow>(named).unwrap(), row);
     }
 
     #[test]

@@ -111,12 +111,3 @@ async fn what_slips_through_the_first_net_is_caught_at_the_door_and_counted() {
     }
     assert!(metrics.render().contains("error_redacted_total 3\n"));
 }
-
-proptest::proptest! {
-    #[test]
-    fn numbers_are_written_as_everybody_writes_them(number in proptest::num::u32::ANY, shift in 0..32) {
-        let (number, mut out) = (number >> shift, String::new());
-        push_number(&mut out, number);
-        proptest::prop_assert_eq!(out, number.to_string());
-    }
-}
