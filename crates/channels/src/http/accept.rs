@@ -6,9 +6,10 @@
 use super::{
     Peer,
     linger::{LingerLimits, Lingering},
+    routes::Answerer,
     stall::WriteTimeout,
 };
-use axum::{Router, body::Body};
+use axum::body::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
@@ -23,7 +24,6 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service as _;
 
 /// Bounds of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct AcceptLimits {
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Arc<dyn Fn() -> TlsAcceptor + Send + Sync>>,
-    pub(super) router: Router,
+    pub(super) answerer: Answerer,
     pub(super) connections: Connections,
     pub(super) limits: AcceptLimits,
     pub(super) tasks: TaskTracker,
@@ -107,18 +107,17 @@ impl Acceptor {
         builder: &Arc<auto::Builder<TokioExecutor>>,
         graceful: &GracefulShutdown,
     ) {
-        let (router, builder, write_timeout) =
-            (self.router.clone(), builder.clone(), self.limits.write_timeout);
+        let (answerer, builder, write_timeout) =
+            (self.answerer.clone(), builder.clone(), self.limits.write_timeout);
         let (tls, watcher) = (self.tls.clone(), graceful.watcher());
         let (linger, tasks) = (self.limits.linger, self.tasks.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut router = router.clone();
             let mut request = match Lingering::wanted(&request) {
                 true => request.map(|body| Body::new(Lingering::new(body, linger, tasks.clone()))),
                 false => request.map(Body::new),
             };
             request.extensions_mut().insert(Peer(peer.ip()));
-            async move { router.call(request).await }
+            answerer.clone().answer(request)
         });
         self.tasks.spawn(async move {
             let _permit = permit;

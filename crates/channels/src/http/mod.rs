@@ -39,6 +39,7 @@ use portcullis_domain::{Failure, LimitView, RequestId};
 use portcullis_engine::{Engine, keys::Keys, safety::SafetyDesk};
 use portcullis_resilience::{Registry, connections::Connections};
 use portcullis_telemetry::{Health, Metrics};
+use routes::Answerer;
 use secrecy::SecretString;
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -157,9 +158,16 @@ impl Current {
     }
 }
 
+impl Current {
+    /// What stands now.
+    fn now(&self) -> Arc<Door> {
+        self.0.load_full()
+    }
+}
+
 impl axum::extract::FromRef<Current> for Arc<Door> {
     fn from_ref(current: &Current) -> Self {
-        current.0.load_full()
+        current.now()
     }
 }
 
@@ -218,11 +226,12 @@ impl Doors {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
-        let mut router = routes::main(self.door.clone());
+        let (mut router, mut direct) = (routes::main(self.door.clone()), Some(self.door.clone()));
         if !self.http.cors.origins.is_empty() {
             router = router.layer(cors(&self.http.cors.origins));
+            direct = None;
         }
-        self.serve(listener, router, self.http.tls.as_ref(), stop)
+        self.serve(listener, Answerer { router, direct }, self.http.tls.as_ref(), stop)
     }
 
     /// Serves the admin listener likewise.
@@ -234,20 +243,21 @@ impl Doors {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
-        self.serve(listener, admin::routes(self.door.clone()), self.admin.tls.as_ref(), stop)
+        let answerer = Answerer { router: admin::routes(self.door.clone()), direct: None };
+        self.serve(listener, answerer, self.admin.tls.as_ref(), stop)
     }
 
     fn serve(
         &self,
         listener: TcpListener,
-        router: axum::Router,
+        answerer: Answerer,
         tls: Option<&TlsConfig>,
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
         let acceptor = Acceptor {
             listener,
             tls: tls.map(tls::reloading).transpose()?,
-            router,
+            answerer,
             connections: self.connections.clone(),
             limits: AcceptLimits {
                 header_timeout: Duration::from_secs(self.http.header_timeout_secs),
