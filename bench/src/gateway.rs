@@ -5,7 +5,7 @@
 use crate::{
     load::{self, Connection},
     machine,
-    meter::{Cpu, resident_bytes},
+    meter::{Cpu, anonymous_bytes, resident_bytes},
     options::{Kind, Measure, Options},
     report::{self, Row},
     target::{Target, Upstream},
@@ -168,12 +168,14 @@ async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
     let row = |name, unit| Row { name, unit, rounds: Vec::new(), most_ratio: None };
     let mut start = row("start to first answer", "ms");
     let mut idle = row("resident memory, idle", "MiB");
+    let mut idle_own = row("of it not mapped from files", "MiB");
     let mut busy = row("resident memory, 500 open streams", "MiB");
+    let mut busy_own = row("of it not mapped from files, 500 streams", "MiB");
     for kind in &options.targets {
         let Some(target) = Target::start(*kind, upstream, options).await? else { continue };
         start.rounds.push((*kind, vec![target.first_answer.as_secs_f64() * 1e3]));
         sleep(Duration::from_secs(1)).await;
-        let idle_mib = mib(&target)?;
+        let [idle_mib, idle_own_mib] = mib(&target)?;
         let plan = target.plan(wire::HOLD_MODEL, 0, true);
         let mut open = Vec::new();
         for _ in 0..OPEN_STREAMS {
@@ -184,14 +186,22 @@ async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
             open.push((connection, body));
         }
         sleep(Duration::from_secs(1)).await;
-        let busy_mib = mib(&target)?;
+        let [busy_mib, busy_own_mib] = mib(&target)?;
         println!("memory, {}: {idle_mib:.1} MiB idle, {busy_mib:.1} MiB with 500 streams", kind.as_str());
-        idle.rounds.push((*kind, vec![idle_mib]));
-        busy.rounds.push((*kind, vec![busy_mib]));
+        for (row, value) in [
+            (&mut idle, idle_mib),
+            (&mut idle_own, idle_own_mib),
+            (&mut busy, busy_mib),
+            (&mut busy_own, busy_own_mib),
+        ] {
+            row.rounds.push((*kind, vec![value]));
+        }
     }
-    Ok(vec![start, idle, busy])
+    Ok(vec![start, idle, idle_own, busy, busy_own])
 }
 
-fn mib(target: &Target) -> Result<f64> {
-    Ok(resident_bytes(&target.pids)? as f64 / f64::from(1 << 20))
+/// Resident memory, and the part of it that is no file's.
+fn mib(target: &Target) -> Result<[f64; 2]> {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    Ok([mib(resident_bytes(&target.pids)?), mib(anonymous_bytes(&target.pids)?)])
 }

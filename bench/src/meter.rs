@@ -66,11 +66,21 @@ fn family(pids: &[u32]) -> Vec<u32> {
 /// Resident memory of some processes and their children, in bytes; shared pages are counted in each process, as
 /// `ps` does.
 pub(crate) fn resident_bytes(pids: &[u32]) -> Result<u64> {
+    of_status(pids, "VmRSS:")
+}
+
+/// The part of it that is no file's: what the process has made itself. The rest, such as the program's own code, the
+/// kernel shares and gives up when memory is short.
+pub(crate) fn anonymous_bytes(pids: &[u32]) -> Result<u64> {
+    of_status(pids, "RssAnon:")
+}
+
+fn of_status(pids: &[u32], name: &'static str) -> Result<u64> {
     let mut sum = 0;
     for pid in family(pids) {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        let kib: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).context("VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name)?;
+        let kib: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).context(name)?;
         sum += kib * 1024;
     }
     Ok(sum)

@@ -154,7 +154,11 @@ async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Durati
         .connect_with(options.clone())
         .await
         .map_err(refused)?;
+    // A step that power takes away is made again at the next start; waiting for the disk after each of them is half of
+    // the time that a first start takes.
+    sqlx::query("PRAGMA synchronous = NORMAL").execute(&write).await.map_err(refused)?;
     migrations::sqlite(&write).await?;
+    sqlx::query("PRAGMA synchronous = FULL").execute(&write).await.map_err(refused)?;
     let read = SqlitePoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(connect)

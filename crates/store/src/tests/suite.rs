@@ -442,3 +442,12 @@ async fn everything_is_there_after_closing_and_opening_again(place: &Place) {
     assert!(store.keys().get("one").await.unwrap().is_some());
     assert_eq!(sums(&store).await.len(), 1, "closing flushes");
 }
+
+#[tokio::test]
+async fn every_write_waits_for_the_disk_once_the_tables_are_made() {
+    let place = Place::sqlite();
+    let store = place.open("a").await;
+    let crate::db::Pools::Sqlite { write, .. } = &store.0.db.pools else { panic!("SQLite") };
+    let level: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(write).await.unwrap();
+    assert_eq!(level, 2, "FULL");
+}
