@@ -16,10 +16,24 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         Some(("gateway", rest)) => gateway(rest),
         Some(("scaling", rest)) => scaling(rest),
         Some(("admission", rest)) => admission(rest),
+        Some(("guard", rest)) => guard("bench", rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]"
         ),
     }
+}
+
+/// Trains the detector, or with `--check` says whether the repository holds what training gives.
+pub(crate) fn train_guard(args: &[String]) -> Result<ExitCode> {
+    guard("train", args)
+}
+
+/// Runs a command of the program that trains and measures the detector.
+fn guard(command: &str, args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-guard"]))?;
+    let program = cargo::target_folder()?.join("release/portcullis-guard");
+    let status = sys::command(program).arg(command).arg("--root").arg(sys::root()).args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn gateway(args: &[String]) -> Result<ExitCode> {

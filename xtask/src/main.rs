@@ -42,9 +42,15 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        takes: "gateway|admission [...]",
-        about: "measure the product beside nginx and a bare proxy, or one admission decision",
+        takes: "gateway|scaling|admission|guard [...]",
+        about: "measure the product beside nginx and a bare proxy, one admission decision, or the detector",
         run: bench::run,
+    },
+    Command {
+        name: "train-guard",
+        takes: "--data DIR [--check]",
+        about: "train the detector and write its weights and report, or say whether they would differ",
+        run: bench::train_guard,
     },
 ];
 

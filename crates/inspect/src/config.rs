@@ -34,9 +34,11 @@ pub struct InspectConfig {
     /// Most bytes of one streamed answer that are kept to hold it against a schema when it has ended; a longer one is
     /// not looked at. Default 1048576.
     pub schema_stream_bytes: usize,
-    /// Score from which a text is flagged. Default 0.5.
+    /// Most bytes that are produced of one text by undoing encodings; what would be more stays encoded. Default 65536.
+    pub decode_budget: usize,
+    /// Score from which a text is flagged: at 0.5 one honest text in a hundred is. Default 0.5.
     pub flag: f32,
-    /// Score from which a text is blocked. Default 0.9.
+    /// Score from which a text is blocked: at 0.9 one honest text in a thousand is. Default 0.9.
     pub block: f32,
 }
 
@@ -49,6 +51,7 @@ impl Default for InspectConfig {
             schema_bytes: 65_536,
             schema_steps: 200_000,
             schema_stream_bytes: 1 << 20,
+            decode_budget: 65_536,
             flag: 0.5,
             block: 0.9,
         }

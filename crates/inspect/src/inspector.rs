@@ -1,23 +1,19 @@
-//! From text to verdict. One scan finds where rules can hit at all; there, and only there, their patterns run on the
-//! cleaned copy. The heaviest rule of each family counts, families add up as independent evidence; speaking about
-//! attacks, or quoting one, damps them. Linear in the length of the text: a payload at its end counts like one at its
-//! start.
+//! From text to verdict: rules and model look at the cleaned copy, and at every layer that the decoders undo. Their
+//! evidence adds up, and what it comes to is a score of which honest texts of the same channel and length reach one
+//! half once in a hundred and nine tenths once in a thousand. Linear in the length of the text: a payload at its end
+//! counts like one at its start.
 //!
-//! Source: inspect.md section 2; the trained model and the decoders join here in a later plan.
+//! Source: inspect.md section 2.
 
 use crate::{
     InspectConfig,
-    rules::{Family, Rule, compile, most_blanks, parse, rules},
+    decode::{self, Encoding},
+    matching::{Hit, Matcher},
+    model::{Model, ModelProblem, Reading},
     sanitise::Removed,
-    scored::{Folded, scored},
-    signs::Signs,
+    scored::scored,
 };
-use regex::Regex;
-use std::{
-    array,
-    ops::{ControlFlow, Range},
-    sync::OnceLock,
-};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 /// Who is speaking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +47,38 @@ impl VerdictKind {
     }
 }
 
-/// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of evidence a reason is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReasonKind {
+    /// A rule of the table; `id` is its name.
+    Rule,
+    /// The trained model.
+    Model,
+    /// Something was undone first; `id` says what.
+    Decoded,
+}
+
+impl ReasonKind {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Model => "model",
+            Self::Decoded => "decoded",
+        }
+    }
+}
+
+/// Why. For the operator, never for the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The rule.
+    /// What kind of evidence.
+    pub kind: ReasonKind,
+    /// Its stable name; never a word of the text.
     pub id: &'static str,
+    /// Bytes of the copy that was judged: in lower case, with single blanks, decoded where that is among the reasons.
+    pub span: Range<usize>,
 }
 
 /// What inspection says of a text.
@@ -67,178 +90,197 @@ pub struct Verdict {
     pub verdict: VerdictKind,
     /// Who spoke.
     pub channel: Channel,
-    /// Rules that hit; for the operator, never for the sender.
+    /// What speaks for an attack; empty when the text is allowed.
     pub reasons: Vec<Reason>,
     /// What was hidden in the text and is not in the copy that was scored.
     pub removed: Removed,
-    /// Which table or model judged.
-    pub model: &'static str,
+    /// Which model judged: `g1-` and the beginning of its checksum.
+    pub model: Arc<str>,
 }
 
-/// Name of the judge; a later one has another name, so that records can be told apart.
-const MODEL: &str = "rules-1";
-
-/// A rule with its pattern, compiled when it is first needed: most patterns never are.
-#[derive(Debug)]
-struct Row {
-    rule: &'static Rule,
-    pattern: OnceLock<Option<Pattern>>,
-}
-
-#[derive(Debug)]
-struct Pattern {
-    regex: Regex,
-    /// Most blanks of a match, where there is a bound.
-    blanks: Option<usize>,
-}
-
-impl Row {
-    fn pattern(&self) -> Option<&Pattern> {
-        // A test compiles every pattern of the table.
-        let compiled = || {
-            let blanks = most_blanks(&parse(self.rule.pattern).ok()?);
-            Some(Pattern { regex: compile(self.rule.pattern).ok()?, blanks })
-        };
-        self.pattern.get_or_init(compiled).as_ref()
-    }
-}
-
-/// How far one row has been looked for in a copy.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Here its pattern was run last.
-    last: Range<usize>,
-    /// Bytes that its pattern has seen.
-    spent: usize,
-}
-
-/// Most rows that the bits of `Signs` tell apart.
-const MOST_ROWS: usize = 64;
-/// How often its pattern may see a whole text, in small parts that overlap, before it is run on the whole once.
-const MOST_PASSES: usize = 2;
-
-/// Bytes of a plain text that are folded and looked at together: they stay in the nearest cache.
-const PIECE: usize = 4096;
-
-/// The rules, ready to use. Share it behind an `Arc`.
-#[derive(Debug)]
+/// Rules, decoders and model, ready to use. Share it behind an `Arc`.
+#[derive(Clone, Debug)]
 pub struct Inspector {
-    rows: Vec<Row>,
-    signs: Signs,
-    damping: OnceLock<Option<Regex>>,
+    matcher: Arc<Matcher>,
+    model: Arc<Model>,
+    name: Arc<str>,
     flag: f32,
     block: f32,
+    budget: usize,
 }
 
-/// Words of somebody who speaks about attacks rather than makes one, and opening quotation marks before one.
-const DAMPING: &str = r#"\b(?:prompt injections?|jailbreak(?:s|ing)?|attack(?:s|ers?)?|examples? of|such as|phrases? like|sentences? like|what does|meaning of|translate|how (?:do|can|should|could|would) (?:i|we|you|one) (?:prevent|detect|block|defend|protect|stop|mitigate)|malicious|adversarial|security (?:review|test|audit|research\w*)|classif(?:y|ier)|red team\w*)\b|["“«'`„「『][^"”»'`]{0,40}(?:ignor|disregard|reveal|forget|bypass|overrid)"#;
+/// One layer of a text, judged.
+struct Judged {
+    score: f32,
+    evidence: f32,
+    hits: Vec<Hit>,
+    /// Where the model saw most.
+    seen: Range<usize>,
+    copy: String,
+}
 
-/// What is left of a weight when the text speaks about attacks.
-const DAMPED: f32 = 0.6;
+/// From this score of the rules on they are enough by themselves.
+const CERTAIN: f32 = 1.0;
 
 impl Inspector {
-    /// Prepares the table: below a millisecond, patterns are compiled when they are first needed.
+    /// Prepares rules and model: about a millisecond, patterns are compiled when they are first needed.
+    ///
+    /// # Errors
+    /// Weights that were changed since they were trained.
+    pub fn new(config: &InspectConfig) -> Result<Self, ModelProblem> {
+        Ok(Self::over(config, Model::trained()?))
+    }
+
+    /// With the model of another file, for the trainer.
+    ///
+    /// # Errors
+    /// A file that is none of this version.
+    pub fn with_model(config: &InspectConfig, file: Vec<u8>) -> Result<Self, ModelProblem> {
+        Ok(Self::over(config, Model::read(Cow::Owned(file))?))
+    }
+
+    fn over(config: &InspectConfig, model: Model) -> Self {
+        let name = model.name().into();
+        let (flag, block, budget) = (config.flag, config.block, config.decode_budget);
+        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, flag, block, budget }
+    }
+
+    /// The same rules and model under other settings.
     #[must_use]
-    pub fn new(config: &InspectConfig) -> Self {
-        let rows: Vec<Row> = rules().map(|rule| Row { rule, pattern: OnceLock::new() }).collect();
-        let signs = Signs::new(rules().map(|rule| rule.signs));
-        let (flag, block) = (config.flag, config.block);
-        Self { rows, signs, damping: OnceLock::new(), flag, block }
+    pub fn under(&self, config: &InspectConfig) -> Self {
+        let (flag, block, budget) = (config.flag, config.block, config.decode_budget);
+        Self { flag, block, budget, ..self.clone() }
+    }
+
+    /// Name of the model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.name
     }
 
     /// Looks at one text.
     #[must_use]
     pub fn inspect(&self, text: &str, channel: Channel) -> Verdict {
-        let mut verdict = Verdict {
-            score: 0.0,
-            verdict: VerdictKind::Allow,
-            channel,
-            reasons: Vec::new(),
-            removed: Removed::default(),
-            model: MODEL,
-        };
-        // Plain text without any sign goes on at once; nothing can hide in it.
-        if self.is_quiet(text) {
-            return verdict;
-        }
         let copy = scored(text);
-        verdict.removed = copy.removed;
-        let hit = self.hits(&copy.text);
-        let rows = self.rows.iter().enumerate().filter(|(index, _)| hit & 1 << index != 0);
-        let hits: Vec<&Rule> = rows.map(|(_, row)| row.rule).collect();
-        if hits.is_empty() {
-            return verdict;
+        let clean = copy.clean.as_deref().unwrap_or(text);
+        let layers = self.layers(text, clean, copy.removed);
+        // What is wholly encoded is judged by what it says: its own letters say nothing.
+        let opaque = layers.first().is_some_and(|layer| layer.whole);
+        let mut worst = self.judge(copy.text, channel, false);
+        let mut undone = None;
+        if opaque {
+            worst.score = 0.0;
         }
-        verdict.score = self.score(&hits, &copy.text);
-        verdict.verdict = match verdict.score {
+        for layer in &layers {
+            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
+            if judged.score > worst.score {
+                (worst, undone) = (judged, Some(layer));
+            }
+        }
+        let verdict = match worst.score {
             score if score >= self.block => VerdictKind::Block,
             score if score >= self.flag => VerdictKind::Flag,
             _ => VerdictKind::Allow,
         };
-        verdict.reasons = hits.iter().map(|rule| Reason { id: rule.id }).collect();
-        verdict
+        let mut reasons = Vec::new();
+        if verdict != VerdictKind::Allow {
+            let rules = worst.hits.iter();
+            reasons.extend(rules.map(|hit| Reason {
+                kind: ReasonKind::Rule,
+                id: hit.rule.id,
+                span: hit.span.clone(),
+            }));
+            reasons.push(Reason { kind: ReasonKind::Model, id: "model", span: worst.seen });
+            let undone = undone.map(|layer| (layer.encoding.as_str(), layer.span.clone()));
+            reasons.extend(undone.map(|(id, span)| Reason { kind: ReasonKind::Decoded, id, span }));
+        }
+        Verdict {
+            score: worst.score,
+            verdict,
+            channel,
+            reasons,
+            removed: copy.removed,
+            model: self.name.clone(),
+        }
     }
 
-    /// Whether a text is plain and holds no sign of any rule.
-    fn is_quiet(&self, text: &str) -> bool {
-        let mut folded = Folded::with_capacity(text.len().min(PIECE) + self.signs.longest());
-        text.as_bytes().chunks(PIECE).all(|piece| {
-            // A sign on the border of two pieces is seen with the second.
-            folded.keep(self.signs.longest());
-            folded.push(piece) && !self.signs.any(&folded.bytes)
-        })
+    fn layers(&self, text: &str, clean: &str, removed: Removed) -> Vec<decode::Decoded> {
+        let language = self.model.language();
+        let mut layers = decode::layers(clean, language, self.budget);
+        if removed.invisible >= decode::FEWEST_BITS {
+            layers.extend(decode::hidden(text, language));
+        }
+        layers
     }
 
-    /// The rows that hit, as bits. A match holds a sign and no more blanks than its pattern has room for: each pattern
-    /// is run on that much of the copy around each of its signs.
-    fn hits(&self, copy: &str) -> u64 {
-        let mut progress: [Progress; MOST_ROWS] = array::from_fn(|_| Progress::default());
-        let (mut hit, mut done) = (0_u64, 0_u64);
-        let _all = self.signs.find(copy.as_bytes(), |at, rows| {
-            let mut left = rows & !done;
-            while left != 0 {
-                let index = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let Some(pattern) = self.rows[index].pattern() else { continue };
-                let progress = &mut progress[index];
-                let near = match pattern.blanks {
-                    Some(blanks) if progress.spent < copy.len() * MOST_PASSES => around(copy, at, blanks),
-                    Some(_) | None => 0..copy.len(),
-                };
-                if progress.last.start <= near.start && near.end <= progress.last.end {
-                    continue;
-                }
-                let hits = pattern.regex.is_match_at(&copy[..near.end], near.start);
-                hit |= u64::from(hits) << index;
-                done |= u64::from(hits || near.len() == copy.len()) << index;
-                *progress = Progress { spent: progress.spent + near.len(), last: near };
+    fn judge(&self, copy: String, channel: Channel, decoded: bool) -> Judged {
+        let hits = self.matcher.hits(&copy);
+        let (rules, spoken_about) = self.matcher.score(&hits, &copy);
+        let by_rules = rules * self.model.rules - if spoken_about { self.model.mention } else { 0.0 };
+        let reading = self.model.look(&copy);
+        let (evidence, seen) = evidence(&reading, &hits, by_rules, copy.len());
+        let score = self.model.calibration(channel, decoded, copy.len()).score(evidence);
+        let score = if rules >= CERTAIN { score.max(rules) } else { score };
+        Judged { score, evidence, hits, seen, copy }
+    }
+
+    /// The words of a text that weigh most, of its worst layer, with their evidence: why the model flags it. These are
+    /// words of the text: for the person who asks, not for log or audit.
+    #[must_use]
+    pub fn explain(&self, text: &str, channel: Channel, most: usize) -> Vec<(String, f32)> {
+        let copy = scored(text);
+        let clean = copy.clean.as_deref().unwrap_or(text);
+        let layers = self.layers(text, clean, copy.removed);
+        let mut worst = self.judge(copy.text, channel, false);
+        for layer in &layers {
+            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
+            if judged.score > worst.score {
+                worst = judged;
             }
-            ControlFlow::Continue(())
-        });
-        hit
+        }
+        self.model.explain(&worst.copy[worst.seen], most)
     }
 
-    fn score(&self, hits: &[&Rule], copy: &str) -> f32 {
-        let damping = self.damping.get_or_init(|| compile(DAMPING).ok());
-        let spoken_about = damping.as_ref().is_some_and(|pattern| pattern.is_match(copy));
-        let weight = |rule: &Rule| rule.weight * if spoken_about && rule.damped { DAMPED } else { 1.0 };
-        let doubt: f32 = Family::ALL
-            .iter()
-            .map(|family| {
-                let heaviest = hits.iter().filter(|rule| rule.family == *family).map(|rule| weight(rule));
-                1.0 - heaviest.fold(0.0, f32::max)
-            })
-            .product();
-        1.0 - doubt
+    /// What the calibration is made of, for the trainer: the evidence of a text, and of what it encodes as a whole.
+    #[must_use]
+    pub fn weigh(&self, text: &str) -> Weighed {
+        let copy = scored(text);
+        let clean = copy.clean.as_deref().unwrap_or(text);
+        let layers = self.layers(text, clean, copy.removed);
+        let whole = layers.iter().filter(|layer| layer.whole);
+        let whole = whole.map(|layer| self.judge(scored(&layer.text).text, Channel::User, true));
+        let decoded =
+            whole.map(|judged| (judged.evidence, judged.copy.len())).max_by(|(a, _), (b, _)| a.total_cmp(b));
+        let judged = self.judge(copy.text, Channel::User, false);
+        let encoding = layers.first().map(|layer| layer.encoding);
+        Weighed { evidence: judged.evidence, bytes: judged.copy.len(), decoded, encoding }
     }
 }
 
-/// The part of a copy that a match with the sign at `at` lies in, when it holds so many blanks at most.
-fn around(copy: &str, at: usize, blanks: usize) -> Range<usize> {
-    let bytes = copy.as_bytes();
-    let start = memchr::memrchr_iter(b' ', &bytes[..at]).nth(blanks).map_or(0, |blank| blank + 1);
-    let end = memchr::memchr_iter(b' ', &bytes[at..]).nth(blanks).map_or(copy.len(), |blank| at + blank);
-    start..end
+/// The most that the whole or a window comes to, with what the rules say where they hit.
+fn evidence(reading: &Reading, hits: &[Hit], by_rules: f32, bytes: usize) -> (f32, Range<usize>) {
+    let mut most = (reading.whole + by_rules, 0..bytes);
+    for (evidence, place) in &reading.windows {
+        let touched = hits.iter().any(|hit| hit.span.start < place.end && place.start < hit.span.end);
+        let evidence = evidence + if touched { by_rules } else { 0.0 };
+        if evidence > most.0 {
+            most = (evidence, place.clone());
+        }
+    }
+    most
+}
+
+/// Evidence before calibration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighed {
+    /// Of the text itself.
+    pub evidence: f32,
+    /// Length of its copy.
+    pub bytes: usize,
+    /// Of the worst layer that was wholly encoded, and its length.
+    pub decoded: Option<(f32, usize)>,
+    /// What was undone first.
+    pub encoding: Option<Encoding>,
 }
 
 #[cfg(test)]

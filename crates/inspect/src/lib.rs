@@ -1,10 +1,15 @@
 //! Inspection: what untrusted text is, and what must not be shown. Pure: no I/O, no async, every loop bounded by the
 //! length of its input. Invariant: text that is passed on is never changed here; scoring works on a cleaned copy.
 //!
-//! Source: inspect.md. The trained model, decoders and canaries join behind `Inspector` in a later plan.
+//! Source: inspect.md.
 
 mod config;
+mod decode;
+pub mod features;
 mod inspector;
+mod language;
+mod matching;
+pub mod model;
 mod outflow;
 mod placeholders;
 mod policy;
@@ -16,7 +21,9 @@ mod scored;
 mod signs;
 
 pub use config::{InspectConfig, Mode};
-pub use inspector::{Channel, Inspector, Reason, Verdict, VerdictKind};
+pub use decode::Encoding;
+pub use inspector::{Channel, Inspector, Reason, ReasonKind, Verdict, VerdictKind, Weighed};
+pub use language::{GROUPS, group, letter};
 pub use outflow::{Outflow, Passed, Watch};
 pub use placeholders::{Placeholders, Restoring};
 pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig, RedactPrompts, SchemaAction};
@@ -24,3 +31,9 @@ pub use redact::{looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};
 pub use schema::{Held, Schema, SchemaLimits, SchemaProblem};
+
+/// The copy of a text that rules and model look at, for the trainer.
+#[must_use]
+pub fn copy(text: &str) -> String {
+    scored::scored(text).text
+}

@@ -12,6 +12,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_qui
 #[derive(Debug, Default)]
 pub(crate) struct Scored {
     pub(crate) text: String,
+    /// The text before its letters were folded, without what hides; nothing where that is the text itself.
+    pub(crate) clean: Option<String>,
     pub(crate) removed: Removed,
 }
 
@@ -40,7 +42,7 @@ pub(crate) fn scored(text: &str) -> Scored {
         }
         push_token(&mut out, token);
     }
-    Scored { text: out, removed }
+    Scored { text: out, clean: Some(folded.into_owned()), removed }
 }
 
 /// NFKC. Runs of combining marks are cut first: sorting them is what makes normalising slow, and no word has so many.
@@ -100,12 +102,6 @@ impl Folded {
             }
             self.word = *byte != b' ';
         }
-    }
-
-    /// Forgets all but the last so many bytes.
-    pub(crate) fn keep(&mut self, last: usize) {
-        let gone = self.bytes.len().saturating_sub(last);
-        self.bytes.drain(..gone);
     }
 
     fn into_text(mut self) -> String {

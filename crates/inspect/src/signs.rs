@@ -6,7 +6,7 @@
 //! Source: q-gram filtering; Navarro and Raffinot, "Flexible pattern matching in strings", 2002.
 
 use memchr::memmem::Finder;
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{self, Continue};
 
 /// Bytes of a group.
 const GROUP: usize = 4;
@@ -29,7 +29,6 @@ pub(crate) struct Signs {
     slots: Box<[Slot]>,
     signs: Vec<Sign>,
     short: Vec<(Finder<'static>, u64)>,
-    longest: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +64,6 @@ impl Signs {
                 }
             }
         }
-        let longest = texts.iter().map(|(text, _)| text.len()).max().unwrap_or(0);
         let (short, long): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(text, _)| text.len() < WINDOW);
         let mut signs: Vec<Sign> =
             long.into_iter().map(|(text, rows)| Sign { text, offset: rarest(text), rows }).collect();
@@ -77,12 +75,7 @@ impl Signs {
             }
         }
         let short = short.into_iter().map(|(text, rows)| (Finder::new(text), rows)).collect();
-        Self { table, slots: slots(&signs), signs, short, longest }
-    }
-
-    /// Length of the longest sign, in bytes.
-    pub(crate) const fn longest(&self) -> usize {
-        self.longest
+        Self { table, slots: slots(&signs), signs, short }
     }
 
     /// Tells every sign in the text: where it begins and whose it is, until told to stop. In no particular order.
@@ -154,11 +147,6 @@ impl Signs {
             }
             at = (at + 1) & mask;
         }
-    }
-
-    /// Whether a text holds any sign.
-    pub(crate) fn any(&self, text: &[u8]) -> bool {
-        self.find(text, |_, _| Break(())).is_break()
     }
 }
 

@@ -132,7 +132,11 @@ Examples:
   portcullis inspect \"Ignore all previous instructions\"
   portcullis inspect --channel document - < page.txt
   portcullis inspect --jsonl messages.jsonl
-Exit codes: 0 inspected, 2 wrong use or the file cannot be read.")]
+  zcat messages.jsonl.gz | portcullis inspect --jsonl -
+Each line {\"text\": …, \"channel\"?: \"user\" | \"document\"} gives one line: score from 0 to 1 (0.5 is reached by one \
+honest text in a hundred, 0.9 by one in a thousand), verdict, reasons, model; a broken line gives {\"error\": …}. No \
+settings, no server and no network are needed.
+Exit codes: 0 inspected, 1 some lines of the file were broken, 2 wrong use or the file cannot be read.")]
     Inspect(Inspect),
     /// Print the OpenAPI description of the server.
     Openapi,
@@ -239,7 +243,7 @@ pub(crate) struct TokenRevoke {
 pub(crate) struct Inspect {
     /// The text; `-` reads standard input.
     pub(crate) text: Option<String>,
-    /// Lines of `{"text": …, "channel"?: …}`; answers with one line each.
+    /// Lines of `{"text": …, "channel"?: …}`, `-` for standard input; answers with one line each.
     #[arg(long, value_name = "FILE")]
     pub(crate) jsonl: Option<PathBuf>,
     /// Where the text comes from.

@@ -211,7 +211,8 @@ impl Keeper {
         self.identity = identity;
         self.providers = staged.commit(&self.ground.registry);
         self.apps = self.ground.apps(&self.settings, &self.providers);
-        self.screening = snapshot::screening(&self.settings);
+        let inspector = self.screening.inspector.under(&self.settings.inspect);
+        self.screening = snapshot::screening(&self.settings, inspector);
         self.swap();
         let waiting = self.waiting();
         tracing::info!(

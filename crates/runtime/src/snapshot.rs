@@ -72,9 +72,9 @@ fn paces(settings: &Settings) -> BTreeMap<Action, u32> {
 }
 
 /// What is looked for in texts.
-pub(crate) fn screening(settings: &Settings) -> Screening {
+pub(crate) fn screening(settings: &Settings, inspector: Inspector) -> Screening {
     Screening {
-        inspector: Arc::new(Inspector::new(&settings.inspect)),
+        inspector: Arc::new(inspector),
         max_chars: settings.inspect.max_chars,
         offload_bytes: settings.inspect.offload_bytes,
         shape: ShapeLimits::new(&settings.inspect),

@@ -32,6 +32,7 @@ use portcullis_engine::{
     keys::{AdminKey, Keys, KeysParts},
     safety::{SafetyDesk, SafetyParts},
 };
+use portcullis_inspect::Inspector;
 use portcullis_providers::{Providers, presets};
 use portcullis_resilience::{
     Registry,
@@ -247,7 +248,8 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     let providers = ground.providers(settings, secrets, None)?.commit(&base.registry);
     base.holds(&store).await?;
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
-    let (apps, screening) = (ground.apps(settings, &providers), snapshot::screening(settings));
+    let inspector = Inspector::new(&settings.inspect)?;
+    let (apps, screening) = (ground.apps(settings, &providers), snapshot::screening(settings, inspector));
     let engine = Engine::new(EngineParts {
         identity: identity.clone(),
         limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),

@@ -162,7 +162,7 @@ async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> Hou
         .await
         .unwrap(),
         screening: Screening {
-            inspector: Arc::new(Inspector::new(&inspect)),
+            inspector: Arc::new(Inspector::new(&inspect).unwrap()),
             max_chars: 1_000,
             offload_bytes: 500,
             shadow: false,

@@ -3,6 +3,7 @@
 use crate::secrets::OwnKeyError;
 use portcullis_channels::http::TlsError;
 use portcullis_engine::keys::KeysError;
+use portcullis_inspect::model::ModelProblem;
 use portcullis_providers::ProvidersError;
 use portcullis_resilience::shared::SharedError;
 use portcullis_store::{StoreError, files};
@@ -35,6 +36,9 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The weights of the detector.
+    #[error("{0}. Mend: install the binary again")]
+    Model(#[from] ModelProblem),
     /// Keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

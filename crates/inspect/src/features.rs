@@ -1,0 +1,108 @@
+//! What the model sees of a copy: hashed pieces of two to five characters inside each word, and hashed runs of one to
+//! three words, an end of a sentence counting as a word. One pass, a few steps for each character, no allocation.
+//! Invariant: the same text gives the same features in the same order on every machine; training and judging share
+//! this code.
+//!
+//! Source: Joulin et al., "Bag of tricks for efficient text classification", 2016; Weinberger et al., "Feature
+//! hashing for large scale multitask learning", 2009.
+
+/// How many weights there are; a feature is a number below it.
+pub const TABLE: usize = 490_000;
+
+/// Longest piece of a word.
+const LONGEST: usize = 5;
+
+/// Multipliers of the hashes, odd and random.
+const CHARS: u64 = 0x9E37_79B9_7F4A_7C15;
+const WORDS: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// Hands on every feature of a copy, repeated ones too.
+pub fn features(copy: &str, mut each: impl FnMut(u32)) {
+    if copy.is_empty() {
+        return;
+    }
+    let mut pieces = Pieces::default();
+    let mut words = Words { runs: [END; 2], word: EMPTY };
+    pieces.push(u64::from(b' '), &mut each);
+    for c in copy.chars() {
+        let code = u64::from(u32::from(c));
+        if c == ' ' {
+            pieces.push(code, &mut each);
+            pieces = Pieces::default();
+        }
+        pieces.push(code, &mut each);
+        words.push(c, code, &mut each);
+    }
+    pieces.push(u64::from(b' '), &mut each);
+    words.end(&mut each);
+}
+
+/// Rolling hashes of the last one to five characters.
+#[derive(Default)]
+struct Pieces {
+    hashes: [u64; LONGEST],
+    seen: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, code: u64, each: &mut impl FnMut(u32)) {
+        for length in (1..LONGEST).rev() {
+            self.hashes[length] = (self.hashes[length - 1] ^ code).wrapping_mul(CHARS).rotate_left(23);
+        }
+        self.hashes[0] = (code ^ EMPTY).wrapping_mul(CHARS).rotate_left(23);
+        self.seen = (self.seen + 1).min(LONGEST);
+        for length in 2..=self.seen {
+            each(place(self.hashes[length - 1] ^ length as u64));
+        }
+    }
+}
+
+/// Start of a word's hash.
+const EMPTY: u64 = 0x243F_6A88_85A3_08D3;
+/// The beginning of a text and the end of a sentence.
+const END: u64 = 0x1319_8A2E_0370_7344;
+
+struct Words {
+    /// The word before, and the one before that.
+    runs: [u64; 2],
+    word: u64,
+}
+
+impl Words {
+    fn push(&mut self, c: char, code: u64, each: &mut impl FnMut(u32)) {
+        let letter = if c.is_ascii() { c.is_ascii_alphanumeric() || c == '_' } else { c.is_alphanumeric() };
+        // Han, Kana and Hangul are written without blanks: each character is a word.
+        let single = ('\u{2e80}'..='\u{d7ff}').contains(&c);
+        if letter && !single {
+            self.word = (self.word ^ code).wrapping_mul(WORDS).rotate_left(29);
+            return;
+        }
+        self.end(each);
+        if single {
+            self.word = (EMPTY ^ code).wrapping_mul(WORDS).rotate_left(29);
+            self.end(each);
+        }
+        if matches!(c, '.' | '!' | '?' | ':' | '。' | '！' | '？') {
+            self.runs = [END, self.runs[0]];
+        }
+    }
+
+    fn end(&mut self, each: &mut impl FnMut(u32)) {
+        if self.word == EMPTY {
+            return;
+        }
+        let two = (self.runs[0].rotate_left(7) ^ self.word).wrapping_mul(WORDS);
+        let three = (self.runs[1].rotate_left(13) ^ two).wrapping_mul(WORDS);
+        each(place(self.word ^ 0x11));
+        each(place(two ^ 0x22));
+        each(place(three ^ 0x33));
+        self.runs = [self.word, self.runs[0]];
+        self.word = EMPTY;
+    }
+}
+
+/// A hash as the number of a weight.
+fn place(hash: u64) -> u32 {
+    let mixed = (hash ^ (hash >> 31)).wrapping_mul(CHARS);
+    (((mixed >> 32) * TABLE as u64) >> 32) as u32
+}

@@ -1,0 +1,276 @@
+//! Learning: logistic regression by stochastic descent over hashed pieces of text, a part of each text's features left
+//! out at each step so that no single one carries a verdict, then weights in steps of one byte.
+//!
+//! Invariant: single-threaded, in a fixed order, with additions, multiplications, divisions and square roots only,
+//! which are the same on every machine: the same rows give the same bytes.
+
+use crate::{
+    grammar::Dice,
+    rows::{Origin, Row, START},
+};
+use portcullis_inspect::{
+    GROUPS,
+    features::TABLE,
+    group, letter,
+    model::{Calibration, FEWEST, Trained},
+};
+use std::collections::BTreeMap;
+
+/// What is chosen before learning. The values were found on the folds by source.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) rounds: usize,
+    pub(crate) rate: f32,
+    /// Share of features left out at each step, in 65,536ths.
+    pub(crate) left_out: u64,
+    /// Pull of weights towards zero.
+    pub(crate) shrink: f32,
+    pub(crate) attack: f32,
+    pub(crate) noisy: f32,
+    pub(crate) extra: f32,
+    pub(crate) own: f32,
+    /// Evidence of the rules' score of one.
+    pub(crate) rules: f32,
+    /// What a window loses against a whole.
+    pub(crate) window: f32,
+    /// What a text loses that speaks about attacks where rules hit.
+    pub(crate) mention: f32,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            rounds: 8,
+            rate: 10.0,
+            left_out: 19_661,
+            shrink: 2e-4,
+            attack: 1.5,
+            noisy: 0.2,
+            extra: 0.7,
+            own: 0.5,
+            rules: 3.0,
+            window: 0.0,
+            mention: 1.0,
+        }
+    }
+}
+
+impl Recipe {
+    /// Changes one value, for experiments.
+    pub(crate) fn set(&mut self, name: &str, value: f32) -> bool {
+        match name {
+            "rounds" => self.rounds = value as usize,
+            "rate" => self.rate = value,
+            "left_out" => self.left_out = (value * 65_536.0) as u64,
+            "shrink" => self.shrink = value,
+            "attack" => self.attack = value,
+            "noisy" => self.noisy = value,
+            "extra" => self.extra = value,
+            "own" => self.own = value,
+            "rules" => self.rules = value,
+            "window" => self.window = value,
+            "mention" => self.mention = value,
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// A row as it is learnt.
+#[derive(Clone, Debug)]
+pub(crate) struct Example {
+    pub(crate) features: Vec<u32>,
+    pub(crate) row: usize,
+}
+
+/// Weights before they are rounded.
+#[derive(Clone, Debug)]
+pub(crate) struct Learnt {
+    weights: Vec<f32>,
+    bias: f32,
+}
+
+/// Learns from these rows.
+pub(crate) fn learn(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Learnt {
+    let shares = shares(rows, examples, recipe);
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    let mut dice = Dice::new(START);
+    let mut learnt = Learnt { weights: vec![0.0; TABLE], bias: 0.0 };
+    let mut bias_steps = 1e-6_f32;
+    for round in 0..recipe.rounds {
+        for at in (1..order.len()).rev() {
+            order.swap(at, dice.below(at + 1));
+        }
+        let rate = 1.0 / (1.0 + round as f32 * 0.5);
+        for at in &order {
+            let example = examples[*at];
+            let wanted = if rows[example.row].attack { 1.0 } else { 0.0 };
+            learnt.step(&example.features, wanted, shares[*at], rate, &mut bias_steps, recipe, &mut dice);
+        }
+    }
+    learnt
+}
+
+impl Learnt {
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off only to be read")]
+    fn step(
+        &mut self,
+        features: &[u32],
+        wanted: f32,
+        share: f32,
+        rate: f32,
+        bias_steps: &mut f32,
+        recipe: &Recipe,
+        dice: &mut Dice,
+    ) {
+        let kept = 1.0 - recipe.left_out as f32 / 65_536.0;
+        let scale = 1.0 / ((features.len().max(FEWEST as usize) as f32).sqrt() * kept);
+        let again = dice.clone();
+        let mut sum = 0.0;
+        for feature in features {
+            if dice.next() >> 48 >= recipe.left_out {
+                sum += self.weights[*feature as usize];
+            }
+        }
+        let error = (logistic(sum * scale + self.bias) - wanted) * share;
+        *dice = again;
+        for feature in features {
+            if dice.next() >> 48 >= recipe.left_out {
+                let weight = &mut self.weights[*feature as usize];
+                *weight -= recipe.rate * 2.0 * rate * (error * scale + recipe.shrink * *weight);
+            }
+        }
+        *bias_steps += error * error;
+        self.bias -= 0.15 * rate * error / bias_steps.sqrt();
+    }
+
+    /// With everything else that the file holds.
+    pub(crate) fn file(
+        &self,
+        recipe: &Recipe,
+        language: &[i8],
+        calibration: [[Calibration; 4]; 3],
+    ) -> Vec<u8> {
+        let mut sizes: Vec<f32> =
+            self.weights.iter().filter(|weight| **weight != 0.0).map(|weight| weight.abs()).collect();
+        sizes.sort_by(f32::total_cmp);
+        // The few largest weights are cut, so that the many small ones have finer steps.
+        let largest = sizes.get(sizes.len().saturating_sub(1 + sizes.len() / 2000)).copied().unwrap_or(1.0);
+        let unit = largest / 127.0;
+        let round = |weight: &f32| {
+            let steps = (weight / unit).clamp(-127.0, 127.0);
+            (if steps < 0.0 { steps - 0.5 } else { steps + 0.5 }) as i8
+        };
+        let weights = self.weights.iter().map(round).collect();
+        let (rules, window, mention) = (recipe.rules, recipe.window, recipe.mention);
+        Trained {
+            unit,
+            bias: self.bias,
+            rules,
+            window,
+            mention,
+            calibration,
+            language: language.to_vec(),
+            weights,
+        }
+        .to_bytes()
+    }
+}
+
+/// How much each example counts: no source, label or length by its mere number.
+fn shares(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Vec<f32> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for example in examples {
+        *counts.entry(&rows[example.row].source).or_default() += 1;
+    }
+    examples
+        .iter()
+        .map(|example| {
+            let row = &rows[example.row];
+            let count = counts.get(row.source.as_str()).copied().unwrap_or(1) as f32;
+            // About the power 0.25 of what it lacks to 150.
+            let rare = (150.0 / count).sqrt().sqrt().min(3.0);
+            let label = if row.attack { recipe.attack } else { 1.0 };
+            let noisy = if row.noisy { recipe.noisy } else { 1.0 };
+            let origin = match row.origin {
+                Origin::Dev => 1.0,
+                Origin::Extra => recipe.extra,
+                Origin::Own => recipe.own,
+            };
+            label * noisy * origin * rare
+        })
+        .collect()
+}
+
+fn logistic(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// e to the x, by the same few operations on every machine; right to four digits.
+fn exp(x: f32) -> f32 {
+    let halvings = x.clamp(-60.0, 60.0) * std::f32::consts::LOG2_E;
+    let whole = halvings.floor();
+    let rest = (halvings - whole) * std::f32::consts::LN_2;
+    let series = 1.0
+        + rest
+            * (1.0
+                + rest
+                    * (0.5 + rest * (1.0 / 6.0 + rest * (1.0 / 24.0 + rest * (1.0 / 120.0 + rest / 720.0)))));
+    series * f32::from_bits(((whole as i32 + 127) << 23).cast_unsigned())
+}
+
+/// Twice the logarithm to base two, times eight, by whole numbers: sixteenths of bits.
+fn sixteenths(many: u64, few: u64) -> i32 {
+    let log = |number: u64| {
+        let whole = 63 - number.max(1).leading_zeros();
+        // The mantissa squared four times gives four more bits.
+        let mut mantissa = (number.max(1) << (62 - whole)) >> 31;
+        let mut bits = 0_u32;
+        for _ in 0..4 {
+            mantissa = (mantissa * mantissa) >> 31;
+            bits <<= 1;
+            if mantissa >= 1 << 32 {
+                mantissa >>= 1;
+                bits |= 1;
+            }
+        }
+        (whole * 16 + bits).cast_signed()
+    };
+    log(many) - log(few)
+}
+
+/// How likely each group of three letters is in honest text of Latin script.
+pub(crate) fn language(rows: &[Row]) -> Vec<i8> {
+    let mut counts = vec![0_u64; GROUPS];
+    let mut all = 0_u64;
+    for row in rows.iter().filter(|row| !row.attack && row.permitted && !row.transformed()) {
+        let (mut first, mut second) = (0, 0);
+        for third in row.text.chars().map(letter) {
+            if third == 0 && second == 0 {
+                continue;
+            }
+            counts[group(first, second, third)] += 1;
+            all += 1;
+            (first, second) = (second, third);
+        }
+    }
+    let weight =
+        |count: u64| sixteenths((count * GROUPS as u64 + all / 50).max(1), all.max(1)).clamp(-127, 127) as i8;
+    counts.into_iter().map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_and_logarithms_are_right_to_their_digits() {
+        for x in [-20.0_f32, -1.5, -0.1, 0.0, 0.7, 3.0, 20.0] {
+            assert!((exp(x) / x.exp() - 1.0).abs() < 3e-5, "{x}");
+        }
+        for (many, few) in [(1, 1), (2, 1), (1000, 3), (7, 7000), (1 << 40, 12345)] {
+            let exact = (many as f64 / few as f64).log2() * 16.0;
+            assert!((f64::from(sixteenths(many, few)) - exact).abs() <= 1.01, "{many}/{few}");
+        }
+    }
+}
