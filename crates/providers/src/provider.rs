@@ -24,7 +24,7 @@ use portcullis_domain::{
     RequestId, Usage,
 };
 use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry::{GenAi, Metrics};
 use portcullis_wire::look::tokens_of;
 use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -71,6 +71,8 @@ pub struct Provider {
     /// Limits a minute by action, shared by all providers.
     pub(crate) paces: [Option<Dependency>; Action::ALL.len()],
     pub(crate) metrics: Metrics,
+    /// Chat, then embeddings.
+    pub(crate) gen_ai: [GenAi; 2],
 }
 
 impl Provider {
@@ -155,7 +157,7 @@ impl Provider {
                 self.paced(&ctx, call).await?;
                 if request.stream {
                     let attempt = |attempt: Attempt| async move {
-                        let report = self.report(call);
+                        let report = self.report(call, ModelKind::Chat);
                         let learner = self.learner(&self.chat, attempt);
                         let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                         remote.open(outgoing, exchange).await
@@ -165,7 +167,7 @@ impl Provider {
                     return Ok(reply(ReplyBody::Stream(stream), meter, &outgoing.dropped));
                 }
                 let attempt = |attempt: Attempt| async move {
-                    let report = self.report(call);
+                    let report = self.report(call, ModelKind::Chat);
                     let learner = self.learner(&self.chat, attempt);
                     let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                     let answer = remote.whole(outgoing, exchange).await?;
@@ -208,7 +210,7 @@ impl Provider {
                     let attempt = |_| async move {
                         let result = builtin.embed(call, &model.name, request).await;
                         let result = result.and_then(|(body, usage)| Ok((vectors(request, body)?, usage)));
-                        self.inside(call, result)
+                        self.inside(ModelKind::Embed, call, result)
                     };
                     self.finished(self.guarded(&self.embed, &ctx, call, attempt).await?)
                 }
@@ -216,7 +218,7 @@ impl Provider {
                     let texts = &remote.embed(request, &model.name)?;
                     self.paced(&ctx, call).await?;
                     let attempt = |attempt: Attempt| async move {
-                        let report = self.report(call);
+                        let report = self.report(call, ModelKind::Embed);
                         let learner = self.learner(&self.embed, attempt);
                         let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                         let answer = remote.vectors(texts, exchange).await?;
@@ -258,7 +260,7 @@ impl Provider {
             let answer = async { builtin.chat(&model.name, call, request).await };
             let result =
                 if &*model.name == "echo" { answer.await } else { self.gated(ctx, call, answer).await };
-            self.inside(call, result)
+            self.inside(ModelKind::Chat, call, result)
         };
         let (spoken, usage) = self.finished(self.guarded(&self.chat, ctx, call, attempt).await?);
         let meter = Meter::default();
@@ -273,8 +275,13 @@ impl Provider {
     }
 
     /// Work inside the process, as an attempt: it fails by its own fault or the caller's, never by the network's.
-    fn inside<T>(&self, call: &Call, result: Result<(T, Usage), Refusal>) -> Result<(T, Usage), Failed> {
-        let report = self.report(call);
+    fn inside<T>(
+        &self,
+        kind: ModelKind,
+        call: &Call,
+        result: Result<(T, Usage), Refusal>,
+    ) -> Result<(T, Usage), Failed> {
+        let report = self.report(call, kind);
         match result {
             Ok(answer) => {
                 report.answered(answer.1);
@@ -345,11 +352,12 @@ impl Provider {
     where
         F: Future<Output = Result<T, Failed>>,
     {
-        dependency.call(ctx, attempt).await.map_err(|error| self.refusal(call, error))
+        let kind = if std::ptr::eq(dependency, &self.embed) { ModelKind::Embed } else { ModelKind::Chat };
+        dependency.call(ctx, attempt).await.map_err(|error| self.refusal(kind, call, error))
     }
 
     /// What stood before the call, or its last failure.
-    fn refusal(&self, call: &Call, error: CallError<Refusal>) -> Refusal {
+    fn refusal(&self, kind: ModelKind, call: &Call, error: CallError<Refusal>) -> Refusal {
         match error {
             CallError::Open { retry_after } => Refusal::unavailable(retry_after, "breaker_open"),
             CallError::Full { retry_after } => {
@@ -361,7 +369,7 @@ impl Provider {
             CallError::DeadlineExceeded => deadline(),
             CallError::Failed { error: Some(refusal), .. } => refusal,
             CallError::Failed { error: None, .. } => {
-                self.report(call).failed("timeout", "the attempt took too long");
+                self.report(call, kind).failed("timeout", "the attempt took too long");
                 Refusal::unavailable(crate::refusal::SOON, "failure")
             }
         }
@@ -371,8 +379,14 @@ impl Provider {
         Learner { dependency, lane: attempt.lane, provider: &self.name, metrics: &self.metrics }
     }
 
-    fn report(&self, call: &Call) -> Report {
+    fn report(&self, call: &Call, kind: ModelKind) -> Report {
+        let [chat, embed] = &self.gen_ai;
+        let gen_ai = match kind {
+            ModelKind::Chat => chat.clone(),
+            ModelKind::Embed => embed.clone(),
+        };
         Report {
+            gen_ai,
             provider: self.name.clone(),
             route: call.route.clone(),
             metrics: self.metrics.clone(),

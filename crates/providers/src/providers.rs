@@ -314,6 +314,7 @@ impl<'a> Stage<'a> {
             embed_gate: gate.clone(),
             paces: Action::ALL.map(|action| self.pace(action)),
             metrics: self.metrics.clone(),
+            gen_ai: ["chat", "embeddings"].map(|operation| self.metrics.gen_ai(operation, row.otel_name)),
         }
     }
 

@@ -2,7 +2,7 @@
 //! code and latency bucket (S0-05). Invariant: no line holds a key, a URL or a provider's body.
 
 use portcullis_domain::{RequestId, Usage};
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry::{GenAi, Metrics};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ pub(crate) struct Report {
     pub(crate) provider: Arc<str>,
     pub(crate) route: Arc<str>,
     pub(crate) metrics: Metrics,
+    pub(crate) gen_ai: GenAi,
     pub(crate) request: RequestId,
     pub(crate) started: Instant,
 }
@@ -22,6 +23,7 @@ impl Report {
         let took = self.started.elapsed();
         self.metrics.ai_failure(&self.provider, code, took);
         self.metrics.ai_request(&self.provider, &self.route, "error");
+        self.gen_ai.failed(took, code);
         tracing::warn!(
             provider = &*self.provider,
             code,
@@ -36,6 +38,7 @@ impl Report {
     /// The attempt brought a whole answer.
     pub(crate) fn answered(&self, usage: Usage) {
         self.metrics.ai_request(&self.provider, &self.route, "ok");
+        self.gen_ai.ended(self.started.elapsed(), usage);
         self.metrics.ai_tokens(&self.provider, &self.route, usage);
     }
 
@@ -43,6 +46,7 @@ impl Report {
     pub(crate) fn streamed(&self, outcome: &'static str, usage: Usage) {
         if outcome != "error" {
             self.metrics.ai_request(&self.provider, &self.route, outcome);
+            self.gen_ai.ended(self.started.elapsed(), usage);
         }
         self.metrics.ai_tokens(&self.provider, &self.route, usage);
     }

@@ -17,4 +17,6 @@ pub use anomaly::{Anomalies, AnomalyConfig};
 pub use audit::{Audit, AuditAnchor, AuditConfig, AuditError, AuditEvent, AuditParts, Redact, WhenFull};
 pub use health::{Component, ComponentStatus, Health, HealthState};
 pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
-pub use metrics::{Gauge, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket};
+pub use metrics::{
+    Gauge, GenAi, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket,
+};

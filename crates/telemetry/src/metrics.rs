@@ -47,6 +47,27 @@ const STALL_BUCKETS: &[u64] =
 const WAIT_BUCKETS: &[u64] =
     &[1_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 15_000_000, 60_000_000];
 
+/// Microseconds: those that the conventions of OpenTelemetry give for calls to AI providers (status Development, 1.38).
+const GEN_AI_BUCKETS: &[u64] = &[
+    10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 1_280_000, 2_560_000, 5_120_000, 10_240_000,
+    20_480_000, 40_960_000, 81_920_000,
+];
+/// Tokens, of the same source: a histogram counts millionths, and a token stands for a second.
+const TOKEN_BUCKETS: &[u64] = &[
+    1_000_000,
+    4_000_000,
+    16_000_000,
+    64_000_000,
+    256_000_000,
+    1_024_000_000,
+    4_096_000_000,
+    16_384_000_000,
+    65_536_000_000,
+    262_144_000_000,
+    1_048_576_000_000,
+    4_194_304_000_000,
+];
+
 /// Counters that the exact-name rule forbids to call so.
 const UNTYPED: [&str; 2] = ["rate_limit_breaches", "ai_failures"];
 
@@ -153,6 +174,13 @@ table! {
     ai_tokens_total: counter ["provider", "route", "kind"];
     /// Micro-dollars spent at providers.
     ai_cost_microusd_total: counter ["provider", "route"];
+    /// How long calls to AI providers took, streams to their end, in seconds; OpenTelemetry's
+    /// `gen_ai.client.operation.duration`. `error_type` is empty where the call ended well.
+    gen_ai_client_operation_duration_seconds: histogram ["gen_ai_operation_name", "gen_ai_provider_name", "error_type"]
+        in GEN_AI_BUCKETS;
+    /// Tokens of one call, `input` or `output`; OpenTelemetry's `gen_ai.client.token.usage`.
+    gen_ai_client_token_usage: histogram ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_token_type"]
+        in TOKEN_BUCKETS;
     /// Share of a budget that is left in its window, 1 to 0, to whoever has least of it.
     budget_remaining_ratio: ratio ["budget"];
     /// Requests that a cache could answer, by route and outcome: `hit`, `miss`, `joined`, `replayed`, `semantic`.
@@ -260,6 +288,36 @@ impl Default for Metrics {
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
+    }
+}
+
+/// See [`Metrics::gen_ai`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GenAi {
+    took: Histogram,
+    input: Histogram,
+    output: Histogram,
+    names: [&'static str; 2],
+    metrics: Metrics,
+}
+
+impl GenAi {
+    /// A call ended well.
+    pub fn ended(&self, took: Duration, usage: Usage) {
+        self.took.observe(took);
+        self.input.observe(Duration::from_secs(usage.input));
+        self.output.observe(Duration::from_secs(usage.output));
+    }
+
+    /// A call failed; `error` is an HTTP status or a word of ours.
+    pub fn failed(&self, took: Duration, error: &'static str) {
+        let [operation, provider] = self.names;
+        self.metrics
+            .0
+            .table
+            .gen_ai_client_operation_duration_seconds
+            .with([operation, provider, error])
+            .observe(took);
     }
 }
 
@@ -385,6 +443,21 @@ impl Metrics {
             self.0.table.ai_tokens_total.with([provider, route, "cached"]).add(usage.cached);
         }
         self.0.table.ai_tokens_total.with([provider, route, "output"]).add(usage.output);
+    }
+
+    /// What is told of calls of one kind (`chat`, `embeddings`) to one provider, named as OpenTelemetry names it. Made
+    /// once, so that telling costs no look-up.
+    #[must_use]
+    pub fn gen_ai(&self, operation: &'static str, provider: &'static str) -> GenAi {
+        let table = &self.0.table;
+        let tokens = |kind| table.gen_ai_client_token_usage.with([operation, provider, kind]);
+        GenAi {
+            took: table.gen_ai_client_operation_duration_seconds.with([operation, provider, ""]),
+            input: tokens("input"),
+            output: tokens("output"),
+            names: [operation, provider],
+            metrics: self.clone(),
+        }
     }
 
     /// A cache was asked for an answer.

@@ -19,6 +19,9 @@ fn moved() -> Metrics {
     metrics.ai_request("openai", "fast", "ok");
     metrics.ai_fallback("fast", "rate_limited");
     metrics.ai_tokens("openai", "fast", Usage { input: 12, output: 30, ..Usage::default() });
+    let told = metrics.gen_ai("chat", "gcp.gemini");
+    told.ended(Duration::from_millis(30), Usage { input: 12, output: 30, ..Usage::default() });
+    told.failed(Duration::from_secs(2), "500");
     metrics.cache("fast", "hit");
     metrics.gate_in_use("openai").inc();
     metrics.gate_wait("openai").observe(Duration::from_millis(5));
@@ -48,6 +51,7 @@ fn moved() -> Metrics {
     metrics.alert_undelivered("webhook");
     metrics.stalled(Duration::from_millis(300));
     metrics.usage_pending().set(9);
+    metrics.prompts_remembered().set(1);
     metrics.safety_overrides(portcullis_domain::HarmCategory::ALL[0]).set(1);
     metrics.cache("fast", "hit");
     metrics.ai_cost("openai", "fast", 120);
@@ -69,6 +73,9 @@ fn the_five_required_names_are_exported_exactly_and_move() {
         "request_duration_sum{door=\"http\",action=\"chat\",outcome=\"ok\"} 0.003",
         "request_duration_count{door=\"http\",action=\"chat\",outcome=\"ok\"} 1",
         "queue_depth{queue=\"openai\"} 4",
+        "gen_ai_client_operation_duration_seconds_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",error_type=\"\",le=\"0.04\"} 1",
+        "gen_ai_client_token_usage_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",gen_ai_token_type=\"output\",le=\"16\"} 0",
+        "gen_ai_client_token_usage_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",gen_ai_token_type=\"output\"} 30",
         "# TYPE rate_limit_breaches untyped",
         "# TYPE ai_failures untyped",
         "# TYPE request_duration histogram",
