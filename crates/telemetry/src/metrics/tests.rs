@@ -52,6 +52,7 @@ fn moved() -> Metrics {
     metrics.stalled(Duration::from_millis(300));
     metrics.usage_pending().set(9);
     metrics.prompts_remembered().set(1);
+    metrics.anomaly("volume");
     metrics.safety_overrides(portcullis_domain::HarmCategory::ALL[0]).set(1);
     metrics.cache("fast", "hit");
     metrics.ai_cost("openai", "fast", 120);
