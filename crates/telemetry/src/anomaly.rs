@@ -248,7 +248,7 @@ impl Watch {
         let (now, hour) =
             (u32::try_from(now.max(0)).unwrap_or(u32::MAX), u32::try_from(hour).unwrap_or(u32::MAX));
         let hash = self.hasher.hash_one(seen.caller);
-        self.table.with(hash, |habit| habit.observe(&self.rules, seen, now, hour))
+        self.table.with(hash, now, |habit| habit.observe(&self.rules, seen, now, hour))
     }
 
     /// Seconds that local time is ahead of UTC.

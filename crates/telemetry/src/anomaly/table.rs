@@ -1,5 +1,5 @@
 //! Habits of the callers that were active last: a bounded table of which the caller that was silent longest is
-//! forgotten first. Shards, so that two callers rarely wait for each other; no allocation for a caller that is known.
+//! forgotten first, to within `LAZY_SECS`. Shards, so that two callers rarely wait for each other; no allocation for a caller that is known.
 //! Callers are held by a 64-bit hash with a key of this process: a hundred thousand share one with a chance of 3 in
 //! 10,000,000,000.
 
@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 
 /// Number of shards.
 const SHARDS: usize = 16;
+/// A caller that moved to the newest less than so many seconds ago stays where it is: moving touches the memory of two
+/// neighbours, which nobody else is using and which is therefore slow.
+const LAZY_SECS: u32 = 300;
 /// No neighbour.
 const NONE: u32 = u32::MAX;
 
@@ -16,6 +19,8 @@ struct Node {
     hash: u64,
     older: u32,
     newer: u32,
+    /// When it was made the newest, in seconds.
+    moved: u32,
     habit: Habit,
 }
 
@@ -45,10 +50,10 @@ impl Table {
     }
 
     /// Works with the habit of that caller, who is the newest from now on.
-    pub(super) fn with<T>(&self, hash: u64, work: impl FnOnce(&mut Habit) -> T) -> T {
+    pub(super) fn with<T>(&self, hash: u64, now: u32, work: impl FnOnce(&mut Habit) -> T) -> T {
         // The table takes the low bits and the high seven; these lie between.
         let mut shard = self.0[(hash >> 48) as usize % SHARDS].lock();
-        let place = shard.place(hash);
+        let place = shard.place(hash, now);
         work(&mut shard.nodes[place as usize].habit)
     }
 
@@ -64,13 +69,13 @@ impl Table {
 }
 
 impl Shard {
-    fn place(&mut self, hash: u64) -> u32 {
+    fn place(&mut self, hash: u64, now: u32) -> u32 {
         let nodes = &self.nodes;
         let found = self.places.find(hash, |place| nodes[*place as usize].hash == hash).copied();
         if let Some(place) = found {
-            if place != self.newest {
+            if now.saturating_sub(self.nodes[place as usize].moved) >= LAZY_SECS && place != self.newest {
                 self.unlink(place);
-                self.link(place);
+                self.link(place, now);
             }
             return place;
         }
@@ -80,7 +85,7 @@ impl Shard {
                 let more = self.nodes.len().max(16).min(self.most - self.nodes.len());
                 self.nodes.reserve_exact(more);
             }
-            self.nodes.push(Node { hash, older: NONE, newer: NONE, habit: Habit::new() });
+            self.nodes.push(Node { hash, older: NONE, newer: NONE, moved: now, habit: Habit::new() });
             (self.nodes.len() - 1) as u32
         } else {
             let place = self.oldest;
@@ -95,15 +100,15 @@ impl Shard {
         };
         let nodes = &self.nodes;
         self.places.insert_unique(hash, place, |place| nodes[*place as usize].hash);
-        self.link(place);
+        self.link(place, now);
         place
     }
 
     /// Makes it the newest.
-    fn link(&mut self, place: u32) {
+    fn link(&mut self, place: u32, now: u32) {
         let newest = std::mem::replace(&mut self.newest, place);
         let node = &mut self.nodes[place as usize];
-        (node.older, node.newer) = (newest, NONE);
+        (node.older, node.newer, node.moved) = (newest, NONE, now);
         match self.nodes.get_mut(newest as usize) {
             Some(before) => before.newer = place,
             None => self.oldest = place,
@@ -135,14 +140,14 @@ mod tests {
             let mut shard =
                 Shard { places: HashTable::new(), nodes: Vec::new(), oldest: NONE, newest: NONE, most: 5 };
             let mut naive: VecDeque<u64> = VecDeque::new();
-            for hash in hashes {
+            for (turn, hash) in hashes.into_iter().enumerate() {
                 let known = naive.iter().position(|held| *held == hash);
                 known.map(|at| naive.remove(at));
                 naive.push_back(hash);
                 if naive.len() > 5 {
                     naive.pop_front();
                 }
-                let place = shard.place(hash) as usize;
+                let place = shard.place(hash, turn as u32 * LAZY_SECS) as usize;
                 prop_assert_eq!(shard.nodes[place].hash, hash);
                 let (mut at, mut order) = (shard.oldest, Vec::new());
                 while let Some(node) = shard.nodes.get(at as usize) {
@@ -161,7 +166,7 @@ mod tests {
         assert!(size_of::<Habit>() <= 204, "{}", size_of::<Habit>());
         let table = Table::new(100_000);
         for caller in 0..250_000_u64 {
-            table.with(caller.wrapping_mul(0x9E37_79B9_7F4A_7C15), |_| ());
+            table.with(caller.wrapping_mul(0x9E37_79B9_7F4A_7C15), 0, |_| ());
         }
         let (callers, bytes) = table.size();
         assert_eq!(callers, 100_000);
