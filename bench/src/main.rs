@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod meter;
 mod options;
+mod redact;
 mod report;
 mod scaling;
 mod target;
@@ -28,6 +29,7 @@ const HELP: &str =
                          [--json] [--results DIR]
 portcullis-bench scaling [--seconds N] [--rounds N] [--portcullis PATH] [--results DIR]
 portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p portcullis-resilience`
+portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -37,6 +39,7 @@ fn main() -> Result<()> {
         Some(("gateway", rest)) => runtime.block_on(gateway::run(options::parse(rest)?)),
         Some(("scaling", rest)) => runtime.block_on(scaling::run(options::parse(rest)?)),
         Some(("admission", rest)) => admission::run(&options::parse(rest)?),
+        Some(("redact", rest)) => redact::run(&options::parse(rest)?),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

@@ -74,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) portcullis: PathBuf,
     /// The peer's program; left out where it is not there.
     pub(crate) litellm: Option<PathBuf>,
+    /// The labelled strings and honest messages.
+    pub(crate) data: PathBuf,
     /// Where tables are written.
     pub(crate) results: PathBuf,
     /// The product's configuration.
@@ -92,6 +94,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Options> {
         targets: Kind::ALL.into(),
         portcullis: std::env::current_exe()?.with_file_name("portcullis"),
         litellm: None,
+        data: bench.join("../../shared/data/guard"),
         results: bench.join("results"),
         profile: bench.join("profile.toml"),
         json: false,
@@ -106,6 +109,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Options> {
             "--targets" => options.targets = pick(value()?, &Kind::ALL, Kind::as_str)?,
             "--portcullis" => options.portcullis = value()?.into(),
             "--litellm" => options.litellm = Some(value()?.into()),
+            "--data" => options.data = value()?.into(),
             "--results" => options.results = value()?.into(),
             "--profile" => options.profile = value()?.into(),
             "--json" => options.json = true,

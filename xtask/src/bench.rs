@@ -10,15 +10,16 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-/// Runs `gateway` or `admission` with the arguments that follow.
+/// Runs a benchmark with the arguments that follow.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     match args.split_first().map(|(name, rest)| (name.as_str(), rest)) {
         Some(("gateway", rest)) => gateway(rest),
         Some(("scaling", rest)) => scaling(rest),
         Some(("admission", rest)) => admission(rest),
         Some(("guard", rest)) => guard("bench", rest),
+        Some(("redact", rest)) => redact(rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]"
         ),
     }
 }
@@ -82,6 +83,12 @@ fn litellm() -> Option<PathBuf> {
             .ok()?
             .success();
     installed.then_some(program).filter(|program| program.is_file())
+}
+
+fn redact(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
+    let status = bench()?.arg("redact").args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn admission(args: &[String]) -> Result<ExitCode> {

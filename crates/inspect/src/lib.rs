@@ -27,7 +27,7 @@ pub use language::{GROUPS, group, letter};
 pub use outflow::{Outflow, Passed, Watch};
 pub use placeholders::{Placeholders, Restoring};
 pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig, RedactPrompts, SchemaAction};
-pub use redact::{looks_like_secret, redact, redact_outside};
+pub use redact::{Found, find, looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};
 pub use schema::{Held, Schema, SchemaLimits, SchemaProblem};

@@ -72,10 +72,11 @@ pub fn looks_like_secret(value: &str) -> bool {
 
 /// What [`find`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) kind: &'static str,
+pub struct Found {
+    /// What it is, such as `openai_key`.
+    pub kind: &'static str,
     /// Bytes of the text that are to be hidden.
-    pub(crate) range: Range<usize>,
+    pub range: Range<usize>,
     class: Class,
     /// Which row found it: the first of the table names what several found.
     row: usize,
@@ -84,13 +85,15 @@ pub(crate) struct Found {
 
 impl Found {
     /// Whether it tells of a person rather than opens something.
-    pub(crate) const fn personal(&self) -> bool {
+    #[must_use]
+    pub const fn personal(&self) -> bool {
         !matches!(self.class, Class::Secret)
     }
 }
 
-/// Secrets and, if wanted, personal data in a text, in order, none overlapping another.
-pub(crate) fn find(text: &str, secrets: bool, personal: bool) -> Vec<Found> {
+/// Secrets and personal data in a text, if wanted, in order, none overlapping another.
+#[must_use]
+pub fn find(text: &str, secrets: bool, personal: bool) -> Vec<Found> {
     ENGINE.find(
         text,
         match (secrets, personal) {

@@ -12,7 +12,7 @@ mod readers;
 mod states;
 
 use super::{Found, scan::Words, shapes::Class};
-use std::{ops::Range, sync::LazyLock};
+use std::{cell::LazyCell, ops::Range, sync::LazyLock};
 
 /// How a number is recognised.
 #[derive(Clone, Copy)]
@@ -88,6 +88,8 @@ struct Walk {
     labels: Words,
     /// Rows that need none, as bits.
     unlabelled: u128,
+    /// Of each class, its rows as bits.
+    of_class: [u128; Class::ALL.len()],
     /// By the length of the word from which a number is read: which rows to try, in order. The last for longer words.
     tries: [Vec<Try>; LONGEST_WORD + 2],
 }
@@ -116,10 +118,14 @@ static WALK: LazyLock<Walk> = LazyLock::new(|| {
             }
         }
     }
-    let unlabelled = numbers().enumerate().filter(|(_, row)| row.near.is_empty());
+    let bits = |of: &dyn Fn(&Number) -> bool| {
+        let rows = numbers().enumerate().filter(|(_, number)| of(number));
+        rows.fold(0, |bits: u128, (row, _)| bits | 1 << row)
+    };
     Walk {
         labels: Words::new(numbers().map(|row| row.near)),
-        unlabelled: unlabelled.fold(0, |rows, (row, _)| rows | 1 << row),
+        unlabelled: bits(&|number| number.near.is_empty()),
+        of_class: Class::ALL.map(|class| bits(&|number| number.class == class)),
         tries,
     }
 });
@@ -140,13 +146,16 @@ fn lead(form: &str) -> usize {
 /// Adds the numbers of these classes.
 pub(super) fn find(text: &str, wanted: fn(Class) -> bool, out: &mut Vec<Found>) {
     let walk = &*WALK;
-    let rows = numbers().enumerate().filter(|(_, number)| wanted(number.class));
-    let rows = rows.fold(0, |rows, (row, _)| rows | 1 << row) & (walk.unlabelled | walk.labels.rows(text));
+    let classes = Class::ALL.into_iter().zip(walk.of_class).filter(|(class, _)| wanted(*class));
+    let rows = classes.fold(0, |rows, (_, more)| rows | more);
+    // Looked for only when a number needs one.
+    let labelled = LazyCell::new(|| walk.labels.rows(text));
     let mut at = 0;
     while let Some(word) = next(text.as_bytes(), at) {
         let length = (word.end - word.start).min(LONGEST_WORD + 1);
         let found = walk.tries[length].iter().filter(|with| rows >> with.row & 1 == 1).find_map(|with| {
-            let range = read(text, with, word).filter(|range| range.start >= at)?;
+            let may_be = || walk.unlabelled >> with.row & 1 == 1 || *labelled >> with.row & 1 == 1;
+            let range = read(text, with, word, may_be).filter(|range| range.start >= at)?;
             let Number { kind, class, .. } = *with.number;
             Some(Found { kind, class, range, row: BEHIND_SHAPES, tail: false })
         });
@@ -163,7 +172,7 @@ fn next(bytes: &[u8], from: usize) -> Option<Word> {
     Some(Word { start: digit - before, end: digit + behind, digit })
 }
 
-fn read(text: &str, with: &Try, word: Word) -> Option<Range<usize>> {
+fn read(text: &str, with: &Try, word: Word, may_be: impl Fn() -> bool) -> Option<Range<usize>> {
     let row = with.number;
     let (from, range) = match (with.form, row.form) {
         (Some(form), _) => like(text.as_bytes(), form, word)?,
@@ -171,6 +180,7 @@ fn read(text: &str, with: &Try, word: Word) -> Option<Range<usize>> {
         (None, Form::Like(_)) => return None,
     };
     let holds = (row.check)(text.get(from..range.end)?)
+        && may_be()
         && (row.near.is_empty() || announced(text, range.start, row.near));
     holds.then_some(range)
 }

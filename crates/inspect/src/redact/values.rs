@@ -66,7 +66,7 @@ pub(super) const VALUES: &[Shape] = &[
     row(
         "secret",
         &["secret>", "password>", "token>", "apikey>", "passphrase>"],
-        r"(?i)<(?:[a-z]{0,20}secret|[a-z]{0,20}password|[a-z]{0,20}token|apikey|passphrase)>\{?(?:[A-Za-z0-9_./-]{1,40} ){0,3}([A-Za-z0-9_+/-]{13,}[A-Za-z0-9_+/=:.~-]*)",
+        r"(?i)<(?:[a-z]{0,20}secret|[a-z]{0,20}password|[a-z]{0,20}token|apikey|passphrase)>\{?(?:[A-Za-z0-9_./-]{1,40} ){0,3}([A-Za-z0-9_+/-]{13,}[A-Za-z0-9_+/=:.~%-]*)",
         &["<secret>{made up AQAAABAAA <32>}</secret>", "<apiToken><24></apiToken>"],
         &["<token>identifier</token>", "<secret>thisisoneverylongword</secret>"],
     )
@@ -113,7 +113,7 @@ pub(super) const VALUES: &[Shape] = &[
             "authkey",
             "credential",
         ],
-        r#"(?i)(?:api[_.-]?key|access[_.-]?key|secret(?:[_.-]?key)?|private[_.-]?key|client[_.-]?secret|passw(?:or)?d|pwd|token|authorization|credentials?|auth(?:[_.-]?key)?|[a-z0-9][_.-]key|azurekey)[0-9]?\\?["']?\s{0,3}(?:=>|:=|[=:,])\s{0,3}\\?["']?([A-Za-z0-9._~+/:@!-]{12,}=*)"#,
+        r#"(?i)(?:api[_.-]?key|access[_.-]?key|secret(?:[_.-]?key)?|private[_.-]?key|client[_.-]?secret|passw(?:or)?d|pwd|token|authorization|credentials?|auth(?:[_.-]?key)?|[a-z0-9][_.-]key|azurekey)[0-9]?\\?["']?\s{0,3}(?:=>|:=|[=:,])\s{0,3}\\?["']?([A-Za-z0-9._~+/:@!-]{12,}(?:=[A-Za-z0-9._~+/:@!=-]*)?)"#,
         &["MY_SERVICE_API_KEY=<32>", "client_secret: '<32>'", "aws_secret_access_key = <40>", "Set(\"Authorization\", \"<24>\""],
         &[
             "token = authentication", "api_key: ${OPENAI_API_KEY}", "the secret: always be kind",
