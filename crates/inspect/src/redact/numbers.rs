@@ -155,6 +155,10 @@ pub(super) fn find(text: &str, wanted: fn(Class) -> bool, out: &mut Vec<Found>) 
         let length = (word.end - word.start).min(LONGEST_WORD + 1);
         let found = walk.tries[length].iter().filter(|with| rows >> with.row & 1 == 1).find_map(|with| {
             let may_be = || walk.unlabelled >> with.row & 1 == 1 || *labelled >> with.row & 1 == 1;
+            // The search for labels is dearer than a form, and cheaper than reading by hand.
+            if with.form.is_none() && !may_be() {
+                return None;
+            }
             let range = read(text, with, word, may_be).filter(|range| range.start >= at)?;
             let Number { kind, class, .. } = *with.number;
             Some(Found { kind, class, range, row: BEHIND_SHAPES, tail: false })

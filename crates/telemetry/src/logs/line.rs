@@ -1,6 +1,7 @@
 //! How one event becomes one line: JSON, or text for people. Invariant: every string that comes from outside the
 //! source code (the message, and every string, debug and error value) passes redaction before it is escaped, so no
-//! log call can bypass it; numbers and booleans are written as they are. One event is one line whatever it holds.
+//! log call can bypass it; numbers and booleans are written as they are, and so are strings that are too short and too
+//! plain to hide anything (a test holds that against redaction itself). One event is one line whatever it holds.
 //!
 //! Members: `timestamp` (RFC 3339, UTC), `level`, `target`, `message`, then the event's own fields. Spans are not
 //! written: what belongs to a request is a field of its events.
@@ -98,6 +99,11 @@ impl Fields<'_> {
         if json || !message {
             self.name(field);
         }
+        if harmless(text) && (json || !message) {
+            let quote = if json { "\"" } else { "" };
+            self.out.extend([quote, text, quote]);
+            return;
+        }
         let style = self.style;
         style.safe(text, |safe| match (json, message) {
             (true, _) => escape_json(self.out, safe),
@@ -151,6 +157,34 @@ impl Visit for Fields<'_> {
         // JSON has no word for what is not a number.
         if value.is_finite() { self.plain(field, value) } else { self.plain(field, "null") }
     }
+}
+
+/// Longest plain word that hides nothing: the shortest key is longer.
+const PLAIN: usize = 12;
+/// Fewest digits of a number that tells of a person.
+const TELLING: usize = 5;
+/// Longest word of small letters alone that hides nothing.
+const LETTERS: usize = 20;
+/// Our own ids: what they begin with, and how long they are. They name requests, incidents and keys, and open nothing.
+const IDS: [(&str, usize); 3] = [("req_", 30), ("inc_", 30), ("key:", 16)];
+
+/// Whether nothing can hide in a text and nothing of it has to be escaped: a short word, or one of our own ids, which
+/// are drawn from an alphabet of their own behind a prefix of their own.
+pub(super) fn harmless(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if bytes.len() <= PLAIN {
+        let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
+        if digits < TELLING && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
+            return true;
+        }
+    }
+    if bytes.len() <= LETTERS && bytes.iter().all(u8::is_ascii_lowercase) {
+        return true;
+    }
+    let drawn = |text: &str, of: fn(&u8) -> bool| text.bytes().all(|byte| byte.is_ascii_digit() || of(&byte));
+    let ours =
+        IDS.into_iter().find_map(|(before, long)| text.strip_prefix(before).filter(|_| text.len() == long));
+    ours.is_some_and(|rest| drawn(rest, u8::is_ascii_uppercase) || drawn(rest, u8::is_ascii_lowercase))
 }
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {

@@ -209,3 +209,23 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
     }
 }
+
+#[test]
+fn only_short_plain_words_and_our_own_ids_are_written_unseen() {
+    let id = portcullis_domain::RequestId::from_parts(1, u128::MAX);
+    for text in ["chat", "ok", "http_2", "", id.as_str(), "authenticated", "key:ab12cd34ef56"] {
+        assert!(line::harmless(text), "{text}");
+    }
+    for text in [
+        "authenticated",
+        "key:ab",
+        "a@b.co",
+        "536-22-1234",
+        "12345",
+        "a\"b",
+        "req_01arz3ndektsv4rrffq69g5fav",
+        "pwd=abcd",
+    ] {
+        assert!(!line::harmless(text), "{text}");
+    }
+}
