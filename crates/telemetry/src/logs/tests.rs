@@ -216,16 +216,9 @@ fn only_short_plain_words_and_our_own_ids_are_written_unseen() {
     for text in ["chat", "ok", "http_2", "", id.as_str(), "authenticated", "key:ab12cd34ef56"] {
         assert!(line::harmless(text), "{text}");
     }
-    for text in [
-        "authenticated",
-        "key:ab",
-        "a@b.co",
-        "536-22-1234",
-        "12345",
-        "a\"b",
-        "req_01arz3ndektsv4rrffq69g5fav",
-        "pwd=abcd",
-    ] {
+    for text in
+        ["key:ab", "a@b.co", "536-22-1234", "12345", "a\"b", "req_01arz3ndektsv4rrffq69g5fav", "pwd=abcd"]
+    {
         assert!(!line::harmless(text), "{text}");
     }
 }
