@@ -217,7 +217,7 @@ fn only_short_plain_words_and_our_own_ids_are_written_unseen() {
         assert!(line::harmless(text), "{text}");
     }
     for text in
-        ["key:ab", "a@b.co", "536-22-1234", "12345", "a\"b", "req_01arz3ndektsv4rrffq69g5fav", "pwd=abcd"]
+        ["key:ab", "a@b.co", "536-22-1234", "12345", "a\"b", "req_01arz3NDEKTSV4RRFFQ69G5FAV", "pwd=abcd"]
     {
         assert!(!line::harmless(text), "{text}");
     }
