@@ -3,6 +3,8 @@
 //! swap or skip one. Invariant: whatever happens (refusal, panic, deadline, hang-up in the middle of a stream), the
 //! permits come back and exactly one outcome is recorded, both by `Drop`.
 
+mod leaving;
+
 use crate::{
     App, Inspected,
     admission::{Admission, Subjects},
@@ -11,19 +13,18 @@ use crate::{
     identity::Identity,
     ids,
     keys::Keys,
-    outgoing::{self, Outgoing, Sight},
-    policy::{self, Policies, Policy},
+    outgoing::Sight,
+    policy::{self, Policies},
     record::{Finishing, Record},
     screening::{self, Screening, Who},
-    shape::{Shape, Shaped},
+    shape::Shape,
     tokens,
 };
 use futures_util::FutureExt as _;
+use leaving::Leaving;
 use portcullis_domain::{
-    Action, Caller, Deadline, Failure, Format, Hints, Inbound, LimitView, Payload, Reply, ReplyBody,
-    RequestId, Scope,
+    Action, Caller, Deadline, Failure, Hints, Inbound, LimitView, Payload, Reply, ReplyBody, RequestId, Scope,
 };
-use portcullis_inspect::CheckAction;
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
 use portcullis_telemetry::{Anomalies, Audit, AuditEvent, Metrics};
@@ -426,55 +427,6 @@ impl Admitted {
             id: self.record.id(),
             door: self.record.door(),
         }
-    }
-}
-
-/// An answer on its way out, under a policy that looks at it or has to put something back.
-struct Leaving<'a> {
-    engine: &'a Arc<Inner>,
-    policy: &'a Arc<Policy>,
-    shape: Option<Arc<Shape>>,
-    sight: Sight,
-    who: Who,
-    format: Format,
-    choices: u32,
-}
-
-impl Leaving<'_> {
-    fn reply(self, reply: Reply) -> Result<Reply, Failure> {
-        let Self { engine, policy, shape, sight, who, format, choices } = self;
-        let body = match reply.body {
-            ReplyBody::Whole(body) => {
-                // As the model said it: what is redacted afterwards is no fault of the answer.
-                let wrong = shape.and_then(|shape| shape.whole(&body));
-                let (body, mut findings, mut blocked) = outgoing::whole(&sight, body);
-                blocked |= wrong.is_some_and(|(_, action)| action == CheckAction::Block);
-                findings.extend(wrong);
-                if !findings.is_empty() {
-                    let incident = screening::note(engine, policy, "output", &findings, &who);
-                    if blocked {
-                        return Err(Failure::Blocked { incident });
-                    }
-                }
-                ReplyBody::Whole(body)
-            }
-            ReplyBody::Stream(mut source) => {
-                let told = || {
-                    let (engine, policy, who) = (engine.clone(), policy.clone(), who.clone());
-                    Box::new(move |findings| {
-                        screening::note(&engine, &policy, "output", &findings, &who);
-                    })
-                };
-                if let Some(shape) = shape {
-                    source = Box::pin(Shaped::new(source, shape, told()));
-                }
-                if !sight.is_blind() {
-                    source = Box::pin(Outgoing::new(source, format, choices, sight, told()));
-                }
-                ReplyBody::Stream(source)
-            }
-        };
-        Ok(Reply { body, ..reply })
     }
 }
 
