@@ -1,21 +1,31 @@
 //! From evidence to score: for each channel and length band the evidence that one honest text in a hundred reaches
 //! (0.5), and one in a thousand (0.9), on texts the model did not know. A band with few texts leans on its channel.
 
-use crate::{folds::Weight, rows::Row};
+use crate::{
+    folds::{Measured, Weight},
+    learn::Scale,
+    rows::Row,
+};
 use portcullis_inspect::model::{BANDS, Calibration};
 
 /// Share of honest texts that may reach 0.5 and 0.9. A little below the promise of 1 % and 0.1 %, because decoded
 /// layers of plain texts can alarm, too.
-const FLAG: f32 = 0.009;
+const FLAG: f32 = 0.008_5;
 const BLOCK: f32 = 0.000_9;
 /// The same for texts that were wholly encoded, of which honest ones are few.
-const DECODED_FLAG: f32 = 0.018;
+const DECODED_FLAG: f32 = 0.02;
+/// The same for long texts, of which each here is two dozen honest ones: a single odd one among them is no reason to
+/// miss what stands in all others.
+const LONG_FLAG: f32 = 0.06;
 /// As many texts as the prior of the channel counts for in a band.
 const PRIOR: f32 = 200.0;
 
-/// By user, document, decoded, and length band.
-pub(crate) fn calibrate(rows: &[Row], weights: &[Weight]) -> [[Calibration; 4]; 3] {
-    let honest = || weights.iter().filter(|weight| !rows[weight.row].attack);
+/// How many times ten the long texts are longer than the last band: the logarithm of 20,000 / 4,096, written out.
+const DECADES: f32 = 0.689;
+
+/// By user, document, decoded, and length band; and for long texts.
+pub(crate) fn calibrate(rows: &[Row], measured: &Measured) -> Scale {
+    let honest = || measured.weights.iter().filter(|weight| !rows[weight.row].attack);
     let plain = |document: bool| {
         let of =
             move |weight: &&Weight| rows[weight.row].document == document && !rows[weight.row].transformed();
@@ -26,11 +36,15 @@ pub(crate) fn calibrate(rows: &[Row], weights: &[Weight]) -> [[Calibration; 4]; 
     };
     let decoded = honest().filter_map(|weight| weight.weighed.decoded);
     let decoded: Vec<(usize, f32)> = decoded.map(|(evidence, bytes)| (band(bytes), evidence)).collect();
-    [
+    let calibration = [
         kind(&plain(false), FLAG, BLOCK),
         kind(&plain(true), FLAG, BLOCK),
         kind(&decoded, DECODED_FLAG, BLOCK * 2.0),
-    ]
+    ];
+    let worst = point(measured.long.clone(), LONG_FLAG);
+    let decade = ((worst - calibration[1][3].flag) / DECADES).clamp(0.2, 1.0);
+    println!("{} long honest texts ask for {decade:.2} more a decade", measured.long.len());
+    Scale { calibration, decade }
 }
 
 fn band(bytes: usize) -> usize {

@@ -3,7 +3,7 @@
 //! how unknown ones are. Invariant: what is measured is what the product does, through `Inspector`.
 
 use crate::{
-    learn::{Example, Learnt, Recipe, learn},
+    learn::{Example, Learnt, Recipe, Scale, learn},
     rows::{Origin, Row, hash},
 };
 use anyhow::Result;
@@ -74,11 +74,17 @@ pub(crate) struct Weight {
 /// What models that did not know them make of the measured rows, and those models.
 pub(crate) struct Measured {
     pub(crate) weights: Vec<Weight>,
+    /// Evidence of long texts that are made of honest ones.
+    pub(crate) long: Vec<f32>,
     pub(crate) models: Vec<Learnt>,
 }
 
+/// Bytes of a long text.
+pub(crate) const LONG: usize = 20_000;
+
 /// A calibration under which evidence is only passed on.
-pub(crate) const NONE: [[Calibration; 4]; 3] = [[Calibration { flag: 0.0, block: 1.0 }; 4]; 3];
+pub(crate) const NONE: Scale =
+    Scale { calibration: [[Calibration { flag: 0.0, block: 1.0 }; 4]; 3], decade: 0.0 };
 
 /// Learns once for each fold without it, and weighs it.
 pub(crate) fn measure(
@@ -88,16 +94,32 @@ pub(crate) fn measure(
     recipe: &Recipe,
     parting: Parting,
 ) -> Result<Measured> {
-    let mut measured = Measured { weights: Vec::new(), models: Vec::new() };
+    let mut measured = Measured { weights: Vec::new(), long: Vec::new(), models: Vec::new() };
     for fold in 0..parting.folds() {
         let known: Vec<&Example> =
             examples.iter().filter(|example| parting.fold(&rows[example.row]) != Some(fold)).collect();
         let learnt = learn(rows, &known, recipe);
         let inspector =
-            Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, NONE))?;
+            Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, &NONE))?;
         for (index, row) in rows.iter().enumerate() {
             if row.measured() && parting.fold(row) == Some(fold) {
                 measured.weights.push(Weight { row: index, weighed: inspector.weigh(&row.text), fold });
+            }
+        }
+        let honest = rows.iter().filter(|row| {
+            row.measured()
+                && parting.fold(row) == Some(fold)
+                && row.document
+                && !row.attack
+                && !row.transformed()
+        });
+        let mut text = String::new();
+        for row in honest {
+            text.push_str(&row.text);
+            text.push('\n');
+            if text.len() >= LONG {
+                measured.long.push(inspector.weigh(&text).evidence);
+                text.clear();
             }
         }
         measured.models.push(learnt);
@@ -111,11 +133,11 @@ pub(crate) fn scores(
     measured: &Measured,
     language: &[i8],
     recipe: &Recipe,
-    calibration: [[Calibration; 4]; 3],
+    scale: &Scale,
 ) -> Result<Vec<(usize, f32)>> {
     let mut all = Vec::with_capacity(measured.weights.len());
     for (fold, learnt) in measured.models.iter().enumerate() {
-        let file = learnt.file(recipe, language, calibration);
+        let file = learnt.file(recipe, language, scale);
         let inspector = Inspector::with_model(&InspectConfig::default(), file)?;
         for weight in measured.weights.iter().filter(|weight| weight.fold == fold as u64) {
             let row = &rows[weight.row];

@@ -31,8 +31,6 @@ pub(crate) struct Recipe {
     pub(crate) own: f32,
     /// Evidence of the rules' score of one.
     pub(crate) rules: f32,
-    /// What a window loses against a whole.
-    pub(crate) window: f32,
     /// What a text loses that speaks about attacks where rules hit.
     pub(crate) mention: f32,
 }
@@ -49,7 +47,6 @@ impl Default for Recipe {
             extra: 0.7,
             own: 0.5,
             rules: 3.0,
-            window: 0.0,
             mention: 1.0,
         }
     }
@@ -68,7 +65,6 @@ impl Recipe {
             "extra" => self.extra = value,
             "own" => self.own = value,
             "rules" => self.rules = value,
-            "window" => self.window = value,
             "mention" => self.mention = value,
             _ => return false,
         }
@@ -145,12 +141,7 @@ impl Learnt {
     }
 
     /// With everything else that the file holds.
-    pub(crate) fn file(
-        &self,
-        recipe: &Recipe,
-        language: &[i8],
-        calibration: [[Calibration; 4]; 3],
-    ) -> Vec<u8> {
+    pub(crate) fn file(&self, recipe: &Recipe, language: &[i8], scale: &Scale) -> Vec<u8> {
         let mut sizes: Vec<f32> =
             self.weights.iter().filter(|weight| **weight != 0.0).map(|weight| weight.abs()).collect();
         sizes.sort_by(f32::total_cmp);
@@ -162,19 +153,27 @@ impl Learnt {
             (if steps < 0.0 { steps - 0.5 } else { steps + 0.5 }) as i8
         };
         let weights = self.weights.iter().map(round).collect();
-        let (rules, window, mention) = (recipe.rules, recipe.window, recipe.mention);
+        let Scale { calibration, decade } = *scale;
+        let (rules, mention) = (recipe.rules, recipe.mention);
         Trained {
             unit,
             bias: self.bias,
             rules,
-            window,
             mention,
+            decade,
             calibration,
             language: language.to_vec(),
             weights,
         }
         .to_bytes()
     }
+}
+
+/// What evidence means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    pub(crate) calibration: [[Calibration; 4]; 3],
+    pub(crate) decade: f32,
 }
 
 /// How much each example counts: no source, label or length by its mere number.

@@ -2,6 +2,7 @@
 //! build and start this program. Invariant: the same data and the same code give the same file, byte for byte.
 #![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
 
+mod bench;
 mod calibrate;
 mod folds;
 mod grammar;
@@ -25,7 +26,10 @@ portcullis-guard train --data DIR [--root DIR] [--check] [--no-report] [--try NA
   --root DIR    the repository; default: here
   --check       write nothing; exit 1 when the file in the repository differs
   --no-report   only the weights
-  --try         one value of the recipe, for experiments; writes nothing";
+  --try         one value of the recipe, for experiments; writes nothing
+  --show        print what was judged wrongly
+portcullis-guard bench [--data DIR] [--root DIR]
+  measures what inspection costs, and what it finds in encoded and in long texts";
 
 /// The weights, from the root of the repository.
 const WEIGHTS: &str = "crates/inspect/model/guard.bin";
@@ -43,7 +47,21 @@ struct Options {
 fn main() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
-        Some(("train", rest)) => train(&options(rest)?),
+        Some(("train", rest)) => {
+            let options = options(rest)?;
+            if options.data.as_os_str().is_empty() {
+                bail!("--data is missing\n{HELP}");
+            }
+            train(&options)
+        }
+        Some(("bench", rest)) => {
+            let options = options(rest)?;
+            bench::run(
+                &options.root,
+                Some(options.data.as_path()).filter(|data| !data.as_os_str().is_empty()),
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(("--help" | "help", _)) => {
             println!("{HELP}");
             Ok(ExitCode::SUCCESS)
@@ -81,9 +99,6 @@ fn options(args: &[String]) -> Result<Options> {
             _ => bail!("unknown argument `{arg}`\n{HELP}"),
         }
     }
-    if options.data.as_os_str().is_empty() {
-        bail!("--data is missing\n{HELP}");
-    }
     Ok(options)
 }
 
@@ -94,15 +109,15 @@ fn train(options: &Options) -> Result<ExitCode> {
     let recipe = &options.recipe;
     println!("{} rows, {} to learn from", rows.len(), examples.len());
     let known = folds::measure(&rows, &examples, &language, recipe, Parting::Cluster)?;
-    let calibration = calibrate::calibrate(&rows, &known.weights);
+    let scale = calibrate::calibrate(&rows, &known);
     let all: Vec<&Example> = examples.iter().collect();
-    let file = learn::learn(&rows, &all, recipe).file(recipe, &language, calibration);
+    let file = learn::learn(&rows, &all, recipe).file(recipe, &language, &scale);
     if options.report || options.tried {
         let unknown = folds::measure(&rows, &examples, &language, recipe, Parting::Source)?;
         let parts = [("known sources", &known), ("unknown sources", &unknown)];
         let mut scored = Vec::new();
         for (name, measured) in parts {
-            scored.push((name, folds::scores(&rows, measured, &language, recipe, calibration)?));
+            scored.push((name, folds::scores(&rows, measured, &language, recipe, &scale)?));
         }
         let report = report::write(&rows, &scored, &file);
         if options.tried || options.check {

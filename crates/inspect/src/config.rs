@@ -34,6 +34,10 @@ pub struct InspectConfig {
     /// Most bytes of one streamed answer that are kept to hold it against a schema when it has ended; a longer one is
     /// not looked at. Default 1048576.
     pub schema_stream_bytes: usize,
+    /// A user's text is read by the model in full up to this many bytes; of what follows only what the rules or its mere
+    /// words make suspicious, which costs a few percent of distant attacks and saves most of the time. Documents are read
+    /// in full. Default 32768.
+    pub model_bytes: usize,
     /// Most bytes that are produced of one text by undoing encodings; what would be more stays encoded. Default 65536.
     pub decode_budget: usize,
     /// Score from which a text is flagged: at 0.5 one honest text in a hundred is. Default 0.5.
@@ -51,6 +55,7 @@ impl Default for InspectConfig {
             schema_bytes: 65_536,
             schema_steps: 200_000,
             schema_stream_bytes: 1 << 20,
+            model_bytes: 32_768,
             decode_budget: 65_536,
             flag: 0.5,
             block: 0.9,

@@ -37,6 +37,15 @@ pub fn features(copy: &str, mut each: impl FnMut(u32)) {
     words.end(&mut each);
 }
 
+/// Hands on only the runs of words: a fifth of the features, at a quarter of the cost.
+pub(crate) fn words(copy: &str, mut each: impl FnMut(u32)) {
+    let mut words = Words { runs: [END; 2], word: EMPTY };
+    for c in copy.chars() {
+        words.push(c, u64::from(u32::from(c)), &mut each);
+    }
+    words.end(&mut each);
+}
+
 /// Rolling hashes of the last one to five characters.
 #[derive(Default)]
 struct Pieces {
@@ -45,14 +54,25 @@ struct Pieces {
 }
 
 impl Pieces {
+    #[inline]
     fn push(&mut self, code: u64, each: &mut impl FnMut(u32)) {
-        for length in (1..LONGEST).rev() {
-            self.hashes[length] = (self.hashes[length - 1] ^ code).wrapping_mul(CHARS).rotate_left(23);
+        let step = |hash: u64| (hash ^ code).wrapping_mul(CHARS).rotate_left(23);
+        let [one, two, three, four, _] = self.hashes;
+        // Written out: the steps do not wait for each other.
+        self.hashes = [step(EMPTY), step(one), step(two), step(three), step(four)];
+        let [_, two, three, four, five] = self.hashes;
+        if self.seen >= LONGEST - 1 {
+            each(place(two ^ 2));
+            each(place(three ^ 3));
+            each(place(four ^ 4));
+            each(place(five ^ 5));
+            return;
         }
-        self.hashes[0] = (code ^ EMPTY).wrapping_mul(CHARS).rotate_left(23);
-        self.seen = (self.seen + 1).min(LONGEST);
-        for length in 2..=self.seen {
-            each(place(self.hashes[length - 1] ^ length as u64));
+        self.seen += 1;
+        for (length, hash) in [(2, two), (3, three), (4, four)] {
+            if self.seen >= length {
+                each(place(hash ^ length as u64));
+            }
         }
     }
 }
@@ -70,10 +90,9 @@ struct Words {
 
 impl Words {
     fn push(&mut self, c: char, code: u64, each: &mut impl FnMut(u32)) {
-        let letter = if c.is_ascii() { c.is_ascii_alphanumeric() || c == '_' } else { c.is_alphanumeric() };
         // Han, Kana and Hangul are written without blanks: each character is a word.
         let single = ('\u{2e80}'..='\u{d7ff}').contains(&c);
-        if letter && !single {
+        if !single && is_letter(c) {
             self.word = (self.word ^ code).wrapping_mul(WORDS).rotate_left(29);
             return;
         }
@@ -101,7 +120,17 @@ impl Words {
     }
 }
 
+/// Letters and digits; the common ranges are known without the tables of Unicode.
+fn is_letter(c: char) -> bool {
+    match c {
+        'a'..='z' | '0'..='9' | 'A'..='Z' | '_' | 'а'..='я' | 'ß'..='ö' | 'ø'..='ſ' => true,
+        '\0'..='\x7f' => false,
+        _ => c.is_alphanumeric(),
+    }
+}
+
 /// A hash as the number of a weight.
+#[inline]
 fn place(hash: u64) -> u32 {
     let mixed = (hash ^ (hash >> 31)).wrapping_mul(CHARS);
     (((mixed >> 32) * TABLE as u64) >> 32) as u32

@@ -7,7 +7,7 @@
 
 use crate::{
     InspectConfig,
-    decode::{self, Encoding},
+    decode::{self, Decoded, Encoding},
     matching::{Hit, Matcher},
     model::{Model, ModelProblem, Reading},
     sanitise::Removed,
@@ -107,6 +107,7 @@ pub struct Inspector {
     flag: f32,
     block: f32,
     budget: usize,
+    fully: usize,
 }
 
 /// One layer of a text, judged.
@@ -141,15 +142,17 @@ impl Inspector {
 
     fn over(config: &InspectConfig, model: Model) -> Self {
         let name = model.name().into();
-        let (flag, block, budget) = (config.flag, config.block, config.decode_budget);
-        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, flag, block, budget }
+        let (flag, block, budget, fully) =
+            (config.flag, config.block, config.decode_budget, config.model_bytes);
+        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, flag, block, budget, fully }
     }
 
     /// The same rules and model under other settings.
     #[must_use]
     pub fn under(&self, config: &InspectConfig) -> Self {
-        let (flag, block, budget) = (config.flag, config.block, config.decode_budget);
-        Self { flag, block, budget, ..self.clone() }
+        let (flag, block, budget, fully) =
+            (config.flag, config.block, config.decode_budget, config.model_bytes);
+        Self { flag, block, budget, fully, ..self.clone() }
     }
 
     /// Name of the model.
@@ -161,22 +164,7 @@ impl Inspector {
     /// Looks at one text.
     #[must_use]
     pub fn inspect(&self, text: &str, channel: Channel) -> Verdict {
-        let copy = scored(text);
-        let clean = copy.clean.as_deref().unwrap_or(text);
-        let layers = self.layers(text, clean, copy.removed);
-        // What is wholly encoded is judged by what it says: its own letters say nothing.
-        let opaque = layers.first().is_some_and(|layer| layer.whole);
-        let mut worst = self.judge(copy.text, channel, false);
-        let mut undone = None;
-        if opaque {
-            worst.score = 0.0;
-        }
-        for layer in &layers {
-            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
-            if judged.score > worst.score {
-                (worst, undone) = (judged, Some(layer));
-            }
-        }
+        let (worst, undone, removed) = self.worst(text, channel);
         let verdict = match worst.score {
             score if score >= self.block => VerdictKind::Block,
             score if score >= self.flag => VerdictKind::Flag,
@@ -191,20 +179,40 @@ impl Inspector {
                 span: hit.span.clone(),
             }));
             reasons.push(Reason { kind: ReasonKind::Model, id: "model", span: worst.seen });
-            let undone = undone.map(|layer| (layer.encoding.as_str(), layer.span.clone()));
-            reasons.extend(undone.map(|(id, span)| Reason { kind: ReasonKind::Decoded, id, span }));
+            let decoded = |layer: Decoded| Reason {
+                kind: ReasonKind::Decoded,
+                id: layer.encoding.as_str(),
+                span: layer.span,
+            };
+            reasons.extend(undone.map(decoded));
         }
-        Verdict {
-            score: worst.score,
-            verdict,
-            channel,
-            reasons,
-            removed: copy.removed,
-            model: self.name.clone(),
-        }
+        Verdict { score: worst.score, verdict, channel, reasons, removed, model: self.name.clone() }
     }
 
-    fn layers(&self, text: &str, clean: &str, removed: Removed) -> Vec<decode::Decoded> {
+    /// The layer that scores most, what was undone to get there, and what hid in the text.
+    fn worst(&self, text: &str, channel: Channel) -> (Judged, Option<Decoded>, Removed) {
+        let copy = scored(text);
+        let mut layers = self.layers(text, copy.clean.as_deref().unwrap_or(text), copy.removed);
+        // What is wholly encoded is judged by what it says: its own letters say nothing.
+        let opaque: Vec<bool> = layers.iter().map(|layer| layer.whole).collect();
+        let mut worst = self.judge(copy.text, channel, false);
+        if opaque.first().copied().unwrap_or(false) {
+            worst.score = 0.0;
+        }
+        let mut undone = None;
+        for (index, layer) in layers.iter().enumerate() {
+            if opaque.get(index + 1).copied().unwrap_or(false) {
+                continue;
+            }
+            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
+            if judged.score > worst.score {
+                (worst, undone) = (judged, Some(index));
+            }
+        }
+        (worst, undone.map(|index| layers.swap_remove(index)), copy.removed)
+    }
+
+    fn layers(&self, text: &str, clean: &str, removed: Removed) -> Vec<Decoded> {
         let language = self.model.language();
         let mut layers = decode::layers(clean, language, self.budget);
         if removed.invisible >= decode::FEWEST_BITS {
@@ -217,7 +225,11 @@ impl Inspector {
         let hits = self.matcher.hits(&copy);
         let (rules, spoken_about) = self.matcher.score(&hits, &copy);
         let by_rules = rules * self.model.rules - if spoken_about { self.model.mention } else { 0.0 };
-        let reading = self.model.look(&copy);
+        let fully = match channel {
+            Channel::User => self.fully,
+            Channel::Document => usize::MAX,
+        };
+        let reading = self.model.look(&copy, fully, |place| touches(&hits, place));
         let (evidence, seen) = evidence(&reading, &hits, by_rules, copy.len());
         let score = self.model.calibration(channel, decoded, copy.len()).score(evidence);
         let score = if rules >= CERTAIN { score.max(rules) } else { score };
@@ -228,16 +240,7 @@ impl Inspector {
     /// words of the text: for the person who asks, not for log or audit.
     #[must_use]
     pub fn explain(&self, text: &str, channel: Channel, most: usize) -> Vec<(String, f32)> {
-        let copy = scored(text);
-        let clean = copy.clean.as_deref().unwrap_or(text);
-        let layers = self.layers(text, clean, copy.removed);
-        let mut worst = self.judge(copy.text, channel, false);
-        for layer in &layers {
-            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
-            if judged.score > worst.score {
-                worst = judged;
-            }
-        }
+        let (worst, ..) = self.worst(text, channel);
         self.model.explain(&worst.copy[worst.seen], most)
     }
 
@@ -247,11 +250,10 @@ impl Inspector {
         let copy = scored(text);
         let clean = copy.clean.as_deref().unwrap_or(text);
         let layers = self.layers(text, clean, copy.removed);
-        let whole = layers.iter().filter(|layer| layer.whole);
-        let whole = whole.map(|layer| self.judge(scored(&layer.text).text, Channel::User, true));
-        let decoded =
-            whole.map(|judged| (judged.evidence, judged.copy.len())).max_by(|(a, _), (b, _)| a.total_cmp(b));
-        let judged = self.judge(copy.text, Channel::User, false);
+        let whole = layers.last().filter(|layer| layer.whole);
+        let whole = whole.map(|layer| self.judge(scored(&layer.text).text, Channel::Document, true));
+        let decoded = whole.map(|judged| (judged.evidence, judged.copy.len()));
+        let judged = self.judge(copy.text, Channel::Document, false);
         let encoding = layers.first().map(|layer| layer.encoding);
         Weighed { evidence: judged.evidence, bytes: judged.copy.len(), decoded, encoding }
     }
@@ -261,13 +263,17 @@ impl Inspector {
 fn evidence(reading: &Reading, hits: &[Hit], by_rules: f32, bytes: usize) -> (f32, Range<usize>) {
     let mut most = (reading.whole + by_rules, 0..bytes);
     for (evidence, place) in &reading.windows {
-        let touched = hits.iter().any(|hit| hit.span.start < place.end && place.start < hit.span.end);
-        let evidence = evidence + if touched { by_rules } else { 0.0 };
+        let evidence = evidence + if touches(hits, place) { by_rules } else { 0.0 };
         if evidence > most.0 {
             most = (evidence, place.clone());
         }
     }
     most
+}
+
+/// Whether a rule hit there.
+fn touches(hits: &[Hit], place: &Range<usize>) -> bool {
+    hits.iter().any(|hit| hit.span.start < place.end && place.start < hit.span.end)
 }
 
 /// Evidence before calibration.

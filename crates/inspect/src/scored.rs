@@ -17,8 +17,8 @@ pub(crate) struct Scored {
     pub(crate) removed: Removed,
 }
 
-/// Longest expansion by NFKC, in bytes for each byte of text: one code point of Arabic can become eighteen.
-const EXPANSION: usize = 4;
+/// Longest expansion by NFKC, in characters for each byte of text.
+const EXPANSION: usize = 2;
 
 pub(crate) fn scored(text: &str) -> Scored {
     let mut plain = Folded::with_capacity(text.len());
@@ -47,7 +47,18 @@ pub(crate) fn scored(text: &str) -> Scored {
 
 /// NFKC. Runs of combining marks are cut first: sorting them is what makes normalising slow, and no word has so many.
 fn compatible(text: &str) -> String {
-    text.chars().scan(0_u32, cut_runs).flatten().nfkc().take(text.len().saturating_mul(EXPANSION)).collect()
+    text.chars()
+        .map(short)
+        .scan(0_u32, cut_runs)
+        .flatten()
+        .nfkc()
+        .take(text.len().saturating_mul(EXPANSION))
+        .collect()
+}
+
+/// Two ligatures of Arabic are whole sentences that become up to eighteen characters: a blank says as much.
+const fn short(c: char) -> char {
+    if matches!(c, '\u{fdfa}' | '\u{fdfb}') { ' ' } else { c }
 }
 
 /// Most combining marks on one letter that are kept; Unicode's stream-safe format allows thirty.

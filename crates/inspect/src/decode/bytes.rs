@@ -76,20 +76,17 @@ const MORSE: [&str; 46] = [
     ".----.", "-.-.--", "-..-.", "---...", "-...-", "-....-", ".-.-.",
 ];
 
-/// A word of the spelling alphabet.
+/// A word of the spelling alphabet: each begins with its letter.
 pub(super) fn spelled(word: &str) -> Option<char> {
     const WORDS: [&str; 26] = [
         "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett", "kilo",
         "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform",
         "victor", "whiskey", "x-ray", "yankee", "zulu",
     ];
-    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_ascii_lowercase();
-    let word = match word.as_str() {
-        "alpha" => "alfa",
-        "juliet" => "juliett",
-        "xray" => "x-ray",
-        "whisky" => "whiskey",
-        other => other,
-    };
-    WORDS.iter().zip('a'..='z').find(|(known, _)| **known == word).map(|(_, letter)| letter)
+    const ALSO: [&str; 4] = ["alpha", "juliet", "whisky", "xray"];
+    let word = word.trim_end_matches([',', '.', ';']);
+    let letter = word.bytes().next().filter(u8::is_ascii_alphabetic)?.to_ascii_lowercase();
+    let known = WORDS[usize::from(letter - b'a')].eq_ignore_ascii_case(word)
+        || ALSO.iter().any(|also| also.eq_ignore_ascii_case(word));
+    known.then_some(char::from(letter))
 }

@@ -65,8 +65,8 @@ fn turned(text: &str, language: Language<'_>) -> Option<Decoded> {
         }
     }
     let (weight, turn, backwards) = best?;
-    let better = if turn == Turn::By(0) { BETTER / 4.0 } else { BETTER };
-    if weight < CERTAIN || weight < own + better {
+    let (certain, better) = if turn == Turn::By(0) { (DOUBTFUL, BETTER / 4.0) } else { (CERTAIN, BETTER) };
+    if weight < certain || weight < own + better {
         return None;
     }
     let turned = text.chars().map(|c| turn.char(c));

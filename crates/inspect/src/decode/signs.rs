@@ -26,7 +26,7 @@ pub(super) fn look(text: &str) -> Seen {
     let (mut tokens, mut singles, mut groups, mut mixed, mut escapes) = (0_usize, 0_usize, 0, 0_usize, 0);
     let (mut first, mut last) = ("", "");
     for token in text.split_ascii_whitespace() {
-        let kind = classify(token.as_bytes());
+        let kind = classify(token);
         tokens += 1;
         singles += usize::from(kind.single);
         groups += usize::from(kind.group);
@@ -65,7 +65,12 @@ struct Token {
     escapes: usize,
 }
 
-fn classify(token: &[u8]) -> Token {
+fn classify(word: &str) -> Token {
+    let token = word.as_bytes();
+    // Most words: nothing but small letters.
+    if token.len() > 2 && token.iter().all(u8::is_ascii_lowercase) {
+        return Token { group: super::bytes::spelled(word).is_some(), ..Token::default() };
+    }
     let (mut digits, mut upper, mut lower, mut marks, mut high, mut escapes) = (0, 0, 0, 0, 0, 0);
     let (mut dots, mut alphabet) = (0_usize, 0_usize);
     for byte in token {
@@ -89,7 +94,7 @@ fn classify(token: &[u8]) -> Token {
         group: (digits > 0 && letters <= 2 && (2..=10).contains(&length))
             || (dots == length && length <= 7)
             || (length == 2 && token.iter().all(u8::is_ascii_hexdigit))
-            || nato(token),
+            || (letters == length && super::bytes::spelled(word).is_some()),
         mixed: letters > 0
             && (digits > 0 || token.iter().any(|byte| matches!(byte, b'@' | b'$' | b'|')))
             && length >= 2,
@@ -102,39 +107,4 @@ fn classify(token: &[u8]) -> Token {
         odd: high >= 3,
         escapes: quoted,
     }
-}
-
-/// Words of the spelling alphabet, by their first and last letters; the decoder looks closer.
-fn nato(token: &[u8]) -> bool {
-    matches!(
-        token.to_ascii_lowercase().as_slice(),
-        b"alfa"
-            | b"alpha"
-            | b"bravo"
-            | b"charlie"
-            | b"delta"
-            | b"echo"
-            | b"foxtrot"
-            | b"golf"
-            | b"hotel"
-            | b"india"
-            | b"juliett"
-            | b"juliet"
-            | b"kilo"
-            | b"lima"
-            | b"november"
-            | b"oscar"
-            | b"papa"
-            | b"quebec"
-            | b"romeo"
-            | b"sierra"
-            | b"tango"
-            | b"uniform"
-            | b"victor"
-            | b"whiskey"
-            | b"x-ray"
-            | b"xray"
-            | b"yankee"
-            | b"zulu"
-    )
 }
