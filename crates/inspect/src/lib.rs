@@ -6,6 +6,8 @@
 mod config;
 mod decode;
 pub mod features;
+#[cfg(test)]
+mod fuzz;
 mod inspector;
 mod language;
 mod matching;
