@@ -46,6 +46,11 @@ pub struct InspectConfig {
     pub block: f32,
 }
 
+/// Most bytes that decoders may make of one text, whatever is configured.
+const MOST_DECODED: usize = 16 << 20;
+/// Fewest bytes that the model reads in full.
+const LEAST_READ: usize = 1024;
+
 impl Default for InspectConfig {
     fn default() -> Self {
         Self {
@@ -82,6 +87,18 @@ impl InspectConfig {
                 let key = format!("{prefix}.{name}");
                 out.push(Problem::new(key, "must be at least 1", "leave the key out for its default"));
             }
+        }
+        if self.decode_budget > MOST_DECODED {
+            let mend = "keep it below 16777216; leave the key out for 65536";
+            out.push(Problem::new(
+                format!("{prefix}.decode_budget"),
+                "would let one text take seconds",
+                mend,
+            ));
+        }
+        if self.model_bytes < LEAST_READ {
+            let mend = "keep at least 1024; leave the key out for 32768";
+            out.push(Problem::new(format!("{prefix}.model_bytes"), "too few for the model", mend));
         }
         if !(self.flag > 0.0 && self.flag <= self.block && self.block <= 1.0) {
             let mend = "keep 0 < flag <= block <= 1; the defaults are 0.5 and 0.9";
