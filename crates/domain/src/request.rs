@@ -135,25 +135,24 @@ impl ChatRequest {
             Format::Anthropic => (end(), format!(",\"max_tokens\":{most}")),
             Format::Gemini => self.generation_config(most),
         };
-        // What ends where the bound begins does not reach into it.
-        let shift = |span: &Range<usize>| {
-            let more = text.len().cast_signed() - at.len().cast_signed();
-            let by = |moves: bool| if moves { more } else { 0 };
-            span.start.saturating_add_signed(by(span.start >= at.end))
-                ..span.end.saturating_add_signed(by(span.end > at.start))
+        let mut bound = Self { max_tokens: Some(most), ..self.clone() };
+        bound.splice_in(&at, &text);
+        bound
+    }
+
+    /// Puts JSON in the place of a span that overlaps no text and none of the request's own spans, unless it is wholly
+    /// within one; every span moves along.
+    pub fn splice_in(&mut self, at: &Range<usize>, json: &str) {
+        // What ends where the new bytes begin does not reach into them.
+        let more = json.len().cast_signed() - at.len().cast_signed();
+        let by = |moves: bool| if moves { more } else { 0 };
+        let shift = |span: &mut Range<usize>| {
+            *span = span.start.saturating_add_signed(by(span.start >= at.end))
+                ..span.end.saturating_add_signed(by(span.end > at.start));
         };
-        Self {
-            body: apply(&self.body, vec![(at.clone(), Cow::Borrowed(text.as_str()))]),
-            model_span: self.model_span.as_ref().map(shift),
-            forced_span: self.forced_span.as_ref().map(shift),
-            max_tokens: Some(most),
-            parts: self
-                .parts
-                .iter()
-                .map(|part| TextPart { span: shift(&part.span), ..part.clone() })
-                .collect(),
-            ..self.clone()
-        }
+        self.body = apply(&self.body, vec![(at.clone(), Cow::Borrowed(json))]);
+        let spans = [&mut self.model_span, &mut self.forced_span].into_iter().flatten();
+        spans.chain(self.parts.iter_mut().map(|part| &mut part.span)).for_each(shift);
     }
 
     /// Before the brace that closes the body: a request has members, so that a comma goes before another one.

@@ -110,6 +110,11 @@ const DECLARED_ID: &str = "admin";
 const MIN_ADMIN_CHARS: usize = 32;
 
 impl Keys {
+    /// See [`Hasher::derive`].
+    pub(crate) fn derive(&self, purpose: &str, bytes: &[u8]) -> Digest {
+        self.0.hasher.derive(purpose, bytes)
+    }
+
     /// Opens the keys of a store and takes in what is there.
     ///
     /// # Errors

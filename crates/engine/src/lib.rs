@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod breaches;
 pub mod budgets;
+mod hardening;
 pub mod holds;
 pub mod identity;
 mod ids;

@@ -8,8 +8,8 @@
 use crate::policy::{Findings, Remembered};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use portcullis_domain::{ByteStream, Failure, Finish, Format, Step};
-use portcullis_inspect::{Outflow, Passed, Restoring, Watch};
+use portcullis_domain::{ByteStream, Failure, Finish, Format, Part, Step};
+use portcullis_inspect::{CheckAction, Outflow, Passed, Restoring, Watch};
 use portcullis_wire::{
     Head, Reader, Writer,
     sse::{data_of, first_end, last_end},
@@ -27,18 +27,48 @@ use std::{
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     pub(crate) watch: Option<Arc<Watch>>,
+    /// What is looked for in arguments of tools, where that is more.
+    arguments: Option<Arc<Watch>>,
+    /// Tools that may be called, where not all may.
+    tools: Option<Arc<[String]>>,
     pub(crate) remembered: Option<Arc<Remembered>>,
 }
 
+/// Name of the check of tool calls, as metric label.
+const TOOLS: &str = "tools";
+
 impl Sight {
+    /// `hardened` says whether the prompt was: then no argument may hold a secret, whatever may be called.
+    pub(crate) fn new(
+        watch: Option<Arc<Watch>>,
+        tools: Option<Arc<[String]>>,
+        hardened: bool,
+        remembered: Option<Arc<Remembered>>,
+    ) -> Self {
+        let arguments = (hardened || tools.is_some())
+            .then(|| Arc::new(watch.as_deref().cloned().unwrap_or_default().and_no_secrets()));
+        Self { watch, arguments, tools, remembered }
+    }
+
     /// Whether there is nothing to do.
     pub(crate) const fn is_blind(&self) -> bool {
-        self.watch.is_none() && self.remembered.is_none()
+        self.watch.is_none()
+            && self.arguments.is_none()
+            && self.tools.is_none()
+            && self.remembered.is_none()
+    }
+
+    fn watch(&self, arguments: bool) -> Option<&Arc<Watch>> {
+        self.arguments.as_ref().filter(|_| arguments).or(self.watch.as_ref())
+    }
+
+    fn allows(&self, tool: &str) -> bool {
+        self.tools.as_ref().is_none_or(|tools| tools.iter().any(|allowed| allowed == tool))
     }
 
     /// A whole text as it may leave, if it changes; what was found; whether it is blocked.
     fn whole(&self, text: &str, json: bool) -> (Option<String>, Findings, bool) {
-        let (seen, findings, blocked) = match &self.watch {
+        let (seen, findings, blocked) = match self.watch(json) {
             Some(watch) => watch.whole(text),
             None => (Cow::Borrowed(text), Findings::new(), false),
         };
@@ -63,6 +93,16 @@ pub(crate) fn whole(sight: &Sight, body: Bytes) -> (Bytes, Findings, bool) {
         said
     });
     (changed.unwrap_or(body), findings, blocked)
+}
+
+/// What is wrong with the tool calls of a whole answer; whatever is, it is blocked.
+pub(crate) fn called(sight: &Sight, format: Format, body: &[u8]) -> Findings {
+    let Some(arguments) = &sight.arguments else { return Findings::new() };
+    let answer = portcullis_wire::read_answer(format, body).unwrap_or_default();
+    let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
+    let calls = parts.filter_map(|part| if let Part::ToolCall(call) = part { Some(call) } else { None });
+    let wrong = calls.filter(|call| !sight.allows(&call.name) || arguments.whole(&call.arguments).2);
+    wrong.map(|_| (TOOLS, CheckAction::Block)).collect()
 }
 
 /// Words of one answer that belong together: which answer, and which of its texts.
@@ -107,7 +147,7 @@ impl Flow {
     fn new(sight: &Sight, json: bool) -> Self {
         let restoring = |remembered: &Arc<Remembered>| Restoring::new(remembered.names.clone(), json);
         Self {
-            watching: sight.watch.clone().map(Outflow::new),
+            watching: sight.watch(json).cloned().map(Outflow::new),
             restoring: sight.remembered.as_ref().map(restoring),
             held: 0,
         }
@@ -227,7 +267,15 @@ impl Outgoing {
                     self.begun.get_or_insert(step);
                     continue;
                 }
-                Step::ToolCall { .. } | Step::Logprobs { .. } | Step::Usage(_) => continue,
+                Step::ToolCall { name, .. } => {
+                    if !self.sight.allows(&name) {
+                        self.findings.push((TOOLS, CheckAction::Block));
+                        self.block();
+                        return;
+                    }
+                    continue;
+                }
+                Step::Logprobs { .. } | Step::Usage(_) => continue,
             };
             if !text.is_empty() {
                 words.push((channel, text));

@@ -10,6 +10,7 @@ use crate::{
     admission::{Admission, Subjects},
     breaches::Breaches,
     budgets::Budgets,
+    hardening,
     identity::Identity,
     ids,
     keys::Keys,
@@ -376,6 +377,9 @@ impl Admitted {
             }
             remembered = found.remembered;
         }
+        let suspicious = screened.flagged && policy.injection != CheckAction::Off && !engine.screening.shadow;
+        let prompted = hardening::harden(engine, &policy, payload, suspicious).await?;
+        let payload = prompted.payload;
         let shape = match &payload {
             Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
             Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => None,
@@ -409,7 +413,7 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        let sight = Sight { watch: policy.output.clone(), remembered };
+        let sight = Sight::new(prompted.watch, policy.tools(suspicious), prompted.hardened, remembered);
         if sight.is_blind() && shape.is_none() || choices == 0 {
             return Ok((result?, place));
         }
@@ -431,6 +435,11 @@ impl Admitted {
 }
 
 impl Inner {
+    /// Where the marks of a prompt come from.
+    pub(crate) fn seed(&self, body: &[u8]) -> [u8; 32] {
+        self.identity.keys().derive("portcullis: marks of a prompt", body)
+    }
+
     /// A caught panic: logged in full once, told outside only as an incident.
     pub(crate) fn panicked(&self, app: &str, panic: &(dyn std::any::Any + Send), id: RequestId) -> Failure {
         let words = panic

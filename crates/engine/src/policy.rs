@@ -5,6 +5,7 @@
 //! holds for both directions of a message; where both name one, the stricter wins check by check; a key whose policy is
 //! not configured is refused, not served without. Source: gateway.md section 11.
 
+use crate::hardening::Prompting;
 use memchr::memmem::find;
 use portcullis_domain::{Failure, Payload, Role};
 use portcullis_inspect::{CheckAction, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
@@ -26,6 +27,11 @@ pub struct Policy {
     pub(crate) input: Option<Watch>,
     pub(crate) output: Option<Arc<Watch>>,
     pub(crate) schema: SchemaAction,
+    pub(crate) prompting: Prompting,
+    /// Tools that may be called; all where there is no list.
+    pub(crate) tools: Option<Arc<[String]>>,
+    /// The same in the answer to a suspicious message, where those are hardened.
+    pub(crate) flagged_tools: Arc<[String]>,
 }
 
 /// Every policy, and which route wants which. Cheap to clone.
@@ -122,7 +128,28 @@ impl Policy {
             input: Watch::input(&config.input).map(quiet),
             output: Watch::output(&config.output).map(quiet).map(Arc::new),
             schema: if shadow { config.output.schema.min(SchemaAction::Flag) } else { config.output.schema },
+            prompting: Prompting {
+                harden: config.harden,
+                flagged: config.flagged,
+                canary: config.canary,
+                leak: config.output.leak,
+                cited: config.output.link_cited && config.output.links != CheckAction::Off,
+                shadow,
+            },
+            tools: config.output.tools.as_deref().filter(|_| !shadow).map(Arc::from),
+            flagged_tools: config.output.flagged_tools.as_slice().into(),
         }
+    }
+
+    /// Tools that the answer to a message may call.
+    pub(crate) fn tools(&self, suspicious: bool) -> Option<Arc<[String]>> {
+        let Some(tools) = &self.tools else {
+            return (suspicious && self.prompting.hardens_flagged()).then(|| self.flagged_tools.clone());
+        };
+        if !suspicious || !self.prompting.hardens_flagged() {
+            return Some(tools.clone());
+        }
+        Some(self.flagged_tools.iter().filter(|tool| tools.contains(tool)).cloned().collect())
     }
 }
 

@@ -8,8 +8,10 @@ mod decode;
 pub mod features;
 #[cfg(test)]
 mod fuzz;
+mod harden;
 mod inspector;
 mod language;
+mod leak;
 mod matching;
 pub mod model;
 mod outflow;
@@ -24,11 +26,15 @@ mod signs;
 
 pub use config::{InspectConfig, Mode};
 pub use decode::Encoding;
+pub use harden::{Hardening, Origin};
 pub use inspector::{Channel, Inspector, Reason, ReasonKind, Verdict, VerdictKind, Weighed};
 pub use language::{GROUPS, group, letter};
+pub use leak::Leak;
 pub use outflow::{Outflow, Passed, Watch};
 pub use placeholders::{Placeholders, Restoring};
-pub use policy::{CheckAction, InputPolicy, OutputPolicy, PolicyConfig, RedactPrompts, SchemaAction};
+pub use policy::{
+    CheckAction, Flagged, Harden, InputPolicy, OutputPolicy, PolicyConfig, RedactPrompts, SchemaAction,
+};
 pub use redact::{Found, find, looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};

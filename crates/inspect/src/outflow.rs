@@ -7,6 +7,7 @@
 //! and 11, inspect.md section 4.
 
 use crate::{
+    leak::Leak,
     placeholders::Placeholders,
     policy::{CheckAction, InputPolicy, OutputPolicy, RedactPrompts},
     redact,
@@ -23,12 +24,13 @@ const OPEN_ENDED: &str = "private_key";
 const END_OF_OPEN: &str = "-----END";
 
 /// What is looked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Watch {
     secrets: CheckAction,
     personal: CheckAction,
-    topics: Option<(CheckAction, Regex, usize)>,
-    links: Option<(CheckAction, Regex, Vec<String>)>,
+    topics: Option<(CheckAction, Arc<Regex>, usize)>,
+    links: Option<(CheckAction, Arc<Regex>, Arc<[String]>)>,
+    leak: Option<(CheckAction, Arc<Leak>)>,
     /// Whether what is redacted is put back into the answer.
     reversible: bool,
 }
@@ -59,15 +61,16 @@ impl Watch {
     /// For what goes out; none when nothing is looked for.
     #[must_use]
     pub fn output(policy: &OutputPolicy) -> Option<Self> {
-        let link = r"(?i)\bhttps?://([^\s/?#:\x22'<>()\[\]`]+)[^\s\x22'<>()\[\]`]*";
-        let links = (policy.links != CheckAction::Off).then(|| Regex::new(link).ok()).flatten().map(|link| {
-            (policy.links, link, policy.link_hosts.iter().map(|host| host.to_lowercase()).collect())
+        let links = (policy.links != CheckAction::Off).then(|| Regex::new(LINK).ok()).flatten().map(|link| {
+            let hosts = policy.link_hosts.iter().map(|host| host.to_lowercase()).collect();
+            (policy.links, Arc::new(link), hosts)
         });
         Self {
             secrets: policy.secrets,
             personal: policy.personal,
             topics: topics(&policy.topics, policy.topics_action),
             links,
+            leak: None,
             reversible: false,
         }
         .some()
@@ -81,7 +84,7 @@ impl Watch {
         let least = if reversible { CheckAction::Redact } else { CheckAction::Off };
         let action = |action| if action == CheckAction::Off { least } else { action };
         let (secrets, personal) = (action(policy.secrets), action(policy.personal));
-        Self { secrets, personal, topics, links: None, reversible }.some()
+        Self { secrets, personal, topics, links: None, leak: None, reversible }.some()
     }
 
     /// The same, without consequences.
@@ -93,8 +96,38 @@ impl Watch {
             personal: flag(self.personal),
             topics: self.topics.map(|(action, topics, longest)| (flag(action), topics, longest)),
             links: self.links.map(|(action, links, hosts)| (flag(action), links, hosts)),
+            leak: self.leak.map(|(action, leak)| (flag(action), leak)),
             reversible: false,
         }
+    }
+
+    /// The same, and looking for what one prompt's system part says. A leak cannot be cut out of an answer, so that
+    /// `redact` is as good as `block`.
+    #[must_use]
+    pub fn and_leak(mut self, action: CheckAction, leak: Leak) -> Self {
+        let action = if action == CheckAction::Redact { CheckAction::Block } else { action };
+        self.leak = (action != CheckAction::Off).then(|| (action, Arc::new(leak)));
+        self
+    }
+
+    /// The same where keys, tokens and passwords are never let through.
+    #[must_use]
+    pub fn and_no_secrets(mut self) -> Self {
+        self.secrets = CheckAction::Block;
+        self
+    }
+
+    /// The same where hosts that these texts name may be linked to as well.
+    #[must_use]
+    pub fn and_cited<'a>(mut self, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        if let Some((_, link, hosts)) = &mut self.links {
+            let mut all = hosts.to_vec();
+            for text in texts {
+                all.extend(links(link, text).map(|(host, _)| host));
+            }
+            *hosts = all.into();
+        }
+        self
     }
 
     fn some(self) -> Option<Self> {
@@ -162,22 +195,25 @@ impl Watch {
             let found = topics.find_iter(text).map(|found| found.range());
             all.extend(found.map(|range| Finding { check: "topics", kind: "topic", action: *action, range }));
         }
-        if let Some((action, links, hosts)) = &self.links {
-            let strange = |host: &str| {
-                let host = host.rsplit('@').next().unwrap_or(host).to_lowercase();
-                let below = |known: &String| {
-                    host.strip_suffix(known.as_str()).is_some_and(|rest| rest.ends_with('.'))
-                };
-                !hosts.iter().any(|known| *known == host || below(known))
-            };
-            let found = links
-                .captures_iter(text)
-                .filter(|found| found.get(1).is_some_and(|host| strange(host.as_str())));
-            all.extend(found.map(|found| Finding {
+        if let Some((action, link, hosts)) = &self.links {
+            let below =
+                |host: &str, known: &String| host.strip_suffix(known.as_str()).is_some_and(|rest| rest.ends_with('.'));
+            let strange = |host: &str| !hosts.iter().any(|known| *known == host || below(host, known));
+            let found = links(link, text).filter(|(host, _)| strange(host));
+            all.extend(found.map(|(_, range)| Finding {
                 check: "links",
                 kind: "link",
                 action: *action,
-                range: found.get_match().range(),
+                range,
+            }));
+        }
+        if let Some((action, leak)) = &self.leak {
+            let found = leak.find(text).into_iter();
+            all.extend(found.map(|range| Finding {
+                check: "leak",
+                kind: "instructions",
+                action: *action,
+                range,
             }));
         }
         all.sort_by_key(|finding| (finding.range.start, std::cmp::Reverse(finding.action)));
@@ -207,7 +243,29 @@ impl Watch {
     }
 }
 
-fn topics(words: &[String], action: CheckAction) -> Option<(CheckAction, Regex, usize)> {
+/// Addresses, also where a browser takes them for one: behind an image's or a link's mark the scheme may be missing, and
+/// any slashes do.
+const LINK: &str = concat!(
+    r"(?i)(?:\bhttps?:[/\\]+|(?:[(=\x22'<]|\]:\s?)(?P<bare>[/\\]{2}))",
+    r"(?P<host>[^\s/\\?#:\x22'<>()\[\]`]+)[^\s\x22'<>()\[\]`]*",
+);
+
+/// The links of a text: whose, in lower case, and where.
+fn links<'a>(link: &'a Regex, text: &'a str) -> impl Iterator<Item = (String, Range<usize>)> + 'a {
+    link.captures_iter(text).filter_map(|found| {
+        let host = found.name("host")?;
+        // What has no scheme is no link unless it names a host: comments of programs begin so.
+        let (start, name) = match found.name("bare") {
+            Some(_) if !host.as_str().trim_end_matches('.').contains('.') => return None,
+            Some(bare) => (bare.start(), host),
+            None => (found.get(0)?.start(), host),
+        };
+        let host = name.as_str().rsplit('@').next().unwrap_or_default().to_lowercase();
+        Some((host, start..found.get(0)?.end()))
+    })
+}
+
+fn topics(words: &[String], action: CheckAction) -> Option<(CheckAction, Arc<Regex>, usize)> {
     if words.is_empty() || action == CheckAction::Off {
         return None;
     }
@@ -215,7 +273,7 @@ fn topics(words: &[String], action: CheckAction) -> Option<(CheckAction, Regex, 
     let pattern = format!(r"(?i)(?:^|\b)(?:{})(?:\b|$)", escaped.join("|"));
     // The longest form of a phrase in any case is at most three times as long.
     let longest = words.iter().map(|word| word.len() * 3).max().unwrap_or(0).min(MAX_HELD);
-    Regex::new(&pattern).ok().map(|regex| (action, regex, longest))
+    Regex::new(&pattern).ok().map(|regex| (action, Arc::new(regex), longest))
 }
 
 /// Appends `range` of `all` to what passes, with what was found in it replaced.
@@ -354,6 +412,11 @@ impl Outflow {
         let mut passed = Passed::default();
         let news: Vec<Finding> = findings.into_iter().filter(|finding| finding.range.start < until).collect();
         deliver(&self.all, self.delivered..until, &news, &mut passed);
+        if passed.blocked {
+            // What follows a finding is never settled: its events do not leave, nor do those behind them.
+            let stop = news.iter().find(|finding| finding.action == CheckAction::Block);
+            until = stop.map_or(until, |finding| finding.range.start.max(self.delivered));
+        }
         passed.settled = until - self.delivered;
         self.blocked = passed.blocked;
         // What is swallowed is never seen here, so its beginning must not be taken for an open end again.
@@ -373,7 +436,8 @@ impl Outflow {
         let topic = boundary(all, end.saturating_sub(self.watch.longest_topic()));
         let least = boundary(all, end.saturating_sub(MAX_HELD));
         let undecided = if self.watch.looks() { redact::undecided(all) } else { end };
-        word.min(topic).min(undecided).max(least).max(self.delivered)
+        let leak = self.watch.leak.as_ref().map_or(end, |(_, leak)| boundary(all, leak.undecided(all)));
+        word.min(topic).min(undecided).min(leak).max(least).max(self.delivered)
     }
 }
 

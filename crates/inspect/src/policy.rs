@@ -60,12 +60,49 @@ pub enum RedactPrompts {
     Reversible,
 }
 
+/// How untrusted texts are told apart from instructions in a prompt. The later ones change more of the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Harden {
+    /// Not at all: prompts pass byte for byte.
+    #[default]
+    Off,
+    /// Each stands between two lines with a random marker of its request.
+    Delimit,
+    /// Between such lines, its words joined by a character of no script.
+    Datamark,
+    /// Between such lines, in base64.
+    Encode,
+}
+
+/// What follows when a message is suspicious and not blocked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flagged {
+    /// It is recorded and passes.
+    #[default]
+    Record,
+    /// It goes on hardened, and its answer may call none but `output.flagged_tools`.
+    Harden,
+}
+
 /// `[policies.<name>]`: one guard policy; routes name the one they want.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
     /// Whether findings have consequences (`enforce`) or are only recorded (`shadow`). Default `enforce`.
     pub mode: Mode,
+    /// How messages of users and results of tools are marked in prompts, so that a model can tell them from its
+    /// instructions: `off`, `delimit` (lines with a marker of this request around each), `datamark` (their words joined
+    /// by a character that the system part names, too) or `encode` (base64, for models that read it). The system part
+    /// says what the marks mean, which costs about 150 tokens. Default `off`.
+    pub harden: Harden,
+    /// Whether the system part holds a word that nothing asks for, so that an answer with it gives away that
+    /// instructions leaked. Default: where prompts are hardened.
+    pub canary: Option<bool>,
+    /// What follows when a message is suspicious and not blocked: `record` lets it pass as it is, `harden` hardens it
+    /// (`delimit`, unless `harden` says more). Default `record`.
+    pub flagged: Flagged,
     /// What is looked for in messages of users and results of tools, before cache and provider.
     pub input: InputPolicy,
     /// What is looked for in answers, streamed ones too.
@@ -123,6 +160,18 @@ pub struct OutputPolicy {
     pub links: CheckAction,
     /// Hosts that may be linked to, with everything below them. Default none.
     pub link_hosts: Vec<String>,
+    /// Whether hosts that messages of the user name may be linked to as well; results of tools do not count. Default
+    /// `false`.
+    pub link_cited: bool,
+    /// Answers with the canary, or with eight words in a row of the system part that the user did not say: `flag` or
+    /// `block`; `redact` is as good as `block`. A stream ends before the first of these words. Default: `block` where
+    /// prompts are hardened, else `off`.
+    pub leak: Option<CheckAction>,
+    /// Tools that answers may call, where not all: a call of another, or one whose arguments hold a key, token or
+    /// password, ends the answer. Default: all, without a look.
+    pub tools: Option<Vec<String>>,
+    /// Tools that the answer to a suspicious message may call where `flagged` is `harden`. Default none.
+    pub flagged_tools: Vec<String>,
     /// Answers that are not what the caller's `response_format` asks for: `flag`, `retry` (one more call, which costs
     /// as any other, then as `block`) or `block`. Streams have been delivered when they can be judged, and are only
     /// flagged. A schema that cannot be checked is refused with 400 unless this is `flag`. Default `off`.
@@ -138,6 +187,10 @@ impl Default for OutputPolicy {
             topics_action: CheckAction::Block,
             links: CheckAction::Off,
             link_hosts: Vec::new(),
+            link_cited: false,
+            leak: None,
+            tools: None,
+            flagged_tools: Vec::new(),
             schema: SchemaAction::Off,
         }
     }
@@ -176,6 +229,22 @@ fn hosts(one: &[String], other: &[String]) -> Vec<String> {
 
 fn lower(hosts: &[String]) -> Vec<String> {
     hosts.iter().map(|host| host.to_lowercase()).collect()
+}
+
+/// Tools that both lists allow; a missing list allows all.
+fn tools(one: Option<&Vec<String>>, other: Option<&Vec<String>>) -> Option<Vec<String>> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other).map(|list| sorted(list.clone())) };
+    Some(both(one, other))
+}
+
+fn both(one: &[String], other: &[String]) -> Vec<String> {
+    sorted(one.iter().filter(|tool| other.contains(tool)).cloned().collect())
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort_unstable();
+    list.dedup();
+    list
 }
 
 impl InputPolicy {
@@ -218,6 +287,7 @@ impl OutputPolicy {
             (looks, CheckAction::Off) if looks != CheckAction::Off => self.link_hosts.clone(),
             (_, _) => hosts(&self.link_hosts, &other.link_hosts),
         };
+        let looks = |policy: &Self| policy.links != CheckAction::Off;
         Self {
             secrets: self.secrets.max(other.secrets),
             personal: self.personal.max(other.personal),
@@ -225,6 +295,11 @@ impl OutputPolicy {
             topics_action,
             links: self.links.max(other.links),
             link_hosts,
+            link_cited: [self, other].into_iter().filter(|policy| looks(policy)).all(|policy| policy.link_cited)
+                && (looks(self) || looks(other)),
+            leak: self.leak.max(other.leak),
+            tools: tools(self.tools.as_ref(), other.tools.as_ref()),
+            flagged_tools: both(&self.flagged_tools, &other.flagged_tools),
             schema: self.schema.max(other.schema),
         }
     }
@@ -238,6 +313,11 @@ impl OutputPolicy {
             topics_action: self.topics_action.min(most),
             links: self.links.min(most),
             link_hosts: self.link_hosts.clone(),
+            link_cited: self.link_cited,
+            leak: Some(self.leak.unwrap_or_default().min(most)),
+            // A list has no consequence but a refusal.
+            tools: None,
+            flagged_tools: self.flagged_tools.clone(),
             schema: self.schema.min(SchemaAction::Flag),
         }
     }
@@ -256,10 +336,40 @@ impl PolicyConfig {
         if self.mode != other.mode {
             return self.in_force().with(&other.in_force());
         }
+        let output = OutputPolicy {
+            leak: self.leak(other),
+            flagged_tools: match (self.flagged, other.flagged) {
+                (Flagged::Harden, Flagged::Record) => self.output.flagged_tools.clone(),
+                (Flagged::Record, Flagged::Harden) => other.output.flagged_tools.clone(),
+                (Flagged::Record, Flagged::Record) | (Flagged::Harden, Flagged::Harden) => {
+                    both(&self.output.flagged_tools, &other.output.flagged_tools)
+                }
+            },
+            ..self.output.with(&other.output)
+        };
         Self {
             mode: self.mode,
+            harden: self.harden.max(other.harden),
+            // Unless somebody asks for one, it is there where prompts are hardened, which nobody denies alone.
+            canary: match (self.canary, other.canary) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                (None, _) | (_, None) => None,
+            },
+            flagged: self.flagged.max(other.flagged),
             input: self.input.with(&other.input),
-            output: self.output.with(&other.output),
+            output,
+        }
+    }
+
+    /// The stricter consequence of a leak; what is left to its default blocks wherever one of the two hardens.
+    fn leak(&self, other: &Self) -> Option<CheckAction> {
+        let hardens = |policy: &Self| policy.harden != Harden::Off || policy.flagged == Flagged::Harden;
+        match (self.output.leak, other.output.leak) {
+            (None, None) => None,
+            (Some(one), Some(other)) => Some(one.max(other)),
+            (Some(_), None) | (None, Some(_)) if hardens(self) || hardens(other) => Some(CheckAction::Block),
+            (Some(action), None) | (None, Some(action)) => Some(action),
         }
     }
 
@@ -267,9 +377,14 @@ impl PolicyConfig {
     fn in_force(&self) -> Self {
         match self.mode {
             Mode::Enforce => self.clone(),
-            Mode::Shadow => {
-                Self { mode: Mode::Enforce, input: self.input.flagging(), output: self.output.flagging() }
-            }
+            Mode::Shadow => Self {
+                mode: Mode::Enforce,
+                harden: Harden::Off,
+                canary: Some(false),
+                flagged: Flagged::Record,
+                input: self.input.flagging(),
+                output: self.output.flagging(),
+            },
         }
     }
 
@@ -342,7 +457,7 @@ mod tests {
         let shadow = PolicyConfig { mode: Mode::Shadow, output, ..PolicyConfig::default() };
         let output = OutputPolicy { personal: Redact, ..OutputPolicy::default() };
         let input = InputPolicy { injection: Off, ..InputPolicy::default() };
-        let real = PolicyConfig { mode: Mode::Enforce, output, input };
+        let real = PolicyConfig { mode: Mode::Enforce, output, input, ..PolicyConfig::default() };
         let both = shadow.with(&real);
         assert_eq!((both.mode, both.output.secrets, both.output.personal), (Mode::Enforce, Flag, Redact));
         assert_eq!(both.input.injection, Flag);
@@ -353,8 +468,12 @@ mod tests {
         let action = || prop::sample::select(vec![Off, Flag, Redact, Block]);
         let words = || prop::collection::vec("[a-c]", 0..3);
         let mode = prop::sample::select(vec![Mode::Enforce, Mode::Shadow]);
-        (mode, [action(), action(), action(), action(), action(), action()], words(), words()).prop_map(
-            |(mode, [injection, secrets, personal, topics_action, links, leak], topics, link_hosts)| {
+        let harden = prop::sample::select(vec![Harden::Off, Harden::Delimit, Harden::Encode]);
+        let flagged = prop::sample::select(vec![Flagged::Record, Flagged::Harden]);
+        let new = (harden, flagged, any::<Option<bool>>(), any::<bool>(), prop::option::of(words()));
+        (mode, [action(), action(), action(), action(), action(), action()], words(), words(), new).prop_map(
+            |(mode, actions, topics, link_hosts, (harden, flagged, canary, link_cited, tools))| {
+                let [injection, secrets, personal, topics_action, links, leak] = actions;
                 let input = InputPolicy {
                     injection,
                     secrets,
@@ -369,10 +488,14 @@ mod tests {
                     topics,
                     topics_action,
                     links,
+                    link_cited,
+                    leak: canary.map(|_| leak),
+                    flagged_tools: link_hosts.clone(),
                     link_hosts,
+                    tools,
                     ..OutputPolicy::default()
                 };
-                PolicyConfig { mode, input, output }
+                PolicyConfig { mode, harden, flagged, canary, input, output }
             },
         )
     }

@@ -13,6 +13,7 @@ pub mod openai;
 pub mod responses;
 pub mod sse;
 pub mod steps;
+pub mod system;
 pub mod texts;
 
 use bytes::{Bytes, BytesMut};

@@ -31,6 +31,16 @@ impl Hasher {
         out
     }
 
+    /// 32 bytes that nobody without the pepper can foresee, the same for the same bytes in every process of this
+    /// installation.
+    pub(crate) fn derive(&self, purpose: &str, bytes: &[u8]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        [purpose.as_bytes(), &[0], bytes].into_iter().for_each(|piece| context.update(piece));
+        let mut out = [0; 32];
+        out.copy_from_slice(context.sign().as_ref());
+        out
+    }
+
     /// A value by which another process can tell whether it has the same pepper, and nothing else.
     pub(crate) fn fingerprint(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(&self.digest("portcullis: which pepper is this?")[..12])

@@ -3,13 +3,13 @@
 use super::*;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
-use portcullis_inspect::{CheckAction, OutputPolicy};
+use portcullis_inspect::OutputPolicy;
 use proptest::prelude::*;
 use serde_json::Value;
 
 fn watch(action: CheckAction) -> Sight {
     let policy = OutputPolicy { secrets: action, ..OutputPolicy::default() };
-    Sight { watch: Some(Arc::new(Watch::output(&policy).unwrap())), remembered: None }
+    Sight::new(Watch::output(&policy).map(Arc::new), None, false, None)
 }
 
 fn head() -> Head {
@@ -183,7 +183,7 @@ fn remembering() -> Sight {
     let named = watch.named("ann@example.org", &mut names, |_| false).into_owned();
     assert_eq!((&*named, &*watch.named(&key, &mut names, |_| false)), ("<EMAIL_1>", "<PRIVATE_KEY_1>"));
     let metrics = portcullis_telemetry::Metrics::new();
-    Sight { watch: None, remembered: Remembered::new(names, &metrics) }
+    Sight::new(None, None, false, Remembered::new(names, &metrics))
 }
 
 #[test]
@@ -225,4 +225,113 @@ fn a_whole_answer_is_restored_in_every_format_and_arguments_stay_json() {
     let arguments = out["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
     let arguments: serde_json::Value = serde_json::from_str(arguments).unwrap();
     assert!(arguments["k"].as_str().unwrap().contains("-----\nMIIE"));
+}
+
+/// What a system part said, and a sight that lets nobody repeat it.
+const RULES: &str = "You are the keeper of the north gate and you never tell the name of the king.";
+
+fn secretive() -> Sight {
+    let leak = portcullis_inspect::Leak::new(Some("k7xqm2"), [RULES], ["What do you keep?"]);
+    Sight::new(Some(Arc::new(Watch::default().and_leak(CheckAction::Block, leak))), None, true, None)
+}
+
+fn through(format: Format, bytes: &Bytes, piece: usize, sight: Sight) -> (Bytes, Findings) {
+    let pieces: Vec<_> = bytes.chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let heard = Arc::new(Mutex::new(Findings::new()));
+    let hears = heard.clone();
+    let told = Box::new(move |findings| *hears.lock() = findings);
+    let guarded = Outgoing::new(Box::pin(stream::iter(pieces)), format, 1, sight, told);
+    let out = futures_util::FutureExt::now_or_never(guarded.map(Result::unwrap).collect::<Vec<_>>()).unwrap();
+    let findings = heard.lock().clone();
+    (out.concat().into(), findings)
+}
+
+// req: S2-1.5
+#[test]
+fn a_leak_split_at_every_byte_is_stopped_before_its_first_byte_in_every_format() {
+    for (text, safe) in [
+        (format!("Well. {RULES} So."), "Well. "),
+        ("The word is K7XQM2 indeed.".to_owned(), "The word is "),
+        ("Letter by letter: k-7-x-q-m-2.".to_owned(), "Letter by letter: "),
+    ] {
+        for format in Format::ALL {
+            for cut in 1..text.len() {
+                let words = [&text[..cut], &text[cut..(cut + 5).min(text.len())], &text[(cut + 5).min(text.len())..]];
+                let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+                let (out, findings) = through(format, &said(format, &words), 4096, secretive());
+                let (said, ends) = read(format, &out);
+                assert_eq!(said, safe, "{format:?} {cut}");
+                assert_eq!(ends, [Finish::ContentFilter], "{format:?}");
+                assert_eq!(findings.first(), Some(&("leak", CheckAction::Block)), "{format:?}");
+                let raw = String::from_utf8_lossy(&out).to_lowercase();
+                assert!(!raw.contains("keeper") && !raw.contains("k7x"), "{raw}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_answer_with_a_leak_is_blocked_and_words_of_the_caller_are_none() {
+    let leak = portcullis_inspect::Leak::new(Some("k7xqm2"), [RULES], [RULES]);
+    let known = Sight::new(Some(Arc::new(Watch::default().and_leak(CheckAction::Block, leak))), None, false, None);
+    let part = Part::Text(format!("It is: {RULES}"));
+    let choice = portcullis_domain::Choice { parts: vec![part], finish: Finish::Stop, logprobs: None };
+    let answer = portcullis_domain::Completion { choices: vec![choice], ..Default::default() };
+    for format in Format::ALL {
+        let body = portcullis_wire::write_answer(format, &answer, &head());
+        assert!(whole(&secretive(), body.clone()).2, "{format:?}");
+        assert_eq!(whole(&known, body.clone()), (body, Findings::new(), false), "{format:?}");
+    }
+}
+
+/// A stream in that format that calls a tool with those arguments.
+fn calling(format: Format, name: &str, arguments: &str) -> Bytes {
+    let (mut writer, mut out) = (Writer::new(format, head()), BytesMut::new());
+    let (id, signature) = ("call_1".to_owned(), None);
+    let (first, second) = arguments.split_at(arguments.len() / 2);
+    let fragment = |text: &str| Step::Arguments { choice: 0, index: 0, fragment: text.to_owned() };
+    for step in [
+        Step::Begin { id: "id".into(), model: "m".into() },
+        Step::Text { choice: 0, text: "I look it up. ".into() },
+        Step::ToolCall { choice: 0, index: 0, id, name: name.into(), signature },
+        fragment(first),
+        fragment(second),
+        Step::Finish { choice: 0, reason: Finish::ToolCalls },
+    ] {
+        writer.step(&step, &mut out);
+    }
+    writer.finish(&mut out);
+    out.freeze()
+}
+
+// req: S2-1.5
+#[test]
+fn calls_of_other_tools_and_calls_that_carry_a_secret_never_leave_in_any_format() {
+    let tools = || Sight::new(None, Some(["search".to_owned()].into()), false, None);
+    let secret = format!("{{\"q\":\"{}\"}}", SPLIT[1..3].concat().replace("p_", "ghp_"));
+    for format in Format::ALL {
+        for (name, arguments, passes) in
+            [("search", "{\"q\":\"gates\"}", true), ("send_mail", "{\"q\":\"gates\"}", false), ("search", &secret, false)]
+        {
+            let bytes = calling(format, name, arguments);
+            for piece in [1, 40, 4096] {
+                let (out, findings) = through(format, &bytes, piece, tools());
+                assert_eq!(out == bytes && findings.is_empty(), passes, "{format:?} {name} {piece}");
+                let raw = String::from_utf8_lossy(&out);
+                assert!(!raw.contains("send_mail") && !raw.contains("a1B2"), "{format:?}: {raw}");
+                assert_eq!(read(format, &out).1 == [Finish::ContentFilter], !passes, "{format:?}: {raw}");
+            }
+            let call = portcullis_domain::ToolCall {
+                id: "call_1".into(),
+                name: name.into(),
+                arguments: arguments.into(),
+                signature: None,
+            };
+            let parts = vec![Part::ToolCall(call)];
+            let choice = portcullis_domain::Choice { parts, finish: Finish::ToolCalls, logprobs: None };
+            let answer = portcullis_domain::Completion { choices: vec![choice], ..Default::default() };
+            let body = portcullis_wire::write_answer(format, &answer, &head());
+            assert_eq!(called(&tools(), format, &body).is_empty(), passes, "{format:?} {name}");
+        }
+    }
 }

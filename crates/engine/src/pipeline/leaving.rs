@@ -31,7 +31,10 @@ impl Leaving<'_> {
             ReplyBody::Whole(body) => {
                 // As the model said it: what is redacted afterwards is no fault of the answer.
                 let wrong = shape.and_then(|shape| shape.whole(&body));
+                let called = outgoing::called(&sight, format, &body);
                 let (body, mut findings, mut blocked) = outgoing::whole(&sight, body);
+                blocked |= !called.is_empty();
+                findings.extend(called);
                 blocked |= wrong.is_some_and(|(_, action)| action == CheckAction::Block);
                 findings.extend(wrong);
                 if !findings.is_empty() {

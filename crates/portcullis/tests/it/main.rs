@@ -17,6 +17,7 @@ mod cli;
 mod faults;
 mod gateway;
 mod gemini;
+mod hardening;
 mod in_process;
 mod judges;
 mod lifecycle;

@@ -38,6 +38,8 @@ pub enum Behaviour {
     Paced(Pace),
     /// A right answer with other words.
     Say(Reply),
+    /// A right answer that recites the instructions of the request, as a model does that was talked into it.
+    Recite,
     /// This status with this body.
     Status {
         /// 100 to 599.

@@ -293,6 +293,9 @@ async fn perform(
     if let Behaviour::Say(reply) = &behaviour {
         options.reply = reply.clone();
     }
+    if behaviour == Behaviour::Recite {
+        options.reply = super::Reply::Text(format!("Of course, here they are: {}", instructions(&body)));
+    }
     if behaviour == Behaviour::Hang {
         std::future::pending::<()>().await;
     }
@@ -314,6 +317,22 @@ async fn perform(
     Ok(with_headers(head.status, &head.headers, body))
 }
 
+/// What a request of any format tells the model to be.
+fn instructions(body: &Value) -> String {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let told = messages.iter().filter(|message| ["system", "developer"].iter().any(|role| message["role"] == *role));
+    let named = [&body["instructions"], &body["system"], &body["systemInstruction"]["parts"]];
+    let mut out = Vec::new();
+    for value in told.map(|message| &message["content"]).chain(named) {
+        match value {
+            Value::String(text) => out.push(text.as_str()),
+            Value::Array(parts) => out.extend(parts.iter().filter_map(|part| part["text"].as_str())),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {}
+        }
+    }
+    out.join("\n")
+}
+
 struct Head {
     status: StatusCode,
     headers: Vec<(String, String)>,
@@ -330,9 +349,12 @@ fn enact(
     let one = |chunk: Bytes, exchange| deliver(vec![chunk], Duration::ZERO, End::Clean, exchange);
     let first = |count: usize| chunks.iter().take(count).cloned();
     match behaviour {
-        Behaviour::Answer | Behaviour::Paced(_) | Behaviour::Say(_) | Behaviour::Hang | Behaviour::Close => {
-            deliver(chunks, gap, End::Clean, exchange)
-        }
+        Behaviour::Answer
+        | Behaviour::Paced(_)
+        | Behaviour::Say(_)
+        | Behaviour::Recite
+        | Behaviour::Hang
+        | Behaviour::Close => deliver(chunks, gap, End::Clean, exchange),
         Behaviour::HeaderBomb(count) => {
             head.headers.extend((0..count).map(|n| (format!("x-filler-{n}"), "f".repeat(100))));
             deliver(chunks, gap, End::Clean, exchange)
