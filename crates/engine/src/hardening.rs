@@ -6,14 +6,15 @@
 //! without the pepper foresees the marks. Source: inspect.md section 3, gateway.md section 11.
 
 use crate::{ids, pipeline::Inner, policy::Policy};
-use portcullis_domain::{ChatRequest, Failure, Payload, Role};
+use portcullis_domain::{ChatRequest, Failure, Format, Payload, Role};
 use portcullis_inspect::{CheckAction, Flagged, Harden, Hardening, Leak, Origin, Watch};
 use portcullis_wire::system;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// What is done to one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
+pub(crate) struct Plan {
     style: Harden,
     canary: bool,
     leak: CheckAction,
@@ -34,7 +35,7 @@ pub(crate) struct Prompting {
 
 impl Prompting {
     /// None when a message passes as it is.
-    fn plan(&self, suspicious: bool) -> Option<Plan> {
+    pub(crate) fn plan(&self, suspicious: bool) -> Option<Plan> {
         let raised = suspicious && self.hardens_flagged();
         let style = match (self.shadow, self.harden, raised) {
             (true, _, _) => Harden::Off,
@@ -65,24 +66,29 @@ pub(crate) struct Prompted {
     pub(crate) watch: Option<Arc<Watch>>,
     /// Whether its untrusted texts are marked.
     pub(crate) hardened: bool,
+    /// What its caller wrote as `instructions`, where answers repeat them and they were added to.
+    pub(crate) instructions: Option<Arc<Value>>,
 }
 
-/// Hardens what the policy hardens.
+/// A message as the plan wants it.
 pub(crate) async fn harden(
     engine: &Inner,
     policy: &Policy,
     payload: Payload,
-    suspicious: bool,
+    plan: Plan,
 ) -> Result<Prompted, Failure> {
-    let untouched = |payload| Prompted { payload, watch: policy.output.clone(), hardened: false };
-    let Some(plan) = policy.prompting.plan(suspicious) else { return Ok(untouched(payload)) };
+    let output = policy.output.clone();
     let mut request = match payload {
         Payload::Chat(request) => request,
-        other @ (Payload::Count(_) | Payload::Embed(_) | Payload::Models(_)) => return Ok(untouched(other)),
+        payload @ (Payload::Count(_) | Payload::Embed(_) | Payload::Models(_)) => {
+            return Ok(Prompted { payload, watch: output, hardened: false, instructions: None });
+        }
     };
-    let output = policy.output.clone();
     let seed = engine.seed(&request.body);
     let large = request.body.len() > engine.screening.offload_bytes;
+    let tells = plan.style != Harden::Off || plan.canary;
+    let instructions =
+        (tells && request.format == Format::Responses).then(|| Arc::new(system::instructions(&request.body)));
     let work = move || {
         let watch = prepared(plan, &seed, &mut request, output.as_deref());
         (request, watch)
@@ -100,13 +106,15 @@ pub(crate) async fn harden(
         payload: Payload::Chat(request),
         watch: Some(Arc::new(watch)),
         hardened: plan.style != Harden::Off,
+        instructions,
     })
 }
 
 /// Marks what is untrusted and tells the system part; what to look for in the answer.
 fn prepared(plan: Plan, seed: &[u8; 32], request: &mut ChatRequest, output: Option<&Watch>) -> Watch {
     let texts: Vec<(Role, String)> = request.texts().map(|(role, text)| (role, text.into_owned())).collect();
-    let of = |wanted: Role| texts.iter().filter(move |(role, _)| *role == wanted).map(|(_, text)| text.as_str());
+    let of =
+        |wanted: Role| texts.iter().filter(move |(role, _)| *role == wanted).map(|(_, text)| text.as_str());
     let hardening = Hardening::new(plan.style, plan.canary, seed, of(Role::User).chain(of(Role::Tool)));
     let told = hardening.announcement();
     let mut edits = Vec::new();

@@ -13,8 +13,9 @@ use portcullis_inspect::{CheckAction, Outflow, Passed, Restoring, Watch};
 use portcullis_wire::{
     Head, Reader, Writer,
     sse::{data_of, first_end, last_end},
-    texts,
+    system, texts,
 };
+use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, VecDeque},
@@ -31,6 +32,8 @@ pub(crate) struct Sight {
     arguments: Option<Arc<Watch>>,
     /// Tools that may be called, where not all may.
     tools: Option<Arc<[String]>>,
+    /// What stands where an answer repeats the request's `instructions`, if not what it says.
+    instructions: Option<Arc<Value>>,
     pub(crate) remembered: Option<Arc<Remembered>>,
 }
 
@@ -47,7 +50,12 @@ impl Sight {
     ) -> Self {
         let arguments = (hardened || tools.is_some())
             .then(|| Arc::new(watch.as_deref().cloned().unwrap_or_default().and_no_secrets()));
-        Self { watch, arguments, tools, remembered }
+        Self { watch, arguments, tools, instructions: None, remembered }
+    }
+
+    /// The same for an answer that may repeat instructions.
+    pub(crate) fn repeating(self, instructions: Option<Arc<Value>>) -> Self {
+        Self { instructions, ..self }
     }
 
     /// Whether there is nothing to do.
@@ -55,6 +63,7 @@ impl Sight {
         self.watch.is_none()
             && self.arguments.is_none()
             && self.tools.is_none()
+            && self.instructions.is_none()
             && self.remembered.is_none()
     }
 
@@ -86,6 +95,7 @@ pub(crate) fn whole(sight: &Sight, body: Bytes) -> (Bytes, Findings, bool) {
     if sight.is_blind() {
         return (body, findings, blocked);
     }
+    let body = sight.instructions.as_ref().and_then(|own| system::repeated(&body, own)).unwrap_or(body);
     let changed = texts::rewrite(&body, |text, json| {
         let (said, found, stop) = sight.whole(text, json);
         findings.extend(found);
@@ -246,8 +256,13 @@ impl Outgoing {
         }
     }
 
-    fn event(&mut self, event: Bytes) {
+    fn event(&mut self, mut event: Bytes) {
         let mut steps = Vec::new();
+        if let (Some(own), Some(data)) = (&self.sight.instructions, data_of(&event)) {
+            if let Some(data) = system::repeated(&data, own) {
+                event = with_data(&event, &data);
+            }
+        }
         if let Some(data) = data_of(&event) {
             // What cannot be read holds no words that a client could read.
             let _unreadable = self.reader.event(&data, &mut steps);

@@ -10,7 +10,7 @@ use crate::{
     admission::{Admission, Subjects},
     breaches::Breaches,
     budgets::Budgets,
-    hardening,
+    hardening::{self, Prompted},
     identity::Identity,
     ids,
     keys::Keys,
@@ -377,9 +377,11 @@ impl Admitted {
             }
             remembered = found.remembered;
         }
-        let suspicious = screened.flagged && policy.injection != CheckAction::Off && !engine.screening.shadow;
-        let prompted = hardening::harden(engine, &policy, payload, suspicious).await?;
-        let payload = prompted.payload;
+        let suspicious = screened.flagged && policy.judges() && !engine.screening.shadow;
+        let Prompted { payload, watch, hardened, instructions } = match policy.prompting.plan(suspicious) {
+            None => Prompted { payload, watch: policy.output.clone(), hardened: false, instructions: None },
+            Some(plan) => Box::pin(hardening::harden(engine, &policy, payload, plan)).await?,
+        };
         let shape = match &payload {
             Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
             Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => None,
@@ -413,7 +415,7 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        let sight = Sight::new(prompted.watch, policy.tools(suspicious), prompted.hardened, remembered);
+        let sight = Sight::new(watch, policy.tools(suspicious), hardened, remembered).repeating(instructions);
         if sight.is_blind() && shape.is_none() || choices == 0 {
             return Ok((result?, place));
         }

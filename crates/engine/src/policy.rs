@@ -141,6 +141,11 @@ impl Policy {
         }
     }
 
+    /// Whether anything follows from a score.
+    pub(crate) fn judges(&self) -> bool {
+        self.injection != CheckAction::Off
+    }
+
     /// Tools that the answer to a message may call.
     pub(crate) fn tools(&self, suspicious: bool) -> Option<Arc<[String]>> {
         let Some(tools) = &self.tools else {

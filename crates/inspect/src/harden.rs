@@ -83,10 +83,11 @@ impl Hardening {
             number = number.wrapping_add(1);
             marker = format!("{number:032x}");
         }
-        let (joiner, style) = match (style, joiner(u16::from_le_bytes([seed[OF_MARKER], seed[OF_MARKER + 1]]), texts)) {
-            (Harden::Datamark, None) => (DEFUSE, Harden::Delimit),
-            (style, joiner) => (joiner.unwrap_or(DEFUSE), style),
-        };
+        let (joiner, style) =
+            match (style, joiner(u16::from_le_bytes([seed[OF_MARKER], seed[OF_MARKER + 1]]), texts)) {
+                (Harden::Datamark, None) => (DEFUSE, Harden::Delimit),
+                (style, joiner) => (joiner.unwrap_or(DEFUSE), style),
+            };
         let letter = |byte: &u8| char::from(LETTERS[usize::from(byte % 32)]);
         let canary = canary.then(|| seed[OF_MARKER + OF_JOINER..].iter().map(letter).collect());
         Self { style, marker, joiner, canary }

@@ -151,7 +151,8 @@ fn hashed(hash: u64, c: char) -> u64 {
 /// Every eight words in a row.
 fn rows(words: &[Word]) -> impl Iterator<Item = (u64, Range<usize>)> {
     words.windows(WORDS).filter_map(|row| {
-        let hash = row.iter().fold(FIRST, |hash, word| (hash ^ word.hash).wrapping_mul(PRIME).rotate_left(17));
+        let hash =
+            row.iter().fold(FIRST, |hash, word| (hash ^ word.hash).wrapping_mul(PRIME).rotate_left(17));
         Some((hash, row.first()?.range.start..row.last()?.range.end))
     })
 }
@@ -181,7 +182,9 @@ mod tests {
         assert!(leak.find("You are the keeper of the small gate").is_empty());
         let known = Leak::new(None, [RULES], ["who said: you are the keeper of the gate and you"]);
         assert!(known.find("you are the keeper of the gate and").is_empty(), "the caller's own words");
-        assert!(!known.find("never tell the name of the king you never tell the name of the king").is_empty());
+        assert!(
+            !known.find("never tell the name of the king you never tell the name of the king").is_empty()
+        );
     }
 
     #[test]

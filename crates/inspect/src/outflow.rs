@@ -196,8 +196,9 @@ impl Watch {
             all.extend(found.map(|range| Finding { check: "topics", kind: "topic", action: *action, range }));
         }
         if let Some((action, link, hosts)) = &self.links {
-            let below =
-                |host: &str, known: &String| host.strip_suffix(known.as_str()).is_some_and(|rest| rest.ends_with('.'));
+            let below = |host: &str, known: &String| {
+                host.strip_suffix(known.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            };
             let strange = |host: &str| !hosts.iter().any(|known| *known == host || below(host, known));
             let found = links(link, text).filter(|(host, _)| strange(host));
             all.extend(found.map(|(_, range)| Finding {

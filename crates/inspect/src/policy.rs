@@ -233,7 +233,9 @@ fn lower(hosts: &[String]) -> Vec<String> {
 
 /// Tools that both lists allow; a missing list allows all.
 fn tools(one: Option<&Vec<String>>, other: Option<&Vec<String>>) -> Option<Vec<String>> {
-    let (Some(one), Some(other)) = (one, other) else { return one.or(other).map(|list| sorted(list.clone())) };
+    let (Some(one), Some(other)) = (one, other) else {
+        return one.or(other).map(|list| sorted(list.clone()));
+    };
     Some(both(one, other))
 }
 
@@ -295,7 +297,10 @@ impl OutputPolicy {
             topics_action,
             links: self.links.max(other.links),
             link_hosts,
-            link_cited: [self, other].into_iter().filter(|policy| looks(policy)).all(|policy| policy.link_cited)
+            link_cited: [self, other]
+                .into_iter()
+                .filter(|policy| looks(policy))
+                .all(|policy| policy.link_cited)
                 && (looks(self) || looks(other)),
             leak: self.leak.max(other.leak),
             tools: tools(self.tools.as_ref(), other.tools.as_ref()),

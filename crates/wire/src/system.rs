@@ -2,8 +2,10 @@
 //!
 //! Invariant: a request that was valid stays valid, and holds the text as an instruction of the operator.
 
+use bytes::Bytes;
+use memchr::memmem;
 use portcullis_domain::Format;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 /// What to put where, so that `text` stands in the system part of a request that has no words there. None for a body
@@ -15,9 +17,7 @@ pub fn place(format: Format, body: &[u8], text: &str) -> Option<(Range<usize>, S
         Format::OpenAi => return first_message(members.get("messages")?, body, text),
         Format::Responses => (&["instructions"], json!(text)),
         Format::Anthropic => (&["system"], json!(text)),
-        Format::Gemini => {
-            (&["systemInstruction", "system_instruction"], json!({"parts": [{"text": text}]}))
-        }
+        Format::Gemini => (&["systemInstruction", "system_instruction"], json!({"parts": [{"text": text}]})),
     };
     let at = names.iter().find_map(|name| members.get(*name)).map(|raw| span(raw, body));
     match (at, names.first()) {
@@ -29,6 +29,30 @@ pub fn place(format: Format, body: &[u8], text: &str) -> Option<(Range<usize>, S
         }
         (None, None) => None,
     }
+}
+
+/// What a request of OpenAI's responses says in `instructions`; null where it says nothing.
+#[must_use]
+pub fn instructions(body: &[u8]) -> Value {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let raw = members.get("instructions");
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+/// Answers in that format repeat `instructions`, whole ones and events: the same answer with these in their place. None
+/// when nothing is repeated.
+#[must_use]
+pub fn repeated(data: &[u8], instructions: &Value) -> Option<Bytes> {
+    memmem::find(data, b"\"instructions\"")?;
+    let mut value: Value = serde_json::from_slice(data).ok()?;
+    let mut changed = false;
+    for place in ["/instructions", "/response/instructions"] {
+        if let Some(member) = value.pointer_mut(place) {
+            changed |= member != instructions;
+            member.clone_from(instructions);
+        }
+    }
+    changed.then(|| value.to_string().into())
 }
 
 /// Before all messages.
@@ -93,5 +117,19 @@ mod tests {
             assert_eq!(system.parts, [Part::Text("a \"b\"".into())], "{format:?}");
         }
         assert_eq!(place(Format::OpenAi, b"[]", "a"), None);
+    }
+
+    #[test]
+    fn repeated_instructions_are_those_of_the_caller() {
+        let (own, none) = (instructions(br#"{"instructions":"mine"}"#), instructions(br#"{"input":"a"}"#));
+        let event = br#"{"type":"response.created","response":{"id":"r","instructions":"ours"}}"#;
+        let mine = r#"{"type":"response.created","response":{"id":"r","instructions":"mine"}}"#;
+        assert_eq!(repeated(event, &own).unwrap(), mine);
+        assert_eq!(
+            repeated(br#"{"id":"r","instructions":"ours"}"#, &none).unwrap(),
+            r#"{"id":"r","instructions":null}"#
+        );
+        assert_eq!(repeated(br#"{"delta":"instructions"}"#, &own), None);
+        assert_eq!(repeated(mine.as_bytes(), &own), None);
     }
 }

@@ -256,7 +256,8 @@ fn a_leak_split_at_every_byte_is_stopped_before_its_first_byte_in_every_format()
     ] {
         for format in Format::ALL {
             for cut in 1..text.len() {
-                let words = [&text[..cut], &text[cut..(cut + 5).min(text.len())], &text[(cut + 5).min(text.len())..]];
+                let words =
+                    [&text[..cut], &text[cut..(cut + 5).min(text.len())], &text[(cut + 5).min(text.len())..]];
                 let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
                 let (out, findings) = through(format, &said(format, &words), 4096, secretive());
                 let (said, ends) = read(format, &out);
@@ -273,7 +274,8 @@ fn a_leak_split_at_every_byte_is_stopped_before_its_first_byte_in_every_format()
 #[test]
 fn a_whole_answer_with_a_leak_is_blocked_and_words_of_the_caller_are_none() {
     let leak = portcullis_inspect::Leak::new(Some("k7xqm2"), [RULES], [RULES]);
-    let known = Sight::new(Some(Arc::new(Watch::default().and_leak(CheckAction::Block, leak))), None, false, None);
+    let known =
+        Sight::new(Some(Arc::new(Watch::default().and_leak(CheckAction::Block, leak))), None, false, None);
     let part = Part::Text(format!("It is: {RULES}"));
     let choice = portcullis_domain::Choice { parts: vec![part], finish: Finish::Stop, logprobs: None };
     let answer = portcullis_domain::Completion { choices: vec![choice], ..Default::default() };
@@ -310,9 +312,11 @@ fn calls_of_other_tools_and_calls_that_carry_a_secret_never_leave_in_any_format(
     let tools = || Sight::new(None, Some(["search".to_owned()].into()), false, None);
     let secret = format!("{{\"q\":\"{}\"}}", SPLIT[1..3].concat().replace("p_", "ghp_"));
     for format in Format::ALL {
-        for (name, arguments, passes) in
-            [("search", "{\"q\":\"gates\"}", true), ("send_mail", "{\"q\":\"gates\"}", false), ("search", &secret, false)]
-        {
+        for (name, arguments, passes) in [
+            ("search", "{\"q\":\"gates\"}", true),
+            ("send_mail", "{\"q\":\"gates\"}", false),
+            ("search", &secret, false),
+        ] {
             let bytes = calling(format, name, arguments);
             for piece in [1, 40, 4096] {
                 let (out, findings) = through(format, &bytes, piece, tools());

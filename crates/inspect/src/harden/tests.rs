@@ -77,7 +77,8 @@ fn template_tokens_are_defused_in_sight_and_honest_text_stays_as_it_is() {
         assert_eq!(defused(text), expected);
         assert_eq!(fused(expected), text);
     }
-    for text in ["a < b | c > d", "vec[i]", "## Instructions for use", "<span>", "x <| y |> z", "[1] <a@b.c>"] {
+    for text in ["a < b | c > d", "vec[i]", "## Instructions for use", "<span>", "x <| y |> z", "[1] <a@b.c>"]
+    {
         assert_eq!(defused(text), text);
     }
 }
@@ -85,7 +86,8 @@ fn template_tokens_are_defused_in_sight_and_honest_text_stays_as_it_is() {
 #[test]
 fn words_are_joined_by_a_character_that_is_announced_and_that_no_text_holds() {
     let taken = "\u{e000}".repeat(2);
-    let hardening = Hardening::new(Harden::Datamark, false, &[0; 32], [taken.as_str(), "two words"].into_iter());
+    let hardening =
+        Hardening::new(Harden::Datamark, false, &[0; 32], [taken.as_str(), "two words"].into_iter());
     assert_eq!(hardening.joiner, '\u{e001}');
     assert!(hardening.mark("two words", Origin::Data).contains("two\u{e001}words"));
     assert!(hardening.announcement().unwrap().contains("the character \u{e001} stands"));

@@ -59,7 +59,9 @@ async fn ask(server: &Server, path: &str, body: &Value) -> (u16, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_whole_and_streamed() {
     let models = |options: upstream::Options| upstream::Options { models: vec!["double".into()], ..options };
-    for (preset, options) in [("openai", upstream::Options::default()), ("anthropic", upstream::Options::anthropic())] {
+    for (preset, options) in
+        [("openai", upstream::Options::default()), ("anthropic", upstream::Options::anthropic())]
+    {
         let double = OpenAi::with(models(options)).await;
         double.change(|options| options.pace = Pace { chunks: Some(40), ..Pace::default() });
         let server = serve(&double, preset, "harden = \"delimit\"").await;
@@ -73,6 +75,8 @@ async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_w
                     assert!(sent.contains("Internal reference "), "{path}: {sent}");
                     assert!(sent.contains("\\nWhat do you keep?\\n<<end "), "{path}: {sent}");
                     assert_eq!(status, if stream { 200 } else { 400 }, "{path}: {text}");
+                    // OpenAI's responses repeat what their caller wrote, and only that.
+                    let text = text.replace(&format!("\"instructions\":\"{RULES}\""), "");
                     for told in ["keeper", "reference", "person", "Rules that", "<<end"] {
                         assert!(!text.contains(told), "{preset} {path} {stream}: {text}");
                     }
@@ -85,7 +89,7 @@ async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_w
                 }
             }
         }
-        let line = "portcullis_guard_total{policy=\"careful\",check=\"leak\",action=\"block\"}";
+        let line = "guard_total{policy=\"careful\",check=\"leak\",action=\"block\"}";
         assert!(metric(server.address(), line).await >= 16.0, "{preset}");
         let honest = Reply::Text("I keep the gate, and the guard is awake.".into());
         for (path, body) in endpoints("What do you keep?", Some(RULES), true) {
@@ -101,11 +105,12 @@ async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_w
 async fn plain_traffic_keeps_its_bytes_and_a_suspicious_message_is_hardened_where_the_policy_says_so() {
     let options = upstream::Options { models: vec!["double".into()], ..upstream::Options::default() };
     let double = OpenAi::with(options).await;
-    let server = serve(&double, "openai", "flagged = \"harden\"\n[policies.careful.input]\ninjection = \"flag\"").await;
-    let tools = json!([{"type": "function", "function": {"name": "send_mail", "parameters": {"type": "object"}}}]);
-    let turn = |text: &str| {
-        json!({"model": "default", "messages": [{"role": "user", "content": text}], "tools": tools})
-    };
+    let server =
+        serve(&double, "openai", "flagged = \"harden\"\n[policies.careful.input]\ninjection = \"flag\"")
+            .await;
+    let tools =
+        json!([{"type": "function", "function": {"name": "send_mail", "parameters": {"type": "object"}}}]);
+    let turn = |text: &str| json!({"model": "default", "messages": [{"role": "user", "content": text}], "tools": tools});
     let call = Reply::ToolCall { name: "send_mail".into(), arguments: "{}".into() };
     let key = server.key().unwrap();
     for (text, hardened) in [

@@ -320,7 +320,8 @@ async fn perform(
 /// What a request of any format tells the model to be.
 fn instructions(body: &Value) -> String {
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let told = messages.iter().filter(|message| ["system", "developer"].iter().any(|role| message["role"] == *role));
+    let told =
+        messages.iter().filter(|message| ["system", "developer"].iter().any(|role| message["role"] == *role));
     let named = [&body["instructions"], &body["system"], &body["systemInstruction"]["parts"]];
     let mut out = Vec::new();
     for value in told.map(|message| &message["content"]).chain(named) {
