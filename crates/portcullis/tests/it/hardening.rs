@@ -91,6 +91,7 @@ async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_w
         }
         let line = "guard_total{policy=\"careful\",check=\"leak\",action=\"block\"}";
         assert!(metric(server.address(), line).await >= 16.0, "{preset}");
+        double.change(|options| options.pace = Pace::default());
         let honest = Reply::Text("I keep the gate, and the guard is awake.".into());
         for (path, body) in endpoints("What do you keep?", Some(RULES), true) {
             double.next(Behaviour::Say(honest.clone()));
