@@ -15,6 +15,17 @@ pub enum Mode {
     Shadow,
 }
 
+/// How much of a long text of a user is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LongTexts {
+    /// The model looks at whatever is suspicious.
+    #[default]
+    Model,
+    /// The model looks at what the rules hit.
+    Rules,
+}
+
 /// `[inspect]`: looking at untrusted texts.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -34,10 +45,14 @@ pub struct InspectConfig {
     /// Most bytes of one streamed answer that are kept to hold it against a schema when it has ended; a longer one is
     /// not looked at. Default 1048576.
     pub schema_stream_bytes: usize,
-    /// A user's text is read by the model in full up to this many bytes; of what follows only what the rules or its mere
-    /// words make suspicious, which costs a few percent of distant attacks and saves most of the time. Documents are read
-    /// in full. Default 32768.
+    /// A user's text is read by the model in full up to this many bytes; what follows is read as `long_texts` says.
+    /// Documents are read in full. Default 32768.
     pub model_bytes: usize,
+    /// What is read of a user's text behind its first `model_bytes`. `model`: the model reads what rules or single words
+    /// make suspicious, encodings are undone everywhere (about 20 milliseconds a megabyte). `rules`: only what the
+    /// rules hit, and encodings in the first part only (about 2 milliseconds a megabyte); attacks in the middle of long
+    /// prompts are found less often. Default `model`.
+    pub long_texts: LongTexts,
     /// Most bytes that are produced of one text by undoing encodings; what would be more stays encoded. Default 65536.
     pub decode_budget: usize,
     /// Score from which a text is flagged: at 0.5 one honest text in a hundred is. Default 0.5.
@@ -61,6 +76,7 @@ impl Default for InspectConfig {
             schema_steps: 200_000,
             schema_stream_bytes: 1 << 20,
             model_bytes: 32_768,
+            long_texts: LongTexts::Model,
             decode_budget: 65_536,
             flag: 0.5,
             block: 0.9,

@@ -6,10 +6,10 @@
 //! Source: inspect.md section 2.
 
 use crate::{
-    InspectConfig,
+    InspectConfig, LongTexts,
     decode::{self, Decoded, Encoding},
     matching::{Hit, Matcher},
-    model::{Model, ModelProblem, Reading},
+    model::{Depth, Model, ModelProblem, Reading},
     sanitise::Removed,
     scored::scored,
 };
@@ -104,10 +104,7 @@ pub struct Inspector {
     matcher: Arc<Matcher>,
     model: Arc<Model>,
     name: Arc<str>,
-    flag: f32,
-    block: f32,
-    budget: usize,
-    fully: usize,
+    config: InspectConfig,
 }
 
 /// One layer of a text, judged.
@@ -142,17 +139,13 @@ impl Inspector {
 
     fn over(config: &InspectConfig, model: Model) -> Self {
         let name = model.name().into();
-        let (flag, block, budget, fully) =
-            (config.flag, config.block, config.decode_budget, config.model_bytes);
-        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, flag, block, budget, fully }
+        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, config: config.clone() }
     }
 
     /// The same rules and model under other settings.
     #[must_use]
     pub fn under(&self, config: &InspectConfig) -> Self {
-        let (flag, block, budget, fully) =
-            (config.flag, config.block, config.decode_budget, config.model_bytes);
-        Self { flag, block, budget, fully, ..self.clone() }
+        Self { config: config.clone(), ..self.clone() }
     }
 
     /// Name of the model.
@@ -166,8 +159,8 @@ impl Inspector {
     pub fn inspect(&self, text: &str, channel: Channel) -> Verdict {
         let (worst, undone, removed) = self.worst(text, channel);
         let verdict = match worst.score {
-            score if score >= self.block => VerdictKind::Block,
-            score if score >= self.flag => VerdictKind::Flag,
+            score if score >= self.config.block => VerdictKind::Block,
+            score if score >= self.config.flag => VerdictKind::Flag,
             _ => VerdictKind::Allow,
         };
         let mut reasons = Vec::new();
@@ -192,7 +185,9 @@ impl Inspector {
     /// The layer that scores most, what was undone to get there, and what hid in the text.
     fn worst(&self, text: &str, channel: Channel) -> (Judged, Option<Decoded>, Removed) {
         let copy = scored(text);
-        let mut layers = self.layers(text, copy.clean.as_deref().unwrap_or(text), copy.removed);
+        let clean = copy.clean.as_deref().unwrap_or(text);
+        let deep = if self.depth(channel).words { clean.len() } else { self.config.model_bytes };
+        let mut layers = self.layers(text, &clean[..clean.floor_char_boundary(deep)], copy.removed);
         // What is wholly encoded is judged by what it says: its own letters say nothing.
         let opaque: Vec<bool> = layers.iter().map(|layer| layer.whole).collect();
         let mut worst = self.judge(copy.text, channel, false);
@@ -212,9 +207,19 @@ impl Inspector {
         (worst, undone.map(|index| layers.swap_remove(index)), copy.removed)
     }
 
+    /// How much of a text the model reads.
+    const fn depth(&self, channel: Channel) -> Depth {
+        match (channel, self.config.long_texts) {
+            (Channel::User, long) => {
+                Depth { fully: self.config.model_bytes, words: matches!(long, LongTexts::Model) }
+            }
+            (Channel::Document, _) => Depth::FULL,
+        }
+    }
+
     fn layers(&self, text: &str, clean: &str, removed: Removed) -> Vec<Decoded> {
         let language = self.model.language();
-        let mut layers = decode::layers(clean, language, self.budget);
+        let mut layers = decode::layers(clean, language, self.config.decode_budget);
         if removed.invisible >= decode::FEWEST_BITS {
             layers.extend(decode::hidden(text, language));
         }
@@ -225,11 +230,7 @@ impl Inspector {
         let hits = self.matcher.hits(&copy);
         let (rules, spoken_about) = self.matcher.score(&hits, &copy);
         let by_rules = rules * self.model.rules - if spoken_about { self.model.mention } else { 0.0 };
-        let fully = match channel {
-            Channel::User => self.fully,
-            Channel::Document => usize::MAX,
-        };
-        let reading = self.model.look(&copy, fully, |place| touches(&hits, place));
+        let reading = self.model.look(&copy, self.depth(channel), |place| touches(&hits, place));
         let (evidence, seen) = evidence(&reading, &hits, by_rules, copy.len());
         let score = self.model.calibration(channel, decoded, copy.len()).score(evidence);
         let score = if rules >= CERTAIN { score.max(rules) } else { score };

@@ -24,7 +24,7 @@ mod schema;
 mod scored;
 mod signs;
 
-pub use config::{InspectConfig, Mode};
+pub use config::{InspectConfig, LongTexts, Mode};
 pub use decode::Encoding;
 pub use harden::{Hardening, Origin};
 pub use inspector::{Channel, Inspector, Reason, ReasonKind, Verdict, VerdictKind, Weighed};

@@ -150,6 +150,20 @@ pub(crate) const SHORT: usize = 1024;
 /// Bytes of a piece; two neighbours make a window.
 const PIECE: usize = 256;
 
+/// How much of a long text is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Depth {
+    /// So many bytes in full.
+    pub(crate) fully: usize,
+    /// Whether single words make a later piece worth reading.
+    pub(crate) words: bool,
+}
+
+impl Depth {
+    /// All of it.
+    pub(crate) const FULL: Self = Self { fully: usize::MAX, words: true };
+}
+
 impl Model {
     /// The trained one.
     pub(crate) fn trained() -> Result<Self, ModelProblem> {
@@ -210,8 +224,13 @@ impl Model {
     }
 
     /// Reads a copy. Beyond its first `fully` bytes only pieces are read that are touched by rules, or whose words alone
-    /// are suspicious.
-    pub(crate) fn look(&self, copy: &str, fully: usize, touched: impl Fn(&Range<usize>) -> bool) -> Reading {
+    /// are suspicious, if these are looked at.
+    pub(crate) fn look(
+        &self,
+        copy: &str,
+        Depth { fully, words }: Depth,
+        touched: impl Fn(&Range<usize>) -> bool,
+    ) -> Reading {
         let longest = if copy.len() <= SHORT { copy.len() } else { PIECE + LONGEST_WORD };
         let mut seen = Seen::for_pieces_of(longest);
         let weights = self.weights();
@@ -225,7 +244,8 @@ impl Model {
         while from < copy.len() {
             let to = cut(copy, from + PIECE);
             let piece = &copy[from..to];
-            if from >= fully && to < copy.len() && !self.suspicious(piece) && !touched(&(from..to)) {
+            let passed = from >= fully && (to < copy.len() || !words);
+            if passed && !(words && self.suspicious(piece)) && !touched(&(from..to)) {
                 (last, last_at, from) = (Sum::default(), to, to);
                 continue;
             }

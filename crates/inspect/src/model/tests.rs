@@ -33,7 +33,7 @@ fn scores_are_a_half_and_nine_tenths_at_their_points() {
 #[test]
 fn windows_cover_a_long_text_without_a_gap() {
     for text in ["word ".repeat(3000), "x".repeat(9000), "слово, ".repeat(900), "词".repeat(3000)] {
-        let reading = MODEL.look(&text, usize::MAX, |_| false);
+        let reading = MODEL.look(&text, Depth::FULL, |_| false);
         let mut end = 0;
         for (_, place) in &reading.windows {
             assert!(place.start <= end && text.is_char_boundary(place.end), "{place:?}");
@@ -41,7 +41,7 @@ fn windows_cover_a_long_text_without_a_gap() {
         }
         assert_eq!(end, text.len());
     }
-    assert!(MODEL.look("short", 0, |_| false).windows.is_empty());
+    assert!(MODEL.look("short", Depth { fully: 0, words: true }, |_| false).windows.is_empty());
 }
 
 proptest! {

@@ -224,7 +224,7 @@ async fn a_keys_own_tokens_a_minute_are_charged_and_what_was_not_taken_comes_bac
 async fn a_key_uses_only_the_routes_it_may() {
     let house = House::start("").await;
     let (_, key) = house.make(&json!({"name": "robot", "routes": ["fast"]})).await;
-    assert_eq!(house.ask(&key).await.status, 404, "`default` is not among them");
+    assert_eq!(house.ask(&key).await.status, 403, "`default` is not among them");
     let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Who keeps the gate?"}]});
     assert_eq!(post(house.running.http(), CHAT, &key, &body).await.status, 200);
 }
