@@ -117,6 +117,11 @@ struct Judged {
     copy: String,
 }
 
+/// Bytes of a copy below which the model alone says nothing: a word or two hold too few features to tell a bare "Word?"
+/// from an attack, and of the attacks that are known one in 250 is so short.
+const LEAST: usize = 16;
+/// The most that such a text comes to: below any flag.
+const UNSURE: f32 = 0.4;
 /// From this score of the rules on they are enough by themselves.
 const CERTAIN: f32 = 1.0;
 
@@ -233,7 +238,11 @@ impl Inspector {
         let reading = self.model.look(&copy, self.depth(channel), |place| touches(&hits, place));
         let (evidence, seen) = evidence(&reading, &hits, by_rules, copy.len());
         let score = self.model.calibration(channel, decoded, copy.len()).score(evidence);
-        let score = if rules >= CERTAIN { score.max(rules) } else { score };
+        let score = match (hits.is_empty(), copy.len()) {
+            (true, ..LEAST) => score.min(UNSURE),
+            _ if rules >= CERTAIN => score.max(rules),
+            _ => score,
+        };
         Judged { score, evidence, hits, seen, copy }
     }
 
