@@ -39,6 +39,8 @@ const LARGE: Load = Load {
     stream: false,
     most_ratio: Some(1.2),
 };
+/// The same with the model reading as much of it as it does by default.
+const LARGE_READ: Load = Load { name: "the same, `long_texts = \"model\"`", most_ratio: None, ..LARGE };
 const STREAM: Load = Load {
     name: "stream of 101 events",
     connections: 64,
@@ -67,7 +69,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     for measure in &options.measures {
         match measure {
             Measure::Small => loads.push(under_load(&SMALL, &targets, &options).await?),
-            Measure::Large => loads.push(under_load(&LARGE, &targets, &options).await?),
+            Measure::Large => {
+                loads.push(under_load(&LARGE, &targets, &options).await?);
+                let env = [("PORTCULLIS__INSPECT__LONG_TEXTS", "model")];
+                let reading = Target::product_with(upstream.address, &options, "", &env, |_| Ok(())).await?;
+                loads.push(under_load(&LARGE_READ, &[reading], &options).await?);
+            }
             Measure::Stream => loads.push(under_load(&STREAM, &targets, &options).await?),
             Measure::Latency => loads.push(latency(&targets, upstream.address, &options).await?),
             Measure::Memory => {}
