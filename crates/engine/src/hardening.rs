@@ -149,3 +149,6 @@ fn prepared(plan: Plan, seed: &[u8; 32], request: &mut ChatRequest, output: Opti
     }
     watch
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,5 +32,5 @@ pub use keys::store_failure;
 pub use operate::NamedLimit;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};
 pub use policy::{DEFAULT_POLICY, Policies, Policy};
-pub use screening::Screening;
+pub use screening::{Screening, Suspicion};
 pub use shape::{Shape, ShapeLimits};

@@ -258,10 +258,10 @@ impl Outgoing {
 
     fn event(&mut self, mut event: Bytes) {
         let mut steps = Vec::new();
-        if let (Some(own), Some(data)) = (&self.sight.instructions, data_of(&event)) {
-            if let Some(data) = system::repeated(&data, own) {
-                event = with_data(&event, &data);
-            }
+        if let (Some(own), Some(data)) = (&self.sight.instructions, data_of(&event))
+            && let Some(data) = system::repeated(&data, own)
+        {
+            event = with_data(&event, &data);
         }
         if let Some(data) = data_of(&event) {
             // What cannot be read holds no words that a client could read.

@@ -17,7 +17,7 @@ use crate::{
     outgoing::Sight,
     policy::{self, Policies},
     record::{Finishing, Record},
-    screening::{self, Screening, Who},
+    screening::{self, Screening, Suspicion, Who},
     shape::Shape,
     tokens,
 };
@@ -56,6 +56,8 @@ pub struct Parts {
     pub audit: Audit,
     /// Who notices what does not fit a caller.
     pub anomalies: Anomalies,
+    /// Who sent suspicious messages before.
+    pub suspicion: Suspicion,
     /// Which app answers which action.
     pub apps: Vec<(Action, Arc<dyn App>)>,
     /// Most messages being answered at once, streams included.
@@ -89,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) audit: Audit,
     pub(crate) anomalies: Anomalies,
     breaches: Arc<Breaches>,
+    turns: Arc<Suspicion>,
     apps: [Option<Arc<dyn App>>; Action::ALL.len()],
     places: Arc<Semaphore>,
 }
@@ -133,6 +136,7 @@ impl Engine {
             metrics: parts.metrics,
             audit: parts.audit,
             anomalies: parts.anomalies,
+            turns: Arc::new(parts.suspicion),
             apps: by_action(parts.apps),
             places: Arc::new(Semaphore::new(parts.max_in_flight)),
         }))
@@ -154,6 +158,7 @@ impl Engine {
             metrics: inner.metrics.clone(),
             audit: inner.audit.clone(),
             anomalies: inner.anomalies.clone(),
+            turns: inner.turns.clone(),
             apps: by_action(changes.apps),
             places: inner.places.clone(),
         }))
@@ -360,12 +365,13 @@ impl Admitted {
             .try_acquire_owned()
             .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
         let policy = engine.screening.policies.of(&payload, self.caller.policy.as_deref())?.clone();
-        let (mut payload, screened) = screening::screen(&engine.screening, payload).await?;
+        let (mut payload, mut screened) =
+            screening::screen(&engine.screening, payload, &self.caller.id).await?;
         if !matches!(payload, Payload::Count(_) | Payload::Models(_)) {
             self.record.said(screened.length);
         }
         let who = self.who();
-        screening::conclude(engine, &policy, &screened, &who)?;
+        screening::conclude(engine, &policy, &mut screened, &who)?;
         let mut remembered = None;
         if let Some(watch) = &policy.input {
             let found = policy::incoming(watch, &mut payload, &engine.metrics);
@@ -437,6 +443,11 @@ impl Admitted {
 }
 
 impl Inner {
+    /// A suspicious score after what its caller sent before.
+    pub(crate) fn raised(&self, caller: &str, score: f32) -> f32 {
+        self.turns.raise(caller, score)
+    }
+
     /// Where the marks of a prompt come from.
     pub(crate) fn seed(&self, body: &[u8]) -> [u8; 32] {
         self.identity.keys().derive("portcullis: marks of a prompt", body)

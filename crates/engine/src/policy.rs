@@ -24,6 +24,8 @@ pub struct Policy {
     /// Whether findings are only recorded.
     pub(crate) shadow: bool,
     pub(crate) injection: CheckAction,
+    /// Whether suspicious messages count against the next one.
+    pub(crate) turns: bool,
     pub(crate) input: Option<Watch>,
     pub(crate) output: Option<Arc<Watch>>,
     pub(crate) schema: SchemaAction,
@@ -125,6 +127,7 @@ impl Policy {
             name: name.into(),
             shadow,
             injection: config.input.injection,
+            turns: config.input.turns,
             input: Watch::input(&config.input).map(quiet),
             output: Watch::output(&config.output).map(quiet).map(Arc::new),
             schema: if shadow { config.output.schema.min(SchemaAction::Flag) } else { config.output.schema },

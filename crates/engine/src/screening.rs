@@ -10,10 +10,14 @@ use crate::{
     policy::{Findings, Policies, Policy},
     shape::ShapeLimits,
 };
+use parking_lot::Mutex;
 use portcullis_domain::{Door, Failure, Incident, Payload, RequestId, Role, Tier};
-use portcullis_inspect::{Channel, CheckAction, Inspector, Removed, VerdictKind};
+use portcullis_inspect::{
+    Channel, CheckAction, Exceptions, InspectConfig, Inspector, Removed, Turns, VerdictKind,
+};
 use portcullis_telemetry::AuditEvent;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// What stage 4 needs.
 #[derive(Clone)]
@@ -28,8 +32,31 @@ pub struct Screening {
     pub shadow: bool,
     /// How much holding answers against schemas may cost.
     pub shape: ShapeLimits,
+    /// What passes although it is suspicious.
+    pub exceptions: Arc<Exceptions>,
     /// What follows, by route.
     pub policies: Policies,
+}
+
+/// Who sent suspicious messages lately. One for the life of the process, whatever its settings become.
+pub struct Suspicion {
+    turns: Mutex<Turns>,
+    began: Instant,
+    names: ahash::RandomState,
+}
+
+impl Suspicion {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(config: &InspectConfig) -> Self {
+        let half_life = Duration::from_secs(config.turn_half_life_secs.into());
+        let turns = Mutex::new(Turns::new(half_life, config.turn_callers));
+        Self { turns, began: Instant::now(), names: ahash::RandomState::new() }
+    }
+
+    pub(crate) fn raise(&self, caller: &str, score: f32) -> f32 {
+        self.turns.lock().raise(self.names.hash_one(caller), score, self.began.elapsed())
+    }
 }
 
 /// The worst that was found in a message.
@@ -43,32 +70,40 @@ pub(crate) struct Screened {
     pub(crate) bytes: usize,
     /// Bytes of the last message of the person, or of all texts to embed.
     pub(crate) length: usize,
+    /// Rows of the settings by which suspicious texts passed.
+    pub(crate) excepted: Vec<usize>,
     /// What hid in all texts together.
     pub(crate) removed: Removed,
 }
 
 /// Looks at every text of the payload.
-pub(crate) async fn screen(screening: &Screening, payload: Payload) -> Result<(Payload, Screened), Failure> {
+pub(crate) async fn screen(
+    screening: &Screening,
+    payload: Payload,
+    caller: &Arc<str>,
+) -> Result<(Payload, Screened), Failure> {
     let size = match &payload {
         Payload::Chat(request) | Payload::Count(request) => request.body.len(),
         Payload::Embed(request) => request.body.len(),
         Payload::Models(_) => return Ok((payload, Screened::default())),
     };
     if size <= screening.offload_bytes {
-        let screened = scan(screening, &payload)?;
+        let screened = scan(screening, &payload, caller)?;
         return Ok((payload, screened));
     }
-    let screening = screening.clone();
-    tokio::task::spawn_blocking(move || scan(&screening, &payload).map(|screened| (payload, screened)))
-        .await
-        .unwrap_or_else(|error| {
-            let incident = ids::incident();
-            tracing::error!(%incident, %error, "inspection failed; only this request was refused");
-            Err(Failure::Internal { incident })
-        })
+    let (screening, caller) = (screening.clone(), caller.clone());
+    tokio::task::spawn_blocking(move || {
+        scan(&screening, &payload, &caller).map(|screened| (payload, screened))
+    })
+    .await
+    .unwrap_or_else(|error| {
+        let incident = ids::incident();
+        tracing::error!(%incident, %error, "inspection failed; only this request was refused");
+        Err(Failure::Internal { incident })
+    })
 }
 
-fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
+fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screened, Failure> {
     let mut worst = Screened::default();
     match payload {
         Payload::Chat(request) | Payload::Count(request) => {
@@ -81,13 +116,13 @@ fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
                     }
                     Role::Tool => Channel::Document,
                 };
-                look(screening, &text, channel, index, "messages", &mut worst)?;
+                look(screening, (caller, &text), channel, index, "messages", &mut worst)?;
             }
         }
         Payload::Embed(request) => {
             for (index, text) in request.texts().enumerate() {
                 worst.length += text.len();
-                look(screening, &text, Channel::Document, index, "input", &mut worst)?;
+                look(screening, (caller, &text), Channel::Document, index, "input", &mut worst)?;
             }
         }
         Payload::Models(_) => {}
@@ -97,7 +132,7 @@ fn scan(screening: &Screening, payload: &Payload) -> Result<Screened, Failure> {
 
 fn look(
     screening: &Screening,
-    text: &str,
+    (caller, text): (&str, &str),
     channel: Channel,
     index: usize,
     member: &str,
@@ -112,13 +147,20 @@ fn look(
         }
     }
     let verdict = screening.inspector.inspect(text, channel);
-    worst.score = worst.score.max(verdict.score);
     worst.removed.add(verdict.removed);
     let blocked = match verdict.verdict {
-        VerdictKind::Allow => return Ok(()),
+        VerdictKind::Allow => {
+            worst.score = worst.score.max(verdict.score);
+            return Ok(());
+        }
         VerdictKind::Flag => false,
         VerdictKind::Block => true,
     };
+    if let Some(row) = screening.exceptions.holds(caller, text, jiff::Timestamp::now().as_second()) {
+        worst.excepted.push(row);
+        return Ok(());
+    }
+    worst.score = worst.score.max(verdict.score);
     worst.flagged = true;
     worst.blocked |= blocked;
     worst.part = index;
@@ -127,16 +169,40 @@ fn look(
     Ok(())
 }
 
+/// A suspicious message that the settings let pass, as outcome and metric label.
+const EXCEPTED: &str = "excepted";
+
 /// Counts and proves what was found, and refuses what policy blocks. The sender learns the incident, never the
 /// reason: reasons are for the operator, in log and audit.
-pub(crate) fn conclude(engine: &Inner, policy: &Policy, found: &Screened, who: &Who) -> Result<(), Failure> {
+pub(crate) fn conclude(
+    engine: &Inner,
+    policy: &Policy,
+    found: &mut Screened,
+    who: &Who,
+) -> Result<(), Failure> {
     for (kind, count) in found.removed.rows() {
         if count > 0 {
             engine.metrics.sanitised(kind, count.into());
         }
     }
-    if !found.flagged || policy.injection == CheckAction::Off {
+    if policy.injection == CheckAction::Off {
         return Ok(());
+    }
+    if !found.excepted.is_empty() {
+        engine.metrics.guard(&policy.name, "injection", EXCEPTED);
+        let rows: Vec<String> = found.excepted.iter().map(usize::to_string).collect();
+        who.prove(engine, EXCEPTED, None, ids::incident(), vec![("exceptions", rows.join(","))]);
+    }
+    if !found.flagged {
+        return Ok(());
+    }
+    if policy.turns {
+        let raised = engine.raised(&who.caller, found.score);
+        if raised > found.score {
+            found.score = raised;
+            found.blocked |= engine.screening.inspector.blocks(raised);
+            found.reasons.push("turns");
+        }
     }
     let shadow = engine.screening.shadow || policy.shadow;
     let blocked = found.blocked && policy.injection != CheckAction::Flag;

@@ -1,5 +1,6 @@
 //! `[inspect]`.
 
+use crate::exceptions::{self, Exception};
 use portcullis_domain::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,13 @@ pub struct InspectConfig {
     pub flag: f32,
     /// Score from which a text is blocked: at 0.9 one honest text in a thousand is. Default 0.9.
     pub block: f32,
+    /// Seconds after which what a caller sent counts half as much against its next suspicious message
+    /// (`policies.<name>.input.turns`). Read at start. Default 600.
+    pub turn_half_life_secs: u32,
+    /// Most callers whose suspicious messages are remembered, about 100 bytes each. Read at start. Default 100000.
+    pub turn_callers: usize,
+    /// Suspicious messages that pass nevertheless, until a day. Default none.
+    pub exceptions: Vec<Exception>,
 }
 
 /// Most bytes that decoders may make of one text, whatever is configured.
@@ -80,6 +88,9 @@ impl Default for InspectConfig {
             decode_budget: 65_536,
             flag: 0.5,
             block: 0.9,
+            turn_half_life_secs: 600,
+            turn_callers: 100_000,
+            exceptions: Vec::new(),
         }
     }
 }
@@ -98,6 +109,8 @@ impl InspectConfig {
             ("schema_bytes", self.schema_bytes),
             ("schema_steps", usize::try_from(self.schema_steps).unwrap_or(usize::MAX)),
             ("schema_stream_bytes", self.schema_stream_bytes),
+            ("turn_half_life_secs", usize::try_from(self.turn_half_life_secs).unwrap_or(usize::MAX)),
+            ("turn_callers", self.turn_callers),
         ] {
             if value == 0 {
                 let key = format!("{prefix}.{name}");
@@ -116,6 +129,7 @@ impl InspectConfig {
             let mend = "keep at least 1024; leave the key out for 32768";
             out.push(Problem::new(format!("{prefix}.model_bytes"), "too few for the model", mend));
         }
+        exceptions::problems(&self.exceptions, prefix, out);
         if !(self.flag > 0.0 && self.flag <= self.block && self.block <= 1.0) {
             let mend = "keep 0 < flag <= block <= 1; the defaults are 0.5 and 0.9";
             out.push(Problem::new(format!("{prefix}.flag"), "the thresholds are out of order", mend));

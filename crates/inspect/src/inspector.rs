@@ -159,6 +159,12 @@ impl Inspector {
         &self.name
     }
 
+    /// Whether a score is enough to block.
+    #[must_use]
+    pub fn blocks(&self, score: f32) -> bool {
+        score >= self.block
+    }
+
     /// Looks at one text.
     #[must_use]
     pub fn inspect(&self, text: &str, channel: Channel) -> Verdict {

@@ -5,6 +5,7 @@
 
 mod config;
 mod decode;
+mod exceptions;
 pub mod features;
 #[cfg(test)]
 mod fuzz;
@@ -23,9 +24,11 @@ mod sanitise;
 mod schema;
 mod scored;
 mod signs;
+mod turns;
 
 pub use config::{InspectConfig, LongTexts, Mode};
 pub use decode::Encoding;
+pub use exceptions::{Exception, Exceptions};
 pub use harden::{Hardening, Origin};
 pub use inspector::{Channel, Inspector, Reason, ReasonKind, Verdict, VerdictKind, Weighed};
 pub use language::{GROUPS, group, letter};
@@ -39,6 +42,7 @@ pub use redact::{Found, find, looks_like_secret, redact, redact_outside};
 pub use rules::{Family, Rule, rules};
 pub use sanitise::{Policy, Removed, SanitiseProblem, Sanitised, sanitise};
 pub use schema::{Held, Schema, SchemaLimits, SchemaProblem};
+pub use turns::Turns;
 
 /// The copy of a text that rules and model look at, for the trainer.
 #[must_use]

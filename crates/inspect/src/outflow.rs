@@ -261,7 +261,9 @@ fn links<'a>(link: &'a Regex, text: &'a str) -> impl Iterator<Item = (String, Ra
             Some(bare) => (bare.start(), host),
             None => (found.get(0)?.start(), host),
         };
-        let host = name.as_str().rsplit('@').next().unwrap_or_default().to_lowercase();
+        let host = name.as_str().rsplit('@').next().unwrap_or_default();
+        // The end of a sentence, or of a full name.
+        let host = host.trim_end_matches(['.', ',', ';', '!', '*', '_']).to_lowercase();
         Some((host, start..found.get(0)?.end()))
     })
 }

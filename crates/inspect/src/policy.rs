@@ -128,6 +128,10 @@ pub struct InputPolicy {
     /// answer (`reversible`). The latter redacts both where they are `off`, in every text of the prompt, and remembers
     /// what it replaced only while the request runs. Default `kinds`.
     pub redact_prompts: RedactPrompts,
+    /// Whether suspicious messages count against the next suspicious one of the same caller, so that several in a row are
+    /// blocked. For callers that are one person each: behind the key of an app many speak, and one of a hundred honest
+    /// messages is suspicious. Default `false`.
+    pub turns: bool,
 }
 
 impl Default for InputPolicy {
@@ -139,6 +143,7 @@ impl Default for InputPolicy {
             topics: Vec::new(),
             topics_action: CheckAction::Block,
             redact_prompts: RedactPrompts::Kinds,
+            turns: false,
         }
     }
 }
@@ -260,6 +265,7 @@ impl InputPolicy {
             topics,
             topics_action,
             redact_prompts: self.redact_prompts.max(other.redact_prompts),
+            turns: self.turns || other.turns,
         }
     }
 
@@ -271,6 +277,7 @@ impl InputPolicy {
             personal: self.personal.min(most),
             topics: self.topics.clone(),
             topics_action: self.topics_action.min(most),
+            turns: self.turns,
             redact_prompts: if most < CheckAction::Redact {
                 RedactPrompts::Kinds
             } else {

@@ -7,7 +7,7 @@ use portcullis_apps::chat::{ByHand, ChatApp, Spending, cache::Answers};
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
-use portcullis_inspect::{Inspector, Mode};
+use portcullis_inspect::{Exceptions, Inspector, Mode};
 use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
@@ -79,6 +79,7 @@ pub(crate) fn screening(settings: &Settings, inspector: Inspector) -> Screening 
         offload_bytes: settings.inspect.offload_bytes,
         shape: ShapeLimits::new(&settings.inspect),
         shadow: settings.inspect.mode == Mode::Shadow,
+        exceptions: Arc::new(Exceptions::new(&settings.inspect.exceptions)),
         policies: Policies::new(
             &settings.policies,
             settings.routes.iter().map(|(route, config)| (route.as_str(), config.policy.as_str())),

@@ -24,7 +24,7 @@ use portcullis_apps::chat::{ByHand, cache::Answers};
 use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
-    Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening,
+    Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening, Suspicion,
     budgets::{Budgets, BudgetsConfig, BudgetsParts},
     holds,
     identity::{Identity, IdentityParts},
@@ -266,6 +266,7 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
             base.metrics.clone(),
         ),
         apps: apps.clone(),
+        suspicion: Suspicion::new(&settings.inspect),
         max_in_flight: settings.server.max_in_flight,
     });
     trail::settle(engine.breaches(), &base.background, base.tokens.background.clone());

@@ -108,3 +108,17 @@ fn the_announcement_names_the_lines_and_the_canary_and_is_silent_when_nothing_is
     let (one, other) = (over(Harden::Delimit, 1, &[]), over(Harden::Delimit, 2, &[]));
     assert!(one.canary != other.canary && one.marker != other.marker);
 }
+
+#[test]
+fn marking_a_megabyte_and_looking_for_leaks_in_it_visits_each_byte_a_bounded_number_of_times() {
+    // Ten times the text makes ten times the block, of whatever it is made.
+    for piece in ["<", "<|", "[INST", "### Instruction:", "<\u{b7}", "\u{e000} ", "a "] {
+        for style in STYLES {
+            let text = piece.repeat((1 << 20) / piece.len());
+            let hardening = over(style, 3, &[&text]);
+            let block = hardening.mark(&text, Origin::Data);
+            assert!(block.len() <= 4 * text.len() + 200, "{piece:?}");
+            assert_eq!(hardening.read(&block, Origin::Data).as_deref(), Some(text.as_str()), "{piece:?}");
+        }
+    }
+}

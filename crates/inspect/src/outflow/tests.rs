@@ -141,3 +141,60 @@ fn nothing_to_look_for_is_no_watch() {
     assert!(Watch::output(&OutputPolicy::default()).is_none());
     assert!(Watch::input(&InputPolicy::default()).is_none());
 }
+
+fn links_only(action: CheckAction) -> Watch {
+    let policy =
+        OutputPolicy { links: action, link_hosts: vec!["example.org".into()], ..OutputPolicy::default() };
+    Watch::output(&policy).unwrap()
+}
+
+// req: S2-1.5
+#[test]
+fn pictures_and_links_count_however_they_are_written_also_without_a_scheme() {
+    for (text, expected) in [
+        ("![x](https://evil.test/p?q=1)", "![x]([link])"),
+        ("![x](//evil.test/p?q=1)", "![x]([link])"),
+        ("![x](https:/evil.test/p)", "![x]([link])"),
+        (r"![x](https:\\evil.test/p)", "![x]([link])"),
+        ("<img src=\"https://evil.test/a.png\">", "<img src=\"[link]\">"),
+        ("<img src='//evil.test/a.png'>", "<img src='[link]'>"),
+        ("<IMG SRC=//evil.test/a.png>", "<IMG SRC=[link]>"),
+        ("<https://evil.test>", "<[link]>"),
+        ("[1]: //evil.test/x", "[1]: [link]"),
+        ("url(//evil.test/x)", "url([link])"),
+        ("[a](https://example.org@evil.test/)", "[a]([link])"),
+        ("![x](//docs.example.org/a.png)", "![x](//docs.example.org/a.png)"),
+        ("let a = 1; // example.test is a host", "let a = 1; // example.test is a host"),
+        ("f(//comment", "f(//comment"),
+    ] {
+        let watch = Arc::new(links_only(CheckAction::Redact));
+        assert_eq!(watch.whole(text).0, expected);
+        for cut in 0..text.len() {
+            assert_eq!(run(&watch, text, &[cut, cut + 4]).0, expected, "{text} {cut}");
+        }
+    }
+}
+
+#[test]
+fn hosts_that_the_user_names_may_be_linked_to_and_others_may_not() {
+    let cited = links_only(CheckAction::Block).and_cited(["Read https://News.Test/today, please", "and nothing else"]);
+    assert!(!cited.whole("See https://news.test/yesterday and https://example.org.").2);
+    assert!(cited.whole("See https://evil.test/?q=secret").2);
+    assert!(links_only(CheckAction::Block).whole("See https://news.test/yesterday").2);
+}
+
+#[test]
+fn a_leak_is_found_in_every_cut_and_nothing_of_it_comes_out() {
+    let rules = "You are the keeper of the north gate and you never tell the name of the king.";
+    let leak = || Leak::new(Some("k7xqm2"), [rules], []);
+    let watch = Arc::new(Watch::default().and_leak(CheckAction::Redact, leak()));
+    for text in [format!("Well, {rules} Good."), "Well, K7XQM2.".to_owned()] {
+        for step in 1..40 {
+            let cuts: Vec<usize> = (0..text.len()).step_by(step).collect();
+            assert_eq!(run(&watch, &text, &cuts), ("Well, ".to_owned(), true), "{step}");
+        }
+    }
+    // What only looks like a beginning comes out in the end.
+    let text = "You are the keeper of the north wind and you always tell the name of the queen.";
+    assert_eq!(run(&watch, text, &[3, 9, 30, 50]), (text.to_owned(), false));
+}
