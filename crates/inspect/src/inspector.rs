@@ -162,7 +162,7 @@ impl Inspector {
     /// Whether a score is enough to block.
     #[must_use]
     pub fn blocks(&self, score: f32) -> bool {
-        score >= self.block
+        score >= self.config.block
     }
 
     /// Looks at one text.

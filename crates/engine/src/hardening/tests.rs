@@ -64,9 +64,12 @@ fn in_every_format_instructions_say_what_the_marks_mean_and_the_marks_stand_arou
             let read = portcullis_wire::read_request(format, &hardened.body, false).unwrap();
             let said = |role: Role| {
                 let turns = read.turns.iter().filter(move |turn| turn.role == role);
-                let parts = turns.flat_map(|turn| &turn.parts).flat_map(|part| match part {
-                    Part::ToolResult(result) => result.parts.clone(),
-                    other => vec![other.clone()],
+                let parts = turns.flat_map(|turn| &turn.parts).flat_map(|part| {
+                    if let Part::ToolResult(result) = part {
+                        result.parts.clone()
+                    } else {
+                        vec![part.clone()]
+                    }
                 });
                 let texts =
                     parts.filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None });

@@ -177,7 +177,8 @@ fn pictures_and_links_count_however_they_are_written_also_without_a_scheme() {
 
 #[test]
 fn hosts_that_the_user_names_may_be_linked_to_and_others_may_not() {
-    let cited = links_only(CheckAction::Block).and_cited(["Read https://News.Test/today, please", "and nothing else"]);
+    let cited = links_only(CheckAction::Block)
+        .and_cited(["Read https://News.Test/today, please", "and nothing else"]);
     assert!(!cited.whole("See https://news.test/yesterday and https://example.org.").2);
     assert!(cited.whole("See https://evil.test/?q=secret").2);
     assert!(links_only(CheckAction::Block).whole("See https://news.test/yesterday").2);
