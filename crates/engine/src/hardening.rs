@@ -142,7 +142,8 @@ fn prepared(plan: Plan, seed: &[u8; 32], request: &mut ChatRequest, output: Opti
     let mut watch = output.cloned().unwrap_or_default();
     if plan.leak != CheckAction::Off {
         let instructions = of(Role::System).chain(told.as_deref());
-        watch = watch.and_leak(plan.leak, Leak::new(hardening.canary(), instructions, of(Role::User)));
+        let known = of(Role::User).chain(of(Role::Tool));
+        watch = watch.and_leak(plan.leak, Leak::new(hardening.canary(), instructions, known));
     }
     if plan.cited {
         watch = watch.and_cited(of(Role::User));

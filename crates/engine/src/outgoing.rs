@@ -71,8 +71,11 @@ impl Sight {
         self.arguments.as_ref().filter(|_| arguments).or(self.watch.as_ref())
     }
 
-    fn allows(&self, tool: &str) -> bool {
-        self.tools.as_ref().is_none_or(|tools| tools.iter().any(|allowed| allowed == tool))
+    /// Calls in an answer or an event that may not be made. Read from the bytes as they stand: a kind of call that no
+    /// reader knows is one too.
+    fn refused(&self, data: &[u8]) -> usize {
+        let Some(tools) = &self.tools else { return 0 };
+        texts::calls(data).into_iter().filter(|call| !tools.contains(call)).count()
     }
 
     /// A whole text as it may leave, if it changes; what was found; whether it is blocked.
@@ -111,8 +114,8 @@ pub(crate) fn called(sight: &Sight, format: Format, body: &[u8]) -> Findings {
     let answer = portcullis_wire::read_answer(format, body).unwrap_or_default();
     let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
     let calls = parts.filter_map(|part| if let Part::ToolCall(call) = part { Some(call) } else { None });
-    let wrong = calls.filter(|call| !sight.allows(&call.name) || arguments.whole(&call.arguments).2);
-    wrong.map(|_| (TOOLS, CheckAction::Block)).collect()
+    let wrong = calls.filter(|call| arguments.whole(&call.arguments).2).count() + sight.refused(body);
+    vec![(TOOLS, CheckAction::Block); wrong]
 }
 
 /// Words of one answer that belong together: which answer, and which of its texts.
@@ -264,6 +267,11 @@ impl Outgoing {
             event = with_data(&event, &data);
         }
         if let Some(data) = data_of(&event) {
+            if self.sight.refused(&data) > 0 {
+                self.findings.push((TOOLS, CheckAction::Block));
+                self.block();
+                return;
+            }
             // What cannot be read holds no words that a client could read.
             let _unreadable = self.reader.event(&data, &mut steps);
         }
@@ -282,15 +290,7 @@ impl Outgoing {
                     self.begun.get_or_insert(step);
                     continue;
                 }
-                Step::ToolCall { name, .. } => {
-                    if !self.sight.allows(&name) {
-                        self.findings.push((TOOLS, CheckAction::Block));
-                        self.block();
-                        return;
-                    }
-                    continue;
-                }
-                Step::Logprobs { .. } | Step::Usage(_) => continue,
+                Step::ToolCall { .. } | Step::Logprobs { .. } | Step::Usage(_) => continue,
             };
             if !text.is_empty() {
                 words.push((channel, text));

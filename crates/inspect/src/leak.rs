@@ -1,5 +1,5 @@
-//! Whether a text tells what only the system part says: the canary, however its letters are set apart, or eight
-//! consecutive words. What the caller's own messages say too is no leak.
+//! Whether an answer tells what only the system part of its prompt says: the canary, however its letters are set apart, or eight
+//! consecutive words. What its other texts say too is no leak.
 //!
 //! Invariants: linear in the text; what may still become a leak begins where `undecided` says, so that a stream which
 //! holds back from there delivers nothing of one. Source: inspect.md sections 3 and 4.

@@ -168,7 +168,7 @@ pub struct OutputPolicy {
     /// Whether hosts that messages of the user name may be linked to as well; results of tools do not count. Default
     /// `false`.
     pub link_cited: bool,
-    /// Answers with the canary, or with eight words in a row of the system part that the user did not say: `flag` or
+    /// Answers with the canary, or with eight words in a row of the system part that neither user nor tool said: `flag` or
     /// `block`; `redact` is as good as `block`. A stream ends before the first of these words. Default: `block` where
     /// prompts are hardened, else `off`.
     pub leak: Option<CheckAction>,

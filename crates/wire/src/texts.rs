@@ -53,6 +53,45 @@ fn visit(value: &mut Value, counts: bool, json: bool, change: &mut impl FnMut(&m
     }
 }
 
+/// Members whose object is a call, by its `name`: of OpenAI's chat, also what came before and after its tool calls of
+/// functions, and of Google's.
+const CALLS: &[&str] = &["function", "custom", "function_call", "functionCall"];
+/// Values of `type` that make an object a call.
+const CALL_TYPES: &[&str] = &["function_call", "custom_tool_call", "tool_use"];
+/// Members that repeat what the request offers.
+const OFFERS: &[&str] = &["tools", "tool_choice"];
+
+/// Names of the tools that an answer, or one event's data, calls, in any format: also calls of kinds that are never
+/// translated.
+#[must_use]
+pub fn calls(data: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    if memchr::memmem::find(data, b"\"name\"").is_some()
+        && let Ok(value) = serde_json::from_slice(data)
+    {
+        named(&value, false, &mut names);
+    }
+    names
+}
+
+/// `call` says whether an object here is one. Depth is bounded by the parser.
+fn named(value: &Value, call: bool, names: &mut Vec<String>) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(items) => items.iter().for_each(|item| named(item, false, names)),
+        Value::Object(members) => {
+            let kind = members.get("type").and_then(Value::as_str);
+            if call || kind.is_some_and(|kind| CALL_TYPES.contains(&kind)) {
+                let name = members.get("name").and_then(Value::as_str);
+                names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+            }
+            for (name, member) in members.iter().filter(|(name, _)| !OFFERS.contains(&name.as_str())) {
+                named(member, CALLS.contains(&name.as_str()), names);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +126,31 @@ mod tests {
         }
         assert_eq!(upper(r#"{"model":"x"}"#), None);
         assert_eq!(upper("x"), None);
+    }
+
+    #[test]
+    fn calls_of_every_kind_are_named_and_offers_are_none() {
+        for (data, expected) in [
+            (
+                r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"a","arguments":""}}]}}]}"#,
+                "a",
+            ),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}}]}"#, ""),
+            (r#"{"choices":[{"message":{"function_call":{"name":"a","arguments":"{}"}}}]}"#, "a"),
+            (
+                r#"{"choices":[{"message":{"tool_calls":[{"type":"custom","custom":{"name":"a","input":"x"}}]}}]}"#,
+                "a",
+            ),
+            (r#"{"type":"response.output_item.added","item":{"type":"custom_tool_call","name":"a"}}"#, "a"),
+            (r#"{"response":{"tools":[{"type":"function","name":"a"}],"tool_choice":{"name":"a"}}}"#, ""),
+            (r#"{"content_block":{"type":"tool_use","name":"a","input":{}}}"#, "a"),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"a","args":{"name":"b"}}}]}}]}"#,
+                "a",
+            ),
+            (r#"{"choices":[{"message":{"content":"x","name":"a"}}]}"#, ""),
+        ] {
+            assert_eq!(calls(data.as_bytes()).join(","), expected, "{data}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use crate::support::{BINARY, WIDE, metric, open, post, request};
 use http::Method;
 use portcullis_testkit::{
-    process::{Options, Server},
+    process::{Options, Server, run},
     upstream::{self, Behaviour, OpenAi, Pace, Reply},
 };
 use serde_json::{Value, json};
@@ -93,6 +93,10 @@ async fn instructions_that_a_model_recites_are_stopped_before_their_first_word_w
         }
         let line = "guard_total{policy=\"careful\",check=\"leak\",action=\"block\"}";
         assert!(metric(server.address(), line).await >= 16.0, "{preset}");
+        let trail =
+            run(BINARY, server.folder(), &["audit", "show", "--kind", "inspection", "--json"], &[]).await;
+        let proofs = trail.stdout.matches("\"checks\":\"leak\"").count();
+        assert!(proofs >= 16 && trail.stdout.contains("\"incident\""), "{preset} {proofs}: {}", trail.stdout);
         double.change(|options| options.pace = Pace::default());
         let honest = Reply::Text("I keep the gate, and the guard is awake.".into());
         for (path, body) in endpoints("What do you keep?", Some(RULES), true) {
