@@ -1,7 +1,7 @@
 //! Prompts under a policy that hardens them, from outside: what the provider sees, and what an answer that tells too
 //! much comes to, on every endpoint, whole and streamed.
 
-use crate::support::{BINARY, WIDE, metric, open, post, request};
+use crate::support::{BINARY, WIDE, call, metric, open, post, request};
 use http::Method;
 use portcullis_testkit::{
     process::{Options, Server, run},
@@ -174,4 +174,29 @@ async fn suspicious_messages_in_a_row_come_to_a_block_and_exceptions_pass_and_ar
         let line = "guard_total{policy=\"careful\",check=\"injection\",action=\"excepted\"}";
         assert_eq!(metric(server.address(), line).await, if wanted == 200 { 1.0 } else { 0.0 });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_hardened_prompts_are_kept_and_replayed_like_others() {
+    let options = upstream::Options { models: vec!["double".into()], ..upstream::Options::default() };
+    let double = OpenAi::with(options).await;
+    let policy = "harden = \"datamark\"\n[routes.kept]\npolicy = \"careful\"\n\
+                  targets = [{ provider = \"openai\", model = \"double\" }]\n";
+    let server = serve(&double, "openai", policy).await;
+    let key = server.key().unwrap();
+    let turns = json!([{"role": "user", "content": "Who keeps the gate?"}]);
+    let kept = json!({"model": "kept", "temperature": 0, "messages": turns});
+    let first = post(server.address(), "/v1/chat/completions", &key, &kept).await;
+    let second = post(server.address(), "/v1/chat/completions", &key, &kept).await;
+    assert_eq!((first.status.as_u16(), first.text()), (second.status.as_u16(), second.text()));
+    assert_eq!(double.counts().requests, 1, "the second one comes from the cache");
+
+    double.forget();
+    let fresh = json!({"model": "default", "messages": turns});
+    for _ in 0..2 {
+        let mut again = request(Method::POST, "/v1/chat/completions", &key, &fresh);
+        again.headers_mut().insert("idempotency-key", "once".parse().unwrap());
+        assert_eq!(call(server.address(), again).await.status.as_u16(), 200);
+    }
+    assert_eq!(double.counts().requests, 1, "the second one is a replay");
 }
