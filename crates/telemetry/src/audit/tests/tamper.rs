@@ -234,7 +234,7 @@ fn forged(lines: &[String], sign: Option<&checkpoint::Signer>) -> Vec<u8> {
         let start = out.len();
         if let (Some(signer), "checkpoint") = (sign, &*text("kind")) {
             line =
-                line.replace(&text("key"), &signer.public).split(",\"sig\"").next().unwrap().to_owned() + "}";
+                line.replace(&text("signer"), &signer.public).split(",\"sig\"").next().unwrap().to_owned() + "}";
             out.extend(line.as_bytes());
             signer.sign(&mut out, start);
         } else {
