@@ -344,7 +344,8 @@ impl Writer {
     /// A checkpoint: the chain so far, signed.
     fn sign(&mut self, reason: Reason) {
         let (start, kind) = (self.begin(), checkpoint::KIND);
-        let (seq, at, key, prev) = (self.seq + 1, jiff::Timestamp::now(), &*self.signer.public, &*self.prev);
+        let (seq, at, signer, prev) =
+            (self.seq + 1, jiff::Timestamp::now(), &*self.signer.public, &*self.prev);
         let line = Unsigned { v: FORMAT, seq, at, kind, reason, signer, prev };
         if let Err(error) = serde_json::to_writer(&mut self.pending, &line) {
             self.unwritable(start, kind, &error);

@@ -233,8 +233,8 @@ fn forged(lines: &[String], sign: Option<&checkpoint::Signer>) -> Vec<u8> {
             line.replace(&format!("\"prev\":\"{}\"", text("prev")), &format!("\"prev\":\"{prev}\""));
         let start = out.len();
         if let (Some(signer), "checkpoint") = (sign, &*text("kind")) {
-            line =
-                line.replace(&text("signer"), &signer.public).split(",\"sig\"").next().unwrap().to_owned() + "}";
+            line = line.replace(&text("signer"), &signer.public).split(",\"sig\"").next().unwrap().to_owned()
+                + "}";
             out.extend(line.as_bytes());
             signer.sign(&mut out, start);
         } else {
