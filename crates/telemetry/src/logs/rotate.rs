@@ -1,6 +1,7 @@
 //! A log file that begins anew by size and by age; old ones are compressed aside by a thread of their own, so that
 //! packing never delays a line. Invariant: a step that fails costs the rotation, never the lines: writing goes on in
-//! the file that is there. Files are readable by their owner only.
+//! the file that is there; what is no plain file (a device, a pipe) is written to and never moved, or a log to
+//! `/dev/null` would take the device away from the whole machine. Files are readable by their owner only.
 
 use super::LogConfig;
 use flate2::{Compression, write::GzEncoder};
@@ -19,6 +20,8 @@ pub(super) struct Rotating {
     max_bytes: u64,
     max_age_secs: i64,
     keep: usize,
+    /// Whether it is a plain file.
+    plain: bool,
     packing: Option<JoinHandle<()>>,
 }
 
@@ -47,10 +50,13 @@ impl Rotating {
             max_bytes: config.max_bytes,
             max_age_secs: i64::from(config.max_days) * 86_400,
             keep: config.keep,
+            plain: meta.is_file(),
             packing: None,
         };
-        // What a crash left unpacked.
-        rotating.pack();
+        if rotating.plain {
+            // What a crash left unpacked.
+            rotating.pack();
+        }
         Ok(rotating)
     }
 
@@ -60,10 +66,11 @@ impl Rotating {
         while !rest.is_empty() {
             let old = now.as_second() - self.since.as_second() >= self.max_age_secs;
             let first = line_end(rest, 1);
-            if self.size > 0 && (old || self.size + first as u64 > self.max_bytes) {
+            if self.plain && self.size > 0 && (old || self.size + first as u64 > self.max_bytes) {
                 self.rotate(now);
             }
-            let room = usize::try_from(self.max_bytes.saturating_sub(self.size)).unwrap_or(usize::MAX);
+            let room = if self.plain { self.max_bytes.saturating_sub(self.size) } else { u64::MAX };
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
             let fits = line_end(rest, room.min(rest.len())).max(first);
             let (now_written, later) = rest.split_at(fits);
             self.file.write_all(now_written)?;

@@ -126,6 +126,31 @@ fn unpack(path: &Path) -> Vec<u8> {
     text
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_plain_file_is_written_to_and_never_moved() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    // Both ends, so that opening it for writing does not wait for a reader.
+    let mut reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let config = LogConfig { file: Some(path.clone()), max_bytes: 64, ..LogConfig::default() };
+    let mut log = Rotating::open(&path, &config).unwrap();
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let line = "a line of a log that is about half as long as a file may be\n";
+    for _ in 0..4 {
+        log.write(line.as_bytes(), later).unwrap();
+    }
+    log.wait();
+    assert!(std::fs::metadata(&path).unwrap().file_type().is_fifo());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was put aside");
+    let mut read = vec![0; line.len() * 4];
+    reader.read_exact(&mut read).unwrap();
+    assert_eq!(String::from_utf8(read).unwrap(), line.repeat(4));
+}
+
 // req: S2-3.2
 #[test]
 fn files_rotate_by_size_and_by_age_are_packed_and_only_so_many_are_kept() {
