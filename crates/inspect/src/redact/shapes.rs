@@ -9,7 +9,7 @@
 //! Invariant: a match of a row that is not `House` holds one of `@ = :` or thirteen bytes of keys side by side (see
 //! `scan`). To add one: a row in the file of its kind; one without hits and misses does not compile.
 
-use super::checks::drawn;
+use super::checks::{any, drawn};
 
 /// Whom a finding concerns, which decides where it is hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,18 @@ impl Shape {
     pub(super) const fn of(self, class: Class) -> Self {
         Self { class, ..self }
     }
+}
+
+/// A row of another class whose pattern is enough: nothing of what it matches need look drawn at random.
+pub(super) const fn loose(
+    class: Class,
+    kind: &'static str,
+    hints: &'static [&'static str],
+    pattern: &'static str,
+    hits: &'static [&'static str],
+    misses: &'static [&'static str],
+) -> Shape {
+    row(kind, hints, pattern, hits, misses).of(class).checked(any).whole()
 }
 
 /// A row: what a key looks like.

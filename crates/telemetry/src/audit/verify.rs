@@ -130,6 +130,11 @@ fn head(bytes: &[u8]) -> Option<Head<'_>> {
     serde_json::from_slice(bytes).ok()
 }
 
+/// Whether a line holds the hash of that line.
+fn names(next: &Row, row: &Row) -> bool {
+    head(&next.bytes).and_then(|next| next.prev) == Some(hash(&row.bytes).into())
+}
+
 /// The line before.
 struct Before {
     file: String,
@@ -272,9 +277,7 @@ impl Check<'_> {
             return Err(misplaced(row, seq, before.seq + 1, next));
         }
         let whole = match next {
-            Some(next) => {
-                super::verify::head(&next.bytes).and_then(|next| next.prev) == Some(hash(&row.bytes).into())
-            }
+            Some(next) => names(next, row),
             // The last line: a signature tells it, and without one the older line is the likelier.
             None => match (&head.sig, &head.signer) {
                 (Some(_), Some(key)) => checkpoint::holds(&row.bytes, key),
@@ -305,9 +308,7 @@ impl Check<'_> {
     ) -> Result<(), AuditError> {
         self.report.first = seq;
         let named = row.named.unwrap_or(seq);
-        let whole = next.is_none_or(|next| {
-            super::verify::head(&next.bytes).and_then(|next| next.prev) == Some(hash(&row.bytes).into())
-        });
+        let whole = next.is_none_or(|next| names(next, row));
         if seq != named && (whole || (named == 1 && !prev.is_empty())) {
             return Err(misplaced(row, seq, named, next));
         }
