@@ -1,0 +1,10 @@
+//! Documents that answer: what is found in folders and on pages becomes text, chunks and vectors in a collection; a
+//! collection is searched by words, by pieces of words and by meaning. Invariants: an answer comes from a generation
+//! whose every byte was checked; a new generation replaces an old one whole or not at all; nothing here asks a
+//! provider: who embeds is handed in as an [`Embedder`]. Source: ask design sections 4 to 6.
+
+pub mod embedder;
+pub mod model;
+
+pub use embedder::{EmbedFailure, Embedder, Purpose, Space};
+pub use model::{Chunk, Contents, Document, Language};
