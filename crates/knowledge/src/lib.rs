@@ -3,8 +3,10 @@
 //! whose every byte was checked; a new generation replaces an old one whole or not at all; nothing here asks a
 //! provider: who embeds is handed in as an [`Embedder`]. Source: ask design sections 4 to 6.
 
+pub mod config;
 pub mod embedder;
 pub mod model;
 
+pub use config::{Grams, KnowledgeConfig};
 pub use embedder::{EmbedFailure, Embedder, Purpose, Space};
 pub use model::{Chunk, Contents, Document, Language};

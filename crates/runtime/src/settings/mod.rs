@@ -28,6 +28,7 @@ use portcullis_engine::{
     default_actions, default_tiers, identity::AuthConfig,
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
+use portcullis_knowledge::KnowledgeConfig;
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, ProvidersConfig, UpstreamConfig, presets,
 };
@@ -81,6 +82,8 @@ pub struct Settings {
     pub upstream: UpstreamConfig,
     /// The gate in front of every embedding.
     pub embed: EmbedConfig,
+    /// Collections of documents.
+    pub knowledge: KnowledgeConfig,
     /// The answerer that works without any provider.
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
@@ -154,6 +157,7 @@ impl Default for Settings {
             extract: ExtractConfig::default(),
             auth: AuthConfig::default(),
             embed: EmbedConfig::default(),
+            knowledge: KnowledgeConfig::default(),
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
@@ -195,6 +199,7 @@ impl Settings {
         self.extract.problems("extract", &mut out);
         self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
+        self.knowledge.problems("knowledge", &mut out);
         self.inspect.problems("inspect", &mut out);
         for (name, policy) in &self.policies {
             policy.problems(&format!("policies.{name}"), &mut out);
