@@ -6,11 +6,13 @@
 
 mod address;
 mod connect;
+mod guarded;
 
 pub use address::is_public;
+pub use guarded::{Guard, Lookup, Network, Refused};
 
 use bytes::{Bytes, BytesMut};
-use connect::{Connector, NotPublic, Timed};
+use connect::{Connector, Timed};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
@@ -19,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use portcullis_domain::{Deadline, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 /// `[outbound]`: the shared client.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -67,9 +69,9 @@ pub enum HttpError {
     /// No connection: name, socket or TLS.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The address is not a public one, and this client is guarded.
-    #[error("the address is not a public one")]
-    NotPublic,
+    /// The guard of this client refuses the address. Callers are told the sentence; the reason is for the log.
+    #[error("this address is not reachable from here")]
+    Refused(Refused),
     /// The connection broke before or inside the answer.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -88,32 +90,33 @@ type Pool = hyper_util::client::legacy::Client<Timed, Full<Bytes>>;
 #[derive(Clone, Debug)]
 pub struct Client {
     pool: Pool,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Client {
     /// A client for configured addresses: providers, receivers, our own server.
     #[must_use]
     pub fn new(config: &HttpConfig) -> Self {
-        Self::with(config, false)
+        Self::with(config, None)
     }
 
-    /// A client for addresses that strangers may name: it connects to public addresses only.
+    /// A client for addresses that strangers may name: it connects where the guard allows, and nowhere else.
     #[must_use]
-    pub fn guarded(config: &HttpConfig) -> Self {
-        Self::with(config, true)
+    pub fn guarded(config: &HttpConfig, guard: Guard) -> Self {
+        Self::with(config, Some(Arc::new(guard)))
     }
 
     #[expect(
         clippy::expect_used,
         reason = "a constant provider: it fails always or never, and a test builds one"
     )]
-    fn with(config: &HttpConfig, guarded: bool) -> Self {
+    fn with(config: &HttpConfig, guard: Option<Arc<Guard>>) -> Self {
         let inner = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
             .expect("ring speaks TLS 1.2 and 1.3")
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Connector { guarded });
+            .wrap_connector(Connector { guard: guard.clone() });
         let connector = Timed { inner, timeout: Duration::from_secs(config.connect_timeout_secs) };
         #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
         let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -122,14 +125,17 @@ impl Client {
             .pool_max_idle_per_host(config.max_idle_per_host)
             .http1_max_buf_size(config.max_header_bytes.max(8_192))
             .build(connector);
-        Self { pool }
+        Self { pool, guard }
     }
 
     /// Sends a request; the answer's body is still to be read. Redirects are answers like any other.
     ///
     /// # Errors
-    /// [`HttpError::Connect`], [`HttpError::NotPublic`], [`HttpError::Broken`].
+    /// [`HttpError::Connect`], [`HttpError::Refused`], [`HttpError::Broken`].
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        if let Some(guard) = &self.guard {
+            guard.check(request.uri()).map_err(HttpError::Refused)?;
+        }
         self.pool.request(request).await.map_err(|error| explain(&error))
     }
 }
@@ -181,8 +187,8 @@ fn explain(error: &hyper_util::client::legacy::Error) -> HttpError {
         // An `io::Error` shows its inside as its own text, not as its source; and it may be wrapped more than once.
         let mut inside = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         while let Some(wrapped) = inside {
-            if wrapped.is::<NotPublic>() {
-                return HttpError::NotPublic;
+            if let Some(refused) = wrapped.downcast_ref::<Refused>() {
+                return HttpError::Refused(*refused);
             }
             if let Some(tls) = wrapped.downcast_ref::<rustls::Error>() {
                 return HttpError::Connect(tls_words(tls).to_owned());

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address belongs to the public internet (IANA special-purpose registries; `is_global` is not stable).
+/// Whether an address belongs to the public internet: not this machine, a private or shared network, a cloud's metadata
+/// server, a reserved or documentation range, many receivers, nor an IPv6 spelling of any of these.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -24,16 +25,19 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
         || (a == 100 && (64..128).contains(&b))
         || (a == 198 && (b == 18 || b == 19))
         || (a, b, c) == (192, 0, 0)
-        || (a, b, c) == (192, 88, 99))
+        || (a, b, c) == (192, 88, 99)
+        // A machine in Azure finds its metadata server at this address, although it is a public one.
+        || v4.octets() == [168, 63, 129, 16])
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    let [a, b, ..] = v6.segments();
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let inside = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    // NAT64: a network without IPv4 reaches it, all of it, through this prefix.
+    if [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0] {
+        return is_public_v4(inside(g, h));
+    }
     // Only 2000::/3 is handed out; parts of it lead back to IPv4 or are for documents.
-    let embedded = match (a, b) {
-        (0x2002, _) => Some(Ipv4Addr::from(u32::from(b) << 16 | u32::from(v6.segments()[2]))),
-        _ => None,
-    };
     let special = (a == 0x2001 && b < 0x0200) || (a, b) == (0x2001, 0x0db8) || a & 0xfff0 == 0x3ff0;
-    a & 0xe000 == 0x2000 && !special && embedded.is_none_or(is_public_v4)
+    a & 0xe000 == 0x2000 && !special && (a != 0x2002 || is_public_v4(inside(b, c)))
 }

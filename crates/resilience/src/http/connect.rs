@@ -1,6 +1,6 @@
 //! How the shared client connects: sockets behind the address guard, TLS on top, one time-out around both.
 
-use super::address::is_public;
+use super::guarded::Guard;
 use http::Uri;
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -11,8 +11,8 @@ use std::{
     error::Error,
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -40,15 +40,10 @@ impl tower::Service<Uri> for Timed {
     }
 }
 
-/// Marks a refusal by the guard on its way through hyper.
-#[derive(Debug, thiserror::Error)]
-#[error("not a public address")]
-pub(super) struct NotPublic;
-
 /// Opens sockets. The guard sits here and not in a resolver, because hyper-util skips resolvers for IP literals.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) guarded: bool,
+    pub(super) guard: Option<Arc<Guard>>,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -61,36 +56,22 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let guarded = self.guarded;
+        let guard = self.guard.clone();
         Box::pin(async move {
-            let stream = open(&uri, guarded).await?;
-            // Resolved and connected are the same address above; this holds even if somebody changes that.
-            if guarded && !is_public(stream.peer_addr()?.ip()) {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic));
-            }
+            let stream = match guard {
+                Some(guard) => guard.connect(&uri).await?,
+                None => TcpStream::connect(place(&uri)).await?,
+            };
             stream.set_nodelay(true)?;
             Ok(Socket(TokioIo::new(stream)))
         })
     }
 }
 
-/// Tries the addresses of a host in turn. Of a guarded host every address must be public: one private address among
-/// public ones is how a rebinding attack looks.
-async fn open(uri: &Uri, guarded: bool) -> io::Result<TcpStream> {
+/// Host without brackets, and port.
+pub(super) fn place(uri: &Uri) -> (&str, u16) {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-    if guarded && !addresses.iter().all(|address| is_public(address.ip())) {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPublic));
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    (host, uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
 }
 
 /// A plain socket as hyper's pool wants it.
