@@ -36,6 +36,11 @@ const WALLS: &[Wall] = &[
         ],
         reason: "domain and inspect are pure: no I/O, no async",
     },
+    Wall {
+        words: &["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"],
+        only_in: &["crates/kernels/src/simd.rs"],
+        reason: "unsafe code stands in one audited file",
+    },
 ];
 
 /// Outside the house: developer commands, benchmarks and test doubles.
@@ -93,6 +98,14 @@ mod tests {
     fn comments_and_tests_may_say_it() {
         let code = "// fs::write( is banned\n#[cfg(test)]\nmod tests {\n    fs::write(a, b);\n}\n";
         assert_eq!(breaches("crates/engine/src/a.rs", code), vec![]);
+    }
+
+    #[test]
+    fn unsafe_code_stands_in_one_file() {
+        let code = "fn look() {\n    unsafe { read(at) }\n}\n";
+        assert_eq!(breaches("crates/kernels/src/simd.rs", code), vec![]);
+        assert_eq!(breaches("crates/kernels/src/lib.rs", code).len(), 1);
+        assert_eq!(breaches("crates/runtime/src/a.rs", code).len(), 1);
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Every path of this machine against arithmetic so plain that it cannot be wrong.
+
+use crate::{Activations, Isa, Shape, Weights, dot_i8, hamming, pack, scan_i8, signed};
+use proptest::prelude::*;
+use std::borrow::Cow;
+
+fn naive_dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum()
+}
+
+/// Numbers of any length, the extremes among them, that begin anywhere in memory.
+fn numbers(most: usize) -> impl Strategy<Value = Vec<i8>> {
+    let number = prop_oneof![4 => any::<i8>(), 1 => Just(i8::MIN), 1 => Just(i8::MAX)];
+    prop::collection::vec(number, 0..most)
+}
+
+proptest! {
+    #[test]
+    fn every_path_multiplies_as_the_plain_one(a in numbers(300), b in numbers(300), skip in 0_usize..5) {
+        let a = a.get(skip..).unwrap_or_default();
+        let naive = naive_dot(a, &b);
+        prop_assert_eq!(dot_i8(a, &b), naive);
+        for isa in Isa::available() {
+            prop_assert_eq!(isa.dot(a, &b), naive, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn every_path_scans_as_the_plain_one(rows in numbers(2000), dims in 0_usize..200, skip in 0_usize..5) {
+        let rows = rows.get(skip..).unwrap_or_default();
+        let query: Vec<i8> = rows.iter().rev().copied().cycle().take(if rows.is_empty() { 0 } else { dims }).collect();
+        let naive: Vec<i32> = match query.len() {
+            0 => Vec::new(),
+            len => rows.chunks_exact(len).map(|row| naive_dot(&query, row)).collect(),
+        };
+        let mut out = vec![7];
+        scan_i8(&query, rows, &mut out);
+        prop_assert_eq!(&out, &naive);
+        for isa in Isa::available() {
+            isa.scan(&query, rows, &mut out);
+            prop_assert_eq!(&out, &naive, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn every_path_counts_differing_bits_as_the_plain_one(
+        rows in prop::collection::vec(any::<u64>(), 0..200),
+        query in prop::collection::vec(any::<u64>(), 0..20),
+    ) {
+        let naive: Vec<u32> = match query.len() {
+            0 => Vec::new(),
+            len => rows
+                .chunks_exact(len)
+                .map(|row| row.iter().zip(&query).map(|(a, b)| (a ^ b).count_ones()).sum())
+                .collect(),
+        };
+        let mut out = vec![7];
+        hamming(&query, &rows, &mut out);
+        prop_assert_eq!(&out, &naive);
+        for isa in Isa::available() {
+            isa.hamming(&query, &rows, &mut out);
+            prop_assert_eq!(&out, &naive, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn every_path_gives_the_same_bits_of_a_matrix_product(
+        rows in 0_usize..20,
+        groups in 1_usize..20,
+        blocks in 1_usize..5,
+        seed in any::<u64>(),
+    ) {
+        let (inputs, columns) = (groups * 4, blocks * 16);
+        let mut drawn = draw(seed);
+        let weights: Vec<i8> = (0..inputs * columns).map(|_| drawn() as i8).collect();
+        let values: Vec<u8> = (0..rows * inputs).map(|_| drawn() as u8).collect();
+        let zeros: Vec<u8> = (0..rows).map(|_| drawn() as u8).collect();
+        let mut small = |count: usize| (0..count).map(|_| f32::from(drawn() as i8) / 64.0).collect::<Vec<_>>();
+        let (scales, row_scales, biases) = (small(columns), small(rows), small(columns));
+
+        let mut naive = Vec::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                let sum: i32 = (0..inputs)
+                    .map(|at| {
+                        let x = i32::from(values[row * inputs + at]) - i32::from(zeros[row]);
+                        x * i32::from(weights[column * inputs + at])
+                    })
+                    .sum();
+                naive.push(sum as f32 * (scales[column] * row_scales[row]) + biases[column]);
+            }
+        }
+
+        let shape = Shape { inputs, columns };
+        let (packed, sums) = pack(shape, &weights).unwrap();
+        let layer = Weights::new(shape, Cow::Owned(packed), scales, biases, sums).unwrap();
+        let activations = Activations::new(inputs, values, row_scales, zeros).unwrap();
+        let mut out = vec![1.0; 3];
+        for isa in Isa::available() {
+            layer.apply(isa, &activations, &mut out).unwrap();
+            prop_assert_eq!(bits(&out), bits(&naive), "{:?}", isa);
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Drawn numbers, by SplitMix64.
+fn draw(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[test]
+fn the_portable_path_is_always_there_and_the_best_is_the_first() {
+    let all = Isa::available();
+    assert_eq!(all.last().map(|isa| isa.name()), Some("portable"));
+    assert_eq!(all.first(), Some(&Isa::best()));
+}
+
+#[test]
+fn bytes_read_as_signed_numbers_keep_their_bits() {
+    assert_eq!(signed(&[0, 1, 127, 128, 255]), [0, 1, 127, -128, -1]);
+    assert!(signed(&[]).is_empty());
+}
+
+#[test]
+fn numbers_that_do_not_fit_together_are_refused() {
+    let shape = Shape { inputs: 4, columns: 16 };
+    assert!(pack(shape, &[0; 63]).is_err());
+    assert!(pack(Shape { inputs: 5, columns: 16 }, &[0; 80]).is_err());
+    assert!(pack(Shape { inputs: 0, columns: 0 }, &[]).is_err());
+    let (packed, sums) = pack(shape, &[1; 64]).unwrap();
+    let made = |scales: usize| {
+        Weights::new(shape, Cow::Borrowed(&packed[..]), vec![1.0; scales], vec![0.0; 16], sums.clone())
+    };
+    assert!(made(15).is_err());
+    let layer = made(16).unwrap();
+    let narrow = Activations::new(2, vec![0; 2], vec![1.0], vec![0]).unwrap();
+    assert!(layer.apply(Isa::best(), &narrow, &mut Vec::new()).is_err());
+    assert!(Activations::new(2, vec![0; 3], vec![1.0], vec![0]).is_err());
+}
