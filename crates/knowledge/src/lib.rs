@@ -5,6 +5,8 @@
 
 pub mod config;
 pub mod embedder;
+pub mod ingest;
+pub mod language;
 pub mod model;
 
 pub use config::{Grams, KnowledgeConfig};

@@ -1,0 +1,7 @@
+//! Taking in: folders, files and pages become documents and chunks of a collection. The way of one file: found
+//! ([`find`]), read in a process of its own ([`extract`]), cleaned ([`clean`]), cut ([`chunk`]), embedded, and all of
+//! them published at once ([`job`]). Invariant: one bad file stops nothing; it is named with its reason.
+//! Source: ask design section 4.
+
+pub mod chunk;
+pub mod extract;
