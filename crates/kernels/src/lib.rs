@@ -9,9 +9,11 @@ mod portable;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod transformer;
 
 pub use matrix::{Activations, BLOCK, GROUP, Shape, Weights, pack};
 pub use simd::{Isa, signed};
+pub use transformer::{Attention, Heads, attend};
 
 /// Dot product of two vectors; of the common length where they differ. Exact up to 131,071 numbers, beyond that
 /// modulo 2^32.

@@ -36,6 +36,10 @@ impl Shape {
 #[error("{0}")]
 pub struct Misfit(&'static str);
 
+impl Misfit {
+    pub(crate) const HEADS: Self = Self("the heads do not divide the width into multiples of sixteen");
+}
+
 /// The weights of a linear layer: `[columns / 16][inputs / 4][16][4]`, and of each column its scale, its bias and the
 /// sum of its weights.
 #[derive(Clone, Debug)]

@@ -25,20 +25,38 @@ pub(crate) fn hamming(query: &[u64], rows: &[u64], out: &mut Vec<u32>) {
     );
 }
 
-/// `activations` times `weights` plus biases, row by row into `out`.
+/// Products of a u8 and an i8 that a float adds up exactly: `512 * 255 * 128 < 2^24`.
+const EXACT: usize = 512;
+
+/// `activations` times `weights` plus biases, row by row into `out`. Plain processors multiply floats faster than
+/// small integers, and as long as sums stay below 2^24 just as exactly.
 #[inline(always)]
 pub(crate) fn product(activations: &Activations, weights: &Weights<'_>, out: &mut [f32]) {
     let columns = weights.shape().columns;
+    let values: Vec<f32> = activations.values.iter().map(|value| f32::from(*value)).collect();
+    // One block at a time, the sixteen columns of a number together.
+    let mut lines = vec![[0.0_f32; BLOCK]; weights.shape().inputs];
     for (block, packed) in weights.blocks().enumerate() {
-        for (row, line) in activations.rows().zip(out.chunks_exact_mut(columns)) {
+        let groups = packed.as_chunks::<{ BLOCK * GROUP }>().0;
+        for (group, lines) in groups.iter().zip(lines.as_chunks_mut::<GROUP>().0) {
+            for (column, numbers) in group.as_chunks::<GROUP>().0.iter().enumerate() {
+                for (line, number) in lines.iter_mut().zip(numbers) {
+                    line[column] = f32::from(*number);
+                }
+            }
+        }
+        let rows = activations.rows().zip(values.chunks_exact(lines.len()));
+        for ((row, values), line) in rows.zip(out.chunks_exact_mut(columns)) {
             let mut sums = [0_i32; BLOCK];
-            for (group, xs) in
-                packed.as_chunks::<{ BLOCK * GROUP }>().0.iter().zip(row.values.as_chunks::<GROUP>().0)
-            {
-                for (sum, ws) in sums.iter_mut().zip(group.as_chunks::<GROUP>().0) {
-                    for (w, x) in ws.iter().zip(xs) {
-                        *sum = sum.wrapping_add(i32::from(*w) * i32::from(*x));
+            for (lines, values) in lines.chunks(EXACT).zip(values.chunks(EXACT)) {
+                let mut exact = [0.0_f32; BLOCK];
+                for (weights, x) in lines.iter().zip(values) {
+                    for (sum, w) in exact.iter_mut().zip(weights) {
+                        *sum += w * x;
                     }
+                }
+                for (sum, exact) in sums.iter_mut().zip(exact) {
+                    *sum = sum.wrapping_add(exact as i32);
                 }
             }
             let from = block * BLOCK;

@@ -3,7 +3,11 @@
 //! memory is read and written through references to arrays of exactly the register's size, so that no length is
 //! trusted; everything else is safe code. Every path gives what `portable` gives, to the last bit.
 
-use crate::{matrix::Activations, matrix::Weights, portable};
+use crate::{
+    matrix::{Activations, Weights},
+    portable,
+    transformer::{self, Attention, Head},
+};
 
 /// The instructions that the kernels use. A value proves that this processor has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,6 +130,27 @@ impl Isa {
     pub(crate) fn product(self, activations: &Activations, weights: &Weights<'_>, out: &mut [f32]) {
         on!(self, product_512, product_256, portable::product, (activations, weights, out));
     }
+
+    /// One head of [`crate::attend`].
+    pub(crate) fn attend(self, head: Head<'_>, memory: &mut Attention, out: &mut [f32]) {
+        on!(self, attend_512, attend_256, transformer::attend_head, (head, memory, out));
+    }
+
+    /// GELU of every number, in place.
+    pub fn gelu(self, values: &mut [f32]) {
+        on!(self, gelu_512, gelu_256, transformer::gelu, (values));
+    }
+
+    /// Adds `more` to `values`, then brings every row of `gain.len()` numbers to mean 0 and variance 1, times `gain`
+    /// plus `bias`, in place.
+    pub fn add_norm(self, values: &mut [f32], more: &[f32], gain: &[f32], bias: &[f32], epsilon: f32) {
+        on!(self, add_norm_512, add_norm_256, transformer::add_norm, (values, more, gain, bias, epsilon));
+    }
+
+    /// Every row of `width` numbers as u8, with a scale and a zero point of its own; zero stays exactly zero.
+    pub fn quantise(self, values: &[f32], width: usize, out: &mut Activations) {
+        on!(self, quantise_512, quantise_256, transformer::quantise, (values, width, out));
+    }
 }
 
 /// Bytes read as signed numbers, in place.
@@ -142,6 +167,7 @@ mod x86 {
     use crate::{
         matrix::{Activations, BLOCK, GROUP, Weights},
         portable,
+        transformer::{self, Attention, Head},
     };
     use std::arch::x86_64::*;
 
@@ -249,14 +275,28 @@ mod x86 {
         out.extend(rows.chunks_exact(query.len()).map(|row| dot_256(query, row)));
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
-    pub(super) fn hamming_512(query: &[u64], rows: &[u64], out: &mut Vec<u32>) {
-        portable::hamming(query, rows, out);
+    /// Plain functions compiled once more for wider registers: the compiler does as well as a hand there.
+    macro_rules! widened {
+        ($($wide:ident, $middle:ident: $plain:path, ($($name:ident: $kind:ty),*);)*) => {$(
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
+            pub(super) fn $wide($($name: $kind),*) {
+                $plain($($name),*);
+            }
+
+            #[target_feature(enable = "avx2,popcnt")]
+            pub(super) fn $middle($($name: $kind),*) {
+                $plain($($name),*);
+            }
+        )*};
     }
 
-    #[target_feature(enable = "avx2,popcnt")]
-    pub(super) fn hamming_256(query: &[u64], rows: &[u64], out: &mut Vec<u32>) {
-        portable::hamming(query, rows, out);
+    widened! {
+        hamming_512, hamming_256: portable::hamming, (query: &[u64], rows: &[u64], out: &mut Vec<u32>);
+        attend_512, attend_256: transformer::attend_head, (head: Head<'_>, memory: &mut Attention, out: &mut [f32]);
+        gelu_512, gelu_256: transformer::gelu, (values: &mut [f32]);
+        add_norm_512, add_norm_256: transformer::add_norm,
+            (values: &mut [f32], more: &[f32], gain: &[f32], bias: &[f32], epsilon: f32);
+        quantise_512, quantise_256: transformer::quantise, (values: &[f32], width: usize, out: &mut Activations);
     }
 
     /// Rows of activations whose sums stay in registers, beside two blocks of columns.

@@ -1,6 +1,8 @@
 //! Every path of this machine against arithmetic so plain that it cannot be wrong.
 
-use crate::{Activations, Isa, Shape, Weights, dot_i8, hamming, pack, scan_i8, signed};
+use crate::{
+    Activations, Attention, Heads, Isa, Shape, Weights, attend, dot_i8, hamming, pack, scan_i8, signed,
+};
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -101,6 +103,108 @@ proptest! {
             prop_assert_eq!(bits(&out), bits(&naive), "{:?}", isa);
         }
     }
+}
+
+/// Numbers about zero, some large, from a seed.
+fn floats(seed: u64, count: usize) -> Vec<f32> {
+    let mut drawn = draw(seed);
+    let mut number = move || (drawn() >> 40) as f32 / 16_777_216.0 - 0.5;
+    (0..count).map(|at| number() * if at % 7 == 0 { 30.0 } else { 4.0 }).collect()
+}
+
+proptest! {
+    #[test]
+    fn attention_is_that_of_the_textbook_and_has_the_same_bits_on_every_path(
+        tokens in 0_usize..40,
+        count in 1_usize..4,
+        seed in any::<u64>(),
+    ) {
+        let heads = Heads { width: 32 * count, count };
+        let joined = floats(seed, tokens * 3 * heads.width);
+        let naive = naive_attention(&joined, heads);
+        let (mut memory, mut first, mut out) = (Attention::default(), None, Vec::new());
+        for isa in Isa::available() {
+            attend(isa, &joined, heads, &mut memory, &mut out).unwrap();
+            prop_assert_eq!(out.len(), naive.len());
+            for (ours, theirs) in out.iter().zip(&naive) {
+                prop_assert!((f64::from(*ours) - theirs).abs() < 1e-4, "{} {}", ours, theirs);
+            }
+            prop_assert_eq!(first.get_or_insert_with(|| bits(&out)), &bits(&out), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn gelu_norm_and_small_numbers_have_the_same_bits_on_every_path(
+        rows in 0_usize..5,
+        width in 1_usize..70,
+        seed in any::<u64>(),
+    ) {
+        let values = floats(seed, rows * width);
+        let (more, gain, bias) = (floats(seed ^ 1, rows * width), floats(seed ^ 2, width), floats(seed ^ 3, width));
+        let mut first = None;
+        for isa in Isa::available() {
+            let (mut bent, mut normed, mut small) = (values.clone(), values.clone(), Activations::default());
+            isa.gelu(&mut bent);
+            isa.add_norm(&mut normed, &more, &gain, &bias, 1e-12);
+            isa.quantise(&values, width, &mut small);
+            for (at, x) in values.iter().enumerate() {
+                prop_assert!((bent[at] - naive_gelu(*x)).abs() < 1e-5, "{} {}", x, bent[at]);
+                let (row, scale) = (at / width, small.scales[at / width]);
+                let back = (f32::from(small.values[at]) - small.zeros[row] as f32) * scale;
+                prop_assert!((back - x).abs() <= scale * 1.01, "{} {}", x, back);
+            }
+            let all = (bits(&bent), bits(&normed), small.values, bits(&small.scales), small.zeros);
+            prop_assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "{:?}", isa);
+        }
+    }
+}
+
+fn naive_attention(joined: &[f32], heads: Heads) -> Vec<f64> {
+    let tokens = joined.len() / (3 * heads.width);
+    let size = heads.width / heads.count;
+    let part = |token: usize, part: usize, at: usize| {
+        f64::from(joined[token * 3 * heads.width + part * heads.width + at])
+    };
+    let mut out = vec![0.0; tokens * heads.width];
+    for (row, at) in (0..tokens).flat_map(|row| (0..heads.width).map(move |at| (row, at))) {
+        let head = at / size * size;
+        let score = |other: usize| {
+            (head..head + size).map(|at| part(row, 0, at) * part(other, 1, at)).sum::<f64>()
+                / (size as f64).sqrt()
+        };
+        let scores: Vec<f64> = (0..tokens).map(score).collect();
+        let most = scores.iter().copied().fold(f64::MIN, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        out[row * heads.width + at] =
+            weights.iter().enumerate().map(|(other, weight)| weight / sum * part(other, 2, at)).sum();
+    }
+    out
+}
+
+/// With the error function as a sum of small steps.
+fn naive_gelu(x: f32) -> f32 {
+    let z = f64::from(x) / std::f64::consts::SQRT_2;
+    let steps = 4000;
+    let step = z / f64::from(steps);
+    let at = |i: i32| (-(step * f64::from(i)).powi(2)).exp();
+    let simpson: f64 =
+        (0..steps / 2).map(|i| at(2 * i) + 4.0 * at(2 * i + 1) + at(2 * i + 2)).sum::<f64>() * step / 3.0;
+    (0.5 * f64::from(x) * (1.0 + simpson * std::f64::consts::FRAC_2_SQRT_PI)) as f32
+}
+
+#[test]
+fn rows_of_one_number_or_of_zeros_stay_finite() {
+    for isa in Isa::available() {
+        let mut zeros = [0.0; 16];
+        isa.add_norm(&mut zeros, &[0.0; 16], &[1.0; 16], &[0.5; 16], 1e-12);
+        assert_eq!(zeros, [0.5; 16]);
+        let mut small = Activations::default();
+        isa.quantise(&[0.0; 16], 16, &mut small);
+        assert_eq!((small.values, small.zeros), (vec![0; 16], vec![0]));
+    }
+    let wrong = Heads { width: 40, count: 2 };
+    assert!(attend(Isa::best(), &[], wrong, &mut Attention::default(), &mut Vec::new()).is_err());
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
