@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod process;
 pub mod python;
 pub mod redis;
+pub mod signal;
 pub mod upstream;
 
 use std::{
