@@ -12,11 +12,28 @@ pub enum Action {
     Models,
     /// A change or a look through the admin API.
     Admin,
+    /// A question to documents.
+    Ask,
+    /// A message typed at a chat door, commands included.
+    Message,
+    /// A search in documents, or a look at what there is.
+    Search,
+    /// Documents taken in or out.
+    Ingest,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Chat, Self::Embed, Self::Models, Self::Admin];
+    pub const ALL: [Self; 8] = [
+        Self::Chat,
+        Self::Embed,
+        Self::Models,
+        Self::Admin,
+        Self::Ask,
+        Self::Message,
+        Self::Search,
+        Self::Ingest,
+    ];
 
     /// The stable lower-case name: metric label, configuration key, audit field.
     #[must_use]
@@ -26,6 +43,10 @@ impl Action {
             Self::Embed => "embed",
             Self::Models => "models",
             Self::Admin => "admin",
+            Self::Ask => "ask",
+            Self::Message => "message",
+            Self::Search => "search",
+            Self::Ingest => "ingest",
         }
     }
 
@@ -43,11 +64,13 @@ pub enum Door {
     Http,
     /// The admin listener.
     Admin,
+    /// The messenger Signal.
+    Signal,
 }
 
 impl Door {
     /// Every door.
-    pub const ALL: [Self; 2] = [Self::Http, Self::Admin];
+    pub const ALL: [Self; 3] = [Self::Http, Self::Admin, Self::Signal];
 
     /// The stable lower-case name: metric label and audit field.
     #[must_use]
@@ -55,6 +78,7 @@ impl Door {
         match self {
             Self::Http => "http",
             Self::Admin => "admin",
+            Self::Signal => "signal",
         }
     }
 }

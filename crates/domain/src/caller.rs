@@ -1,6 +1,7 @@
 //! Who is asking. A `Caller` is made only by `engine::identity`; everything that is counted, limited or audited
 //! per person hangs on `Caller::id`, which never holds a secret.
 
+use crate::Vouched;
 use std::{fmt, net::IpAddr, sync::Arc};
 
 /// The service level of a caller. Three are built in; operators may configure more.
@@ -245,6 +246,8 @@ pub enum Credential {
     None,
     /// An API key or a JWT, as sent.
     Token(Box<str>),
+    /// Nothing that could be shown: the door itself knows who it is.
+    Vouched(Vouched),
 }
 
 impl fmt::Debug for Credential {
@@ -252,6 +255,7 @@ impl fmt::Debug for Credential {
         f.write_str(match self {
             Self::None => "None",
             Self::Token(_) => "Token(…)",
+            Self::Vouched(_) => "Vouched(…)",
         })
     }
 }

@@ -2,7 +2,8 @@
 //! follows only after identification and admission, so that a stranger cannot make us read or parse a large body.
 
 use crate::{
-    Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Format, Hints, ModelsRequest, RequestId,
+    Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Hints, LibraryRequest, ModelsRequest,
+    RequestId,
 };
 use std::net::IpAddr;
 
@@ -38,6 +39,8 @@ pub enum Payload {
     Embed(EmbedRequest),
     /// The model list.
     Models(ModelsRequest),
+    /// Something asked of documents, or typed at a chat door.
+    Library(LibraryRequest),
 }
 
 impl Payload {
@@ -47,17 +50,7 @@ impl Payload {
         match self {
             Self::Chat(request) | Self::Count(request) => Some(&request.model),
             Self::Embed(request) => Some(&request.model),
-            Self::Models(_) => None,
-        }
-    }
-
-    /// The format of its answer.
-    #[must_use]
-    pub const fn format(&self) -> Format {
-        match self {
-            Self::Chat(request) | Self::Count(request) => request.format,
-            Self::Embed(request) => request.format,
-            Self::Models(request) => request.format,
+            Self::Models(_) | Self::Library(_) => None,
         }
     }
 
@@ -68,6 +61,16 @@ impl Payload {
             Self::Chat(_) | Self::Count(_) => Action::Chat,
             Self::Embed(_) => Action::Embed,
             Self::Models(_) => Action::Models,
+            Self::Library(request) => match request {
+                LibraryRequest::Ask(_) => Action::Ask,
+                LibraryRequest::Message(_) => Action::Message,
+                LibraryRequest::Search(_) | LibraryRequest::Collections | LibraryRequest::Documents(_) => {
+                    Action::Search
+                }
+                LibraryRequest::Remove { .. } | LibraryRequest::Ingest(_) | LibraryRequest::Job { .. } => {
+                    Action::Ingest
+                }
+            },
         }
     }
 }

@@ -11,6 +11,7 @@ mod deadline;
 mod failure;
 mod ids;
 mod inbound;
+mod library;
 mod limit;
 mod problem;
 mod reply;
@@ -27,6 +28,10 @@ pub use deadline::Deadline;
 pub use failure::{AuthProblem, Failure, InputCode};
 pub use ids::{Incident, RequestId};
 pub use inbound::{Inbound, Payload};
+pub use library::{
+    AskRequest, DocumentsRequest, IngestRequest, IngestSource, LibraryRequest, Look, MessageReply,
+    MessageRequest, SearchRequest, Style, Vouched,
+};
 pub use limit::{LimitScope, LimitView};
 pub use problem::Problem;
 pub use reply::{ByteStream, CacheNote, Degraded, Meter, Price, Reply, ReplyBody, Usage};

@@ -1,7 +1,7 @@
 //! What comes back: whole bytes or a stream of them, already in the caller's wire. A stream ends with `None` only
 //! when the answer is complete; an early end is an `Err` item, so that no door can present a cut answer as whole.
 
-use crate::Failure;
+use crate::{Failure, MessageReply};
 use bytes::Bytes;
 use futures_core::Stream;
 use std::{
@@ -87,6 +87,8 @@ pub enum ReplyBody {
     Whole(Bytes),
     /// `text/event-stream`.
     Stream(ByteStream),
+    /// Words for a chat door.
+    Message(Box<MessageReply>),
 }
 
 /// In which way an answer is less than what was asked for.
@@ -98,6 +100,10 @@ pub enum Degraded {
     Fallback,
     /// Vectors of another space than the route's first choice.
     EmbeddingSpace,
+    /// No AI answered: passages stand in the place of an answer.
+    Extractive,
+    /// The documents could not be searched: an answer without them.
+    WithoutDocuments,
 }
 
 impl Degraded {
@@ -108,6 +114,8 @@ impl Degraded {
             Self::NoProvider => "no-provider",
             Self::Fallback => "fallback",
             Self::EmbeddingSpace => "embedding-space",
+            Self::Extractive => "extractive",
+            Self::WithoutDocuments => "without-documents",
         }
     }
 }

@@ -84,6 +84,8 @@ const fn one() -> u32 {
 pub struct ActionConfig {
     /// Requests of one caller for this action in any 60 seconds; none: only the tier's window counts.
     pub per_user_per_min: Option<u32>,
+    /// Requests of one caller for this action in any hour; none: not counted.
+    pub per_user_per_hour: Option<u32>,
     /// Calls to providers for this action in any 60 seconds, over all callers and providers: further ones are delayed for
     /// at most `upstream.guard.pace_wait_ms`, then refused with 429. Default none.
     pub rpm: Option<u32>,
@@ -138,7 +140,12 @@ pub fn default_tiers() -> BTreeMap<String, TierConfig> {
 /// The actions that have limits of their own.
 #[must_use]
 pub fn default_actions() -> BTreeMap<String, ActionConfig> {
-    BTreeMap::from([("embed".into(), ActionConfig { per_user_per_min: Some(100), rpm: None })])
+    let row = |per_min, per_hour| ActionConfig {
+        per_user_per_min: Some(per_min),
+        per_user_per_hour: per_hour,
+        rpm: None,
+    };
+    BTreeMap::from([("embed".into(), row(100, None)), ("message".into(), row(10, Some(100)))])
 }
 
 impl AdmissionConfig {
@@ -177,12 +184,13 @@ impl AdmissionConfig {
                     format!("use one of {names}"),
                 ));
             }
-            if action.per_user_per_min == Some(0) {
-                let key = format!("actions.{name}.per_user_per_min");
-                out.push(Problem::new(key, "must be at least 1", "leave it out for no limit"));
-            }
-            if action.rpm == Some(0) {
-                let key = format!("actions.{name}.rpm");
+            let rows = [
+                ("per_user_per_min", action.per_user_per_min),
+                ("per_user_per_hour", action.per_user_per_hour),
+                ("rpm", action.rpm),
+            ];
+            for (part, _) in rows.into_iter().filter(|(_, value)| *value == Some(0)) {
+                let key = format!("actions.{name}.{part}");
                 out.push(Problem::new(key, "must be at least 1", "leave it out for no limit"));
             }
         }
@@ -203,19 +211,25 @@ pub struct Admission {
     ip: Quota,
     tiers: BTreeMap<String, TierRow>,
     fallback: TierRow,
-    actions: [Option<Quota>; Action::ALL.len()],
+    actions: [ActionRow; Action::ALL.len()],
 }
 
+/// One caller's use of an action, in a minute and in an hour.
+type ActionRow = [Option<Quota>; 2];
+
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The names a message is charged under; made once per message, so that charge and refund name the same.
 pub(crate) struct Subjects {
-    ip: String,
-    action: Option<String>,
+    /// None: no address stands behind the message.
+    ip: Option<String>,
+    /// One for each of an [`ActionRow`].
+    action: [Option<String>; 2],
 }
 
 /// Charges of one message, widest scope first.
-pub(crate) type Charges<'a> = SmallVec<[Charge<'a>; 6]>;
+pub(crate) type Charges<'a> = SmallVec<[Charge<'a>; 7]>;
 
 impl Admission {
     /// The table of that configuration. Tiers that no row names are treated as `authenticated`.
@@ -227,10 +241,12 @@ impl Admission {
             ip: tier.ip.map(BucketConfig::quota),
             weight: tier.weight,
         };
-        let mut actions = [None; Action::ALL.len()];
+        let mut actions = [ActionRow::default(); Action::ALL.len()];
         for action in Action::ALL {
-            let per_min = config.actions.get(action.as_str()).and_then(|row| row.per_user_per_min);
-            actions[action.index()] = per_min.map(|limit| Quota::window(limit, MINUTE));
+            let Some(row) = config.actions.get(action.as_str()) else { continue };
+            let window = |limit: Option<u32>, over| limit.map(|limit| Quota::window(limit, over));
+            actions[action.index()] =
+                [window(row.per_user_per_min, MINUTE), window(row.per_user_per_hour, HOUR)];
         }
         let tiers = config.tiers.iter().map(|(name, tier)| {
             // Anonymous callers have no bucket of their own: their address is all that is known of them.
@@ -266,12 +282,15 @@ impl Admission {
 
     /// The names under which this caller is charged for this action.
     pub(crate) fn subjects(&self, caller: &Caller, action: Action) -> Subjects {
-        let address = network(caller.address);
-        let ip = match self.row(&caller.tier).ip {
-            Some(_) => format!("{address}/{}", caller.tier),
-            None => address.into_owned(),
-        };
-        let action = self.actions[action.index()].map(|_| format!("{}/{}", action.as_str(), caller.id));
+        let ip = (!caller.address.is_unspecified()).then(|| {
+            let address = network(caller.address);
+            match self.row(&caller.tier).ip {
+                Some(_) => format!("{address}/{}", caller.tier),
+                None => address.into_owned(),
+            }
+        });
+        let row = &self.actions[action.index()];
+        let action = std::array::from_fn(|at| row[at].map(|_| action_subject(action, at, &caller.id)));
         Subjects { ip, action }
     }
 
@@ -305,9 +324,12 @@ impl Admission {
             }
             LimitScope::Action => Action::ALL
                 .into_iter()
-                .filter_map(|action| {
-                    let quota = self.actions[action.index()]?;
-                    Some((action.as_str().to_owned(), format!("{}/{subject}", action.as_str()), quota))
+                .flat_map(|action| {
+                    let quotas = self.actions[action.index()].into_iter().enumerate();
+                    quotas.filter_map(move |(at, quota)| {
+                        let counted = action_subject(action, at, subject);
+                        quota.map(|quota| (action.as_str().to_owned(), counted, quota))
+                    })
                 })
                 .collect(),
         }
@@ -324,7 +346,9 @@ impl Admission {
         let charge = |scope, subject, quota| Charge { scope, subject, quota, cost: 1 };
         let mut charges = Charges::new();
         charges.push(charge(LimitScope::Global, "all", self.global));
-        charges.push(charge(LimitScope::Ip, &subjects.ip, row.ip.unwrap_or(self.ip)));
+        if let Some(ip) = &subjects.ip {
+            charges.push(charge(LimitScope::Ip, ip, row.ip.unwrap_or(self.ip)));
+        }
         if let Some(quota) = row.user {
             charges.push(charge(LimitScope::User, &caller.id, quota));
         }
@@ -332,11 +356,19 @@ impl Admission {
         if let Some(rpm) = caller.limits.as_ref().and_then(|limits| limits.rpm) {
             charges.push(charge(LimitScope::Key, &caller.id, Quota::window(rpm, MINUTE)));
         }
-        if let (Some(quota), Some(subject)) = (self.actions[action.index()], &subjects.action) {
-            charges.push(charge(LimitScope::Action, subject, quota));
+        for (quota, subject) in self.actions[action.index()].iter().zip(&subjects.action) {
+            if let (Some(quota), Some(subject)) = (quota, subject) {
+                charges.push(charge(LimitScope::Action, subject, *quota));
+            }
         }
         charges
     }
+}
+
+/// The name under which a caller's use of an action is counted, in the minute (0) or the hour (1).
+fn action_subject(action: Action, at: usize, caller: &str) -> String {
+    let over = if at == 0 { "" } else { "/hour" };
+    format!("{}{over}/{caller}", action.as_str())
 }
 
 /// What one sender owns: the address, and of IPv6 the /64 that every home line gets.

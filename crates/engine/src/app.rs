@@ -1,6 +1,6 @@
 //! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
 
-use crate::Shape;
+use crate::{Filter, Shape};
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -60,4 +60,6 @@ pub struct Inspected {
     pub shape: Option<Arc<Shape>>,
     /// Whether inspection asked for caution: apps then keep tools that act outside switched off.
     pub flagged: bool,
+    /// What its words must pass before they leave, where the app itself says them.
+    pub filter: Filter,
 }

@@ -7,6 +7,7 @@ mod admission;
 mod app;
 mod breaches;
 pub mod budgets;
+mod filter;
 mod hardening;
 pub mod holds;
 pub mod identity;
@@ -28,6 +29,7 @@ pub use admission::{
 };
 pub use app::{App, Inspected, Run};
 pub use breaches::Breaches;
+pub use filter::Filter;
 pub use keys::store_failure;
 pub use operate::NamedLimit;
 pub use pipeline::{Admitted, Answer, Changes, Engine, Parts, Refused, Views};

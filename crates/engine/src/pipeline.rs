@@ -10,6 +10,7 @@ use crate::{
     admission::{Admission, Subjects},
     breaches::Breaches,
     budgets::Budgets,
+    filter::Filter,
     hardening::{self, Prompted},
     identity::Identity,
     ids,
@@ -221,9 +222,9 @@ impl Engine {
     /// Who has nothing left to spend need not send a body.
     fn affordable(&self, caller: &Caller, action: Action) -> Result<(), Failure> {
         match action {
-            Action::Chat | Action::Embed => self.0.budgets.precheck(caller),
+            Action::Chat | Action::Embed | Action::Ask | Action::Message => self.0.budgets.precheck(caller),
             // Costs nothing.
-            Action::Models | Action::Admin => Ok(()),
+            Action::Models | Action::Admin | Action::Search | Action::Ingest => Ok(()),
         }
     }
 
@@ -274,8 +275,11 @@ fn by_action(listed: Vec<(Action, Arc<dyn App>)>) -> [Option<Arc<dyn App>>; Acti
 /// What the caller's scopes do not allow.
 fn forbidden(caller: &Caller, action: Action) -> Option<Failure> {
     let needed = match action {
-        Action::Chat | Action::Embed | Action::Models => Scope::Chat,
+        Action::Chat | Action::Embed | Action::Models | Action::Ask | Action::Message | Action::Search => {
+            Scope::Chat
+        }
         Action::Admin => Scope::AdminRead,
+        Action::Ingest => Scope::AdminWrite,
     };
     let name = needed.as_str();
     (!caller.scopes.has(needed))
@@ -390,11 +394,12 @@ impl Admitted {
         };
         let shape = match &payload {
             Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
-            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => None,
+            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => None,
         };
-        let (format, choices) = match &payload {
-            Payload::Chat(request) => (request.format, request.n),
-            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => (payload.format(), 0),
+        // Formats whose answers are looked at here; what a library says is looked at by its app, text by text.
+        let spoken = match &payload {
+            Payload::Chat(request) => Some((request.format, request.n)),
+            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => None,
         };
         let app = engine.apps[payload.action().index()]
             .clone()
@@ -409,6 +414,7 @@ impl Admitted {
             score: screened.score,
             shape: shape.clone(),
             flagged: screened.flagged,
+            filter: Filter::new(engine, &policy, watch.as_ref(), remembered.as_ref(), &who),
         };
         if let Some(charged) = tokens::charge(&engine.limits, &request.caller, &request.payload).await? {
             self.record.charged(charged);
@@ -422,9 +428,9 @@ impl Admitted {
         };
         self.record.app_ends();
         let sight = Sight::new(watch, policy.tools(suspicious), hardened, remembered).repeating(instructions);
-        if sight.is_blind() && shape.is_none() || choices == 0 {
+        let Some((format, choices)) = spoken.filter(|_| !sight.is_blind() || shape.is_some()) else {
             return Ok((result?, place));
-        }
+        };
         if shape.as_ref().is_some_and(|shape| shape.was_asked_again()) {
             engine.metrics.guard(&policy.name, "schema", "retry");
         }
@@ -475,6 +481,10 @@ fn finish(mut record: Record, reply: Reply, place: OwnedSemaphorePermit) -> Repl
         ReplyBody::Whole(bytes) => {
             record.succeed(Some(meter.get()));
             ReplyBody::Whole(bytes)
+        }
+        ReplyBody::Message(message) => {
+            record.succeed(Some(meter.get()));
+            ReplyBody::Message(message)
         }
         ReplyBody::Stream(source) => {
             ReplyBody::Stream(Box::pin(Finishing::new(source, record, meter, place)))

@@ -85,6 +85,7 @@ pub(crate) async fn screen(
     let size = match &payload {
         Payload::Chat(request) | Payload::Count(request) => request.body.len(),
         Payload::Embed(request) => request.body.len(),
+        Payload::Library(request) => request.text().map_or(0, str::len),
         Payload::Models(_) => return Ok((payload, Screened::default())),
     };
     if size <= screening.offload_bytes {
@@ -123,6 +124,12 @@ fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screen
             for (index, text) in request.texts().enumerate() {
                 worst.length += text.len();
                 look(screening, (caller, &text), Channel::Document, index, "input", &mut worst)?;
+            }
+        }
+        Payload::Library(request) => {
+            if let Some(text) = request.text() {
+                worst.length = text.len();
+                look(screening, (caller, text), Channel::User, 0, "question", &mut worst)?;
             }
         }
         Payload::Models(_) => {}

@@ -49,7 +49,8 @@ pub(crate) async fn charge(
             request.body.len() as u64 / BYTES_PER_TOKEN + output * u64::from(request.n.max(1))
         }
         Payload::Embed(request) => request.body.len() as u64 / BYTES_PER_TOKEN,
-        Payload::Count(_) | Payload::Models(_) => return Ok(None),
+        // Its app asks an AI in a conversation of its own, and what that takes is counted there.
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => return Ok(None),
     };
     let cost = u32::try_from(tokens).unwrap_or(u32::MAX).clamp(1, tpm.max(1));
     let (subject, quota) = (subject(&caller.id), quota(tpm));

@@ -31,7 +31,7 @@ use portcullis_providers::{Call, ModelKind, Providers, Refusal};
 use portcullis_telemetry::Metrics;
 use routes::{Route, Routes, Target, Wanted};
 use spending::Cost;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// The app. Cheap to clone.
@@ -73,6 +73,7 @@ impl ChatApp {
             Payload::Embed(embed) => self.embed(request, embed, route).await,
             Payload::Count(chat) => self.count(request, chat),
             Payload::Models(models) => self.models(request, models),
+            Payload::Library(_) => Err(elsewhere()),
         }
     }
 
@@ -248,6 +249,7 @@ impl App for ChatApp {
                 Payload::Count(chat) => return self.count(&request, chat),
                 Payload::Embed(embed) => &embed.model,
                 Payload::Models(models) => return self.models(&request, models),
+                Payload::Library(_) => return Err(elsewhere()),
             };
             let route = self.routes.resolve(model, &request.caller, &self.providers)?;
             match request.hints.idempotency_key.take() {
@@ -261,6 +263,11 @@ impl App for ChatApp {
 impl ChatApp {
     /// What this app answers.
     pub const ACTIONS: [Action; 3] = [Action::Chat, Action::Embed, Action::Models];
+}
+
+/// What is no conversation is answered by other apps; the wiring sends it there.
+const fn elsewhere() -> Failure {
+    Failure::NotFound(Cow::Borrowed("This is not offered here."))
 }
 
 /// What the caller is told when nobody answered: the final refusal if there was one; 429 only if every target said so;

@@ -12,7 +12,7 @@ use portcullis_domain::{
     InputCode, ModelsRequest, Needs, Payload, Reply, ReplyBody, RequestId, Role, Scope, Scopes, TextPart,
     Tier,
 };
-use portcullis_engine::{App as _, Inspected};
+use portcullis_engine::{App as _, Filter, Inspected};
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, Parts, ProviderConfig, Providers, ProvidersConfig,
     UpstreamConfig,
@@ -127,6 +127,7 @@ pub(super) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
         score: 0.0,
         shape: None,
         flagged: false,
+        filter: Filter::OPEN,
     }
 }
 
@@ -175,6 +176,7 @@ pub(super) async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Re
 
 pub(super) async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
     match reply.body {
+        ReplyBody::Message(message) => Ok(message.text.into()),
         ReplyBody::Whole(bytes) => Ok(bytes),
         ReplyBody::Stream(stream) => {
             let items: Vec<_> = stream.collect().await;

@@ -112,13 +112,18 @@ fn status(schema: Schema, status: StatusCode) -> StatusCode {
 }
 
 /// The last event of a stream that broke off; `number` is its place where the format numbers events.
-pub(super) fn event(format: Format, failure: &Failure, id: &RequestId, number: u64) -> String {
+pub(super) fn event(schema: Schema, failure: &Failure, id: &RequestId, number: u64) -> String {
     let parts = openai::render::parts(failure);
-    match format {
-        Format::OpenAi => format!("data: {}\n\n", openai::render::body(&parts, id)),
-        Format::Gemini => format!("data: {}\n\n", gemini::render::body(&parts, id)),
-        Format::Responses => openai::render::event(&parts, id, number),
-        Format::Anthropic => format!("event: error\ndata: {}\n\n", anthropic::render::body(&parts, id)),
+    match schema {
+        Schema::Wire(Format::OpenAi) => format!("data: {}\n\n", openai::render::body(&parts, id)),
+        Schema::Wire(Format::Gemini) => format!("data: {}\n\n", gemini::render::body(&parts, id)),
+        Schema::Wire(Format::Responses) => openai::render::event(&parts, id, number),
+        Schema::Wire(Format::Anthropic) => {
+            format!("event: error\ndata: {}\n\n", anthropic::render::body(&parts, id))
+        }
+        Schema::Rest => {
+            format!("event: error\ndata: {}\n\n", rest::body(&parts, id, jiff::Timestamp::now()))
+        }
     }
 }
 

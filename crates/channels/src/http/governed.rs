@@ -19,6 +19,7 @@ use portcullis_domain::{
     Payload, Reply, ReplyBody, Scope,
 };
 use portcullis_engine::Answer;
+use serde_json::json;
 use std::{net::IpAddr, time::Duration};
 
 /// One row of the route table.
@@ -28,11 +29,21 @@ pub(super) struct Route {
     /// Path in axum's syntax, `{id}` for one variable segment or `{*id}` for the rest.
     pub(super) path: &'static str,
     /// In whose format requests come, answers go and errors are told.
-    pub(super) format: Format,
+    pub(super) schema: Schema,
     /// Whose limits apply.
     pub(super) action: Action,
-    /// From body and variable segment to a payload.
-    pub(super) decode: fn(Bytes, Option<String>, &DecodeLimits) -> Result<Payload, Failure>,
+    /// From what was sent to a payload.
+    pub(super) decode: fn(Asked, &DecodeLimits) -> Result<Payload, Failure>,
+}
+
+/// What a request holds beside its headers.
+pub(super) struct Asked {
+    /// The body, unpacked; empty where the method has none.
+    pub(super) body: Bytes,
+    /// The variable segment of the path.
+    pub(super) segment: Option<String>,
+    /// What follows the question mark.
+    pub(super) query: String,
 }
 
 /// Serves one request of a route.
@@ -46,15 +57,15 @@ pub(super) async fn serve(
     let address = peer(&head.extensions);
     let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
-    let schema = Schema::Wire(route.format);
-    let layout = match route.format {
-        Format::Gemini => {
+    let schema = route.schema;
+    let layout = match schema {
+        Schema::Wire(Format::Gemini) => {
             if matches!(inbound.credential, Credential::None) {
                 inbound.credential = gemini::credential(&head.headers, &head.uri);
             }
             Layout::of(route.path, &head.uri)
         }
-        Format::OpenAi | Format::Responses | Format::Anthropic => Layout::Plain,
+        Schema::Wire(Format::OpenAi | Format::Responses | Format::Anthropic) | Schema::Rest => Layout::Plain,
     };
     let refuse = |failure: &Failure, views: &[_]| door.refuse(schema, failure, &id, views);
     let wanted = door.engine.affinity_headers(route.action);
@@ -68,10 +79,13 @@ pub(super) async fn serve(
     };
     let limits = BodyLimits { max_bytes: door.gateway.max_body_bytes, timeout: door.body_timeout };
     let payload = match head.method {
-        Method::GET => Ok(Bytes::new()),
+        Method::GET | Method::DELETE => Ok(Bytes::new()),
         _ => read_json(&head.headers, body, limits, deadline).await,
     }
-    .and_then(|bytes| (route.decode)(bytes, segment, &door.decode));
+    .and_then(|body| {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        (route.decode)(Asked { body, segment, query }, &door.decode)
+    });
     let show_target = door.gateway.expose_target || admitted.caller().scopes.has(Scope::Debug);
     let Answer { result, views } = match payload {
         Ok(payload) => admitted.run(payload).await,
@@ -79,7 +93,7 @@ pub(super) async fn serve(
     };
     match result {
         Ok(reply) => {
-            let mut response = success(door, (route.format, layout), reply, show_target, &id);
+            let mut response = success(door, (schema, layout), reply, show_target, &id);
             answer::common(response.headers_mut(), schema, &id, &views, door.now());
             response
         }
@@ -91,7 +105,13 @@ pub(super) async fn serve(
 pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAddr, head: &Parts) -> Inbound {
     let whole = match action {
         Action::Embed => door.gateway.embed_timeout_secs,
-        Action::Chat | Action::Models | Action::Admin => door.gateway.timeout_secs,
+        Action::Chat
+        | Action::Models
+        | Action::Admin
+        | Action::Ask
+        | Action::Message
+        | Action::Search
+        | Action::Ingest => door.gateway.timeout_secs,
     };
     let asked = head
         .headers
@@ -185,7 +205,7 @@ const HEADERS: usize = 12;
 
 fn success(
     door: &Door,
-    (format, layout): (Format, Layout),
+    (schema, layout): (Schema, Layout),
     reply: Reply,
     show_target: bool,
     id: &portcullis_domain::RequestId,
@@ -195,9 +215,12 @@ fn success(
             (Body::from(gemini::one_vector(bytes)), "application/json", false)
         }
         ReplyBody::Whole(bytes) => (Body::from(bytes), "application/json", false),
+        ReplyBody::Message(message) => {
+            (Body::from(json!({ "text": message.text }).to_string()), "application/json", false)
+        }
         ReplyBody::Stream(source) => {
             let every = Duration::from_secs(door.gateway.comment_secs);
-            let events = EventBody::new(source, format, *id, every, door.cut.clone().cancelled_owned());
+            let events = EventBody::new(source, schema, *id, every, door.cut.clone().cancelled_owned());
             match layout {
                 Layout::Array => (Body::new(ArrayBody::new(events)), "application/json", true),
                 Layout::Plain | Layout::OneVector => (Body::new(events), "text/event-stream", true),

@@ -15,6 +15,7 @@ mod decode;
 mod gemini;
 mod governed;
 mod json;
+mod library;
 mod linger;
 mod openai;
 mod openapi;

@@ -6,6 +6,7 @@
 
 mod anthropic;
 mod gemini;
+mod library;
 mod responses;
 
 use gemini::Both;
@@ -326,7 +327,9 @@ impl Modify for Schemes {
     components(schemas(OpenAiError, OpenAiErrorBody, anthropic::AnthropicError, anthropic::AnthropicErrorBody,
         gemini::GeminiError, gemini::GeminiErrorBody, RestError)),
     paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model,
-        gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model, live, ready, health, metrics),
+        gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model,
+        library::ask, library::search, library::collections, library::documents, library::remove, library::ingest,
+        library::job, library::cancel, live, ready, health, metrics),
     modifiers(&Schemes, &Both),
     security(("bearer" = []), ("x_api_key" = []))
 )]

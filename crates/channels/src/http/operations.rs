@@ -79,7 +79,7 @@ fn bears(headers: &HeaderMap, token: Option<&SecretString>) -> bool {
         (Credential::Token(given), Some(token)) => {
             given.as_bytes().ct_eq(token.expose_secret().as_bytes()).into()
         }
-        (Credential::Token(_) | Credential::None, _) => false,
+        (Credential::Token(_) | Credential::Vouched(_) | Credential::None, _) => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
 use super::{
-    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, openai, operations,
+    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, library, openai, operations,
 };
 use axum::{
     Router,
@@ -10,144 +10,216 @@ use axum::{
     routing::{MethodFilter, get, on},
 };
 use http::{Method, Request, Response};
-use portcullis_domain::{Action, Failure, Format, InputCode, ModelsRequest, Payload};
+use portcullis_domain::{Action, Failure, Format, InputCode, LibraryRequest, ModelsRequest, Payload};
 use std::{convert::Infallible, sync::Arc};
 use tower::Service as _;
 
 /// The governed routes.
-pub(super) static V1: [Route; 19] = [
+pub(super) static V1: [Route; 27] = [
     Route {
         method: Method::POST,
         path: "/v1/chat/completions",
-        format: Format::OpenAi,
+        schema: Schema::Wire(Format::OpenAi),
         action: Action::Chat,
-        decode: |body, _, limits| openai::decode::chat(body, limits).map(Payload::Chat),
+        decode: |asked, limits| openai::decode::chat(asked.body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
         path: "/v1/embeddings",
-        format: Format::OpenAi,
+        schema: Schema::Wire(Format::OpenAi),
         action: Action::Embed,
-        decode: |body, _, limits| openai::decode::embed(body, limits).map(Payload::Embed),
+        decode: |asked, limits| openai::decode::embed(asked.body, limits).map(Payload::Embed),
     },
     Route {
         method: Method::POST,
         path: "/v1/responses",
-        format: Format::Responses,
+        schema: Schema::Wire(Format::Responses),
         action: Action::Chat,
-        decode: |body, _, limits| openai::responses::responses(body, limits).map(Payload::Chat),
+        decode: |asked, limits| openai::responses::responses(asked.body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
         path: "/v1/messages",
-        format: Format::Anthropic,
+        schema: Schema::Wire(Format::Anthropic),
         action: Action::Chat,
-        decode: |body, _, limits| anthropic::decode::messages(body, limits).map(Payload::Chat),
+        decode: |asked, limits| anthropic::decode::messages(asked.body, limits).map(Payload::Chat),
     },
     Route {
         method: Method::POST,
         path: "/v1/messages/count_tokens",
-        format: Format::Anthropic,
+        schema: Schema::Wire(Format::Anthropic),
         action: Action::Chat,
-        decode: |body, _, limits| anthropic::decode::count(body, limits).map(Payload::Count),
+        decode: |asked, limits| anthropic::decode::count(asked.body, limits).map(Payload::Count),
     },
     Route {
         method: Method::GET,
         path: "/v1/models",
-        format: Format::OpenAi,
+        schema: Schema::Wire(Format::OpenAi),
         action: Action::Models,
-        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id: None })),
+        decode: |_, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id: None })),
     },
     Route {
         method: Method::GET,
         path: "/v1/models/{*id}",
-        format: Format::OpenAi,
+        schema: Schema::Wire(Format::OpenAi),
         action: Action::Models,
-        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id })),
+        decode: |asked, _| Ok(Payload::Models(ModelsRequest { format: Format::OpenAi, id: asked.segment })),
     },
     Route {
         method: Method::POST,
         path: "/v1beta/models/{model}:generateContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::generate(body, model, false, limits).map(Payload::Chat),
+        decode: |asked, limits| {
+            gemini::decode::generate(asked.body, asked.segment, false, limits).map(Payload::Chat)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1beta/models/{model}:streamGenerateContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::generate(body, model, true, limits).map(Payload::Chat),
+        decode: |asked, limits| {
+            gemini::decode::generate(asked.body, asked.segment, true, limits).map(Payload::Chat)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1beta/models/{model}:countTokens",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::count(body, model, limits).map(Payload::Count),
+        decode: |asked, limits| gemini::decode::count(asked.body, asked.segment, limits).map(Payload::Count),
     },
     Route {
         method: Method::POST,
         path: "/v1beta/models/{model}:embedContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Embed,
-        decode: |body, model, limits| gemini::decode::embed_one(body, model, limits).map(Payload::Embed),
+        decode: |asked, limits| {
+            gemini::decode::embed_one(asked.body, asked.segment, limits).map(Payload::Embed)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1beta/models/{model}:batchEmbedContents",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Embed,
-        decode: |body, model, limits| gemini::decode::embed_many(body, model, limits).map(Payload::Embed),
+        decode: |asked, limits| {
+            gemini::decode::embed_many(asked.body, asked.segment, limits).map(Payload::Embed)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1/models/{model}:generateContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::generate(body, model, false, limits).map(Payload::Chat),
+        decode: |asked, limits| {
+            gemini::decode::generate(asked.body, asked.segment, false, limits).map(Payload::Chat)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1/models/{model}:streamGenerateContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::generate(body, model, true, limits).map(Payload::Chat),
+        decode: |asked, limits| {
+            gemini::decode::generate(asked.body, asked.segment, true, limits).map(Payload::Chat)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1/models/{model}:countTokens",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Chat,
-        decode: |body, model, limits| gemini::decode::count(body, model, limits).map(Payload::Count),
+        decode: |asked, limits| gemini::decode::count(asked.body, asked.segment, limits).map(Payload::Count),
     },
     Route {
         method: Method::POST,
         path: "/v1/models/{model}:embedContent",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Embed,
-        decode: |body, model, limits| gemini::decode::embed_one(body, model, limits).map(Payload::Embed),
+        decode: |asked, limits| {
+            gemini::decode::embed_one(asked.body, asked.segment, limits).map(Payload::Embed)
+        },
     },
     Route {
         method: Method::POST,
         path: "/v1/models/{model}:batchEmbedContents",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Embed,
-        decode: |body, model, limits| gemini::decode::embed_many(body, model, limits).map(Payload::Embed),
+        decode: |asked, limits| {
+            gemini::decode::embed_many(asked.body, asked.segment, limits).map(Payload::Embed)
+        },
     },
     Route {
         method: Method::GET,
         path: "/v1beta/models",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Models,
-        decode: |_, _, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id: None })),
+        decode: |_, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id: None })),
     },
     Route {
         method: Method::GET,
         path: "/v1beta/models/{*id}",
-        format: Format::Gemini,
+        schema: Schema::Wire(Format::Gemini),
         action: Action::Models,
-        decode: |_, id, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id })),
+        decode: |asked, _| Ok(Payload::Models(ModelsRequest { format: Format::Gemini, id: asked.segment })),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/ask",
+        schema: Schema::Rest,
+        action: Action::Ask,
+        decode: |asked, limits| library::ask(&asked.body, limits),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/search",
+        schema: Schema::Rest,
+        action: Action::Search,
+        decode: |asked, limits| library::search(&asked.body, limits),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/collections",
+        schema: Schema::Rest,
+        action: Action::Search,
+        decode: |_, _| Ok(Payload::Library(LibraryRequest::Collections)),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/documents",
+        schema: Schema::Rest,
+        action: Action::Search,
+        decode: |asked, _| library::documents(&asked.query),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/documents/{id}",
+        schema: Schema::Rest,
+        action: Action::Ingest,
+        decode: |asked, _| library::remove(asked.segment),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/ingest",
+        schema: Schema::Rest,
+        action: Action::Ingest,
+        decode: |asked, limits| library::ingest(&asked.body, limits),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/ingest/{job}",
+        schema: Schema::Rest,
+        action: Action::Ingest,
+        decode: |asked, _| library::job(asked.segment, false),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/ingest/{job}",
+        schema: Schema::Rest,
+        action: Action::Ingest,
+        decode: |asked, _| library::job(asked.segment, true),
     },
 ];
 
@@ -189,7 +261,11 @@ pub(super) fn main(door: Current) -> Router {
         router = router.route(path, on(MethodFilter::POST, verbs));
     }
     for route in V1.iter().filter(|route| !route.path.contains(VERB)) {
-        let filter = if route.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
+        let filter = match route.method {
+            Method::GET => MethodFilter::GET,
+            Method::DELETE => MethodFilter::DELETE,
+            _ => MethodFilter::POST,
+        };
         let handler = move |State(door): State<Arc<Door>>, params: RawPathParams, request: Request<Body>| async move {
             let segment = params.iter().next().map(|(_, value)| value.to_owned());
             let route = googles(route, &request).unwrap_or(route);
@@ -255,7 +331,16 @@ fn schema(path: &str) -> Schema {
         return Schema::Wire(Format::Gemini);
     }
     let family = FAMILIES.iter().find(|(prefix, _)| path.starts_with(prefix));
+    if V1.iter().any(|route| route.schema == Schema::Rest && is_of(route.path, path)) {
+        return Schema::Rest;
+    }
     family.map_or(Schema::Rest, |(_, format)| Schema::Wire(*format))
+}
+
+/// Whether a path is that row's, or lies below it.
+fn is_of(row: &str, path: &str) -> bool {
+    let fixed = row.split("/{").next().unwrap_or(row);
+    path.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
@@ -298,11 +383,13 @@ mod tests {
     #[test]
     fn errors_of_a_path_are_told_in_the_words_of_its_routes() {
         for route in &V1 {
-            assert_eq!(schema(route.path), Schema::Wire(route.format), "{}", route.path);
+            assert_eq!(schema(route.path), route.schema, "{}", route.path);
         }
         assert_eq!(schema("/v1/messages/nothing"), Schema::Wire(Format::Anthropic));
         assert_eq!(schema("/v1/responses/resp_1"), Schema::Wire(Format::Responses));
         assert_eq!(schema("/v1/nothing"), Schema::Wire(Format::OpenAi));
         assert_eq!(schema("/nothing"), Schema::Rest);
+        assert_eq!(schema("/v1/documents/d_1/no"), Schema::Rest);
+        assert_eq!(schema("/v1/asked"), Schema::Wire(Format::OpenAi));
     }
 }

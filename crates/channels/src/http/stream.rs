@@ -4,7 +4,7 @@
 //!
 //! Source: gateway.md section 7; the WHATWG event stream format (comment lines begin with a colon).
 
-use super::answer;
+use super::answer::{self, Schema};
 use bytes::Bytes;
 use http_body::Frame;
 use portcullis_domain::{ByteStream, Failure, Format, RequestId};
@@ -21,7 +21,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// Server-sent events on their way to a client.
 pub(super) struct EventBody {
     source: Option<ByteStream>,
-    format: Format,
+    schema: Schema,
     id: RequestId,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     quiet: Pin<Box<Sleep>>,
@@ -41,14 +41,14 @@ impl EventBody {
     /// `cut` resolves when the drain time is over and what still runs must end.
     pub(super) fn new(
         source: ByteStream,
-        format: Format,
+        schema: Schema,
         id: RequestId,
         comment_every: Duration,
         cut: WaitForCancellationFutureOwned,
     ) -> Self {
         Self {
             source: Some(source),
-            format,
+            schema,
             id,
             cut: Box::pin(cut),
             quiet: Box::pin(sleep(comment_every)),
@@ -67,7 +67,7 @@ impl EventBody {
         };
         self.between_events = ends;
         self.last_was_newline = chunk.last() == Some(&b'\n');
-        if self.format == Format::Responses
+        if self.schema == Schema::Wire(Format::Responses)
             && let Some(at) = memchr::memmem::rfind(chunk, NUMBER)
         {
             let digits = chunk[at + NUMBER.len()..].trim_ascii_start();
@@ -82,7 +82,7 @@ impl EventBody {
     fn error_event(&mut self, failure: &Failure) -> Bytes {
         self.source = None;
         let lead = if self.between_events { "" } else { "\n\n" };
-        format!("{lead}{}", answer::event(self.format, failure, &self.id, self.number)).into()
+        format!("{lead}{}", answer::event(self.schema, failure, &self.id, self.number)).into()
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
 
     async fn told(format: Format, source: ByteStream, cut: CancellationToken) -> String {
         let id = RequestId::from_parts(0, 0);
-        let mut body = EventBody::new(source, format, id, EVERY, cut.cancelled_owned());
+        let mut body = EventBody::new(source, Schema::Wire(format), id, EVERY, cut.cancelled_owned());
         let mut out = String::new();
         while let Some(Ok(frame)) = body.frame().await {
             out.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());

@@ -66,6 +66,10 @@ impl Reservation {
                 self.settle(reply.meter.get());
                 ReplyBody::Whole(bytes)
             }
+            ReplyBody::Message(message) => {
+                self.settle(reply.meter.get());
+                ReplyBody::Message(message)
+            }
             ReplyBody::Stream(source) => {
                 let meter = reply.meter.clone();
                 ReplyBody::Stream(Box::pin(Carrying { source, reservation: Some(self), meter }))

@@ -60,6 +60,8 @@ impl Leaving<'_> {
                 }
                 ReplyBody::Stream(source)
             }
+            // Its app has looked at every text of it.
+            message @ ReplyBody::Message(_) => message,
         };
         Ok(Reply { body, ..reply })
     }

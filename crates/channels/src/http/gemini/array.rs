@@ -103,6 +103,7 @@ impl Body for ArrayBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::answer::Schema;
     use futures_util::stream;
     use http_body_util::BodyExt as _;
     use portcullis_domain::{Failure, Format, RequestId};
@@ -113,7 +114,7 @@ mod tests {
         let source = Box::pin(stream::iter(items.into_iter().map(|item| item.map(Bytes::from))));
         let cut = CancellationToken::new().cancelled_owned();
         let id = RequestId::from_parts(0, 0);
-        let events = EventBody::new(source, Format::Gemini, id, Duration::from_secs(15), cut);
+        let events = EventBody::new(source, Schema::Wire(Format::Gemini), id, Duration::from_secs(15), cut);
         let mut body = ArrayBody::new(events);
         let mut out = Vec::new();
         while let Some(Ok(frame)) = body.frame().await {

@@ -102,7 +102,7 @@ mod tests {
         };
         let token = |credential| match credential {
             Credential::Token(token) => Some(token.to_string()),
-            Credential::None => None,
+            Credential::Vouched(_) | Credential::None => None,
         };
         let both = credential(&header("from-header"), &uri("/x?key=from-query"));
         assert_eq!(token(both).as_deref(), Some("from-header"));
