@@ -509,7 +509,7 @@ fn late(deadline: Deadline, report: &Report, detail: &str) -> Failed {
 fn transport(error: &HttpError, deadline: Deadline, report: &Report) -> Failed {
     let detail = error.to_string();
     match error {
-        HttpError::Connect(_) | HttpError::NotPublic => hard(report, "connect", &detail),
+        HttpError::Connect(_) | HttpError::Refused(_) => hard(report, "connect", &detail),
         HttpError::Broken(_) => hard(report, "reset", &detail),
         HttpError::TooLarge(_) => hard(report, "too_large", &detail),
         HttpError::Timeout => late(deadline, report, &detail),
