@@ -29,6 +29,8 @@ pub struct KnowledgeConfig {
     pub max_file_bytes: u64,
     /// Most text taken of one file, in bytes; more is refused. Default 20971520 (20 MiB).
     pub max_text_bytes: u64,
+    /// Bytes that one packed file (DOCX) may unpack to; more is refused. Default 268435456 (256 MiB).
+    pub max_unpacked_bytes: u64,
     /// Most pages of one PDF. Default 5000.
     pub max_pdf_pages: u32,
     /// Memory that reading one file may take, in bytes: the reading process ends at it. Default 1073741824 (1 GiB).
@@ -69,6 +71,7 @@ impl Default for KnowledgeConfig {
             scrub_hours: 24,
             max_file_bytes: 50 << 20,
             max_text_bytes: 20 << 20,
+            max_unpacked_bytes: 256 << 20,
             max_pdf_pages: 5000,
             extract_memory_bytes: 1 << 30,
             extract_secs: 60,
@@ -101,6 +104,7 @@ impl KnowledgeConfig {
         range("scrub_hours", self.scrub_hours, 0, 8760);
         range("max_file_bytes", self.max_file_bytes, 1024, 1 << 32);
         range("max_text_bytes", self.max_text_bytes, 1024, 1 << 30);
+        range("max_unpacked_bytes", self.max_unpacked_bytes, 1024, 1 << 34);
         range("max_pdf_pages", u64::from(self.max_pdf_pages), 1, 100_000);
         range("extract_memory_bytes", self.extract_memory_bytes, 64 << 20, 1 << 36);
         range("extract_secs", self.extract_secs, 1, 3600);
