@@ -128,14 +128,20 @@ impl Client {
         Self { pool, guard }
     }
 
+    /// What a guarded client can tell of an address without the network; a client without a guard allows all.
+    ///
+    /// # Errors
+    /// Why it would not connect there.
+    pub fn check(&self, uri: &http::Uri) -> Result<(), Refused> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.check(uri))
+    }
+
     /// Sends a request; the answer's body is still to be read. Redirects are answers like any other.
     ///
     /// # Errors
     /// [`HttpError::Connect`], [`HttpError::Refused`], [`HttpError::Broken`].
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
-        if let Some(guard) = &self.guard {
-            guard.check(request.uri()).map_err(HttpError::Refused)?;
-        }
+        self.check(request.uri()).map_err(HttpError::Refused)?;
         self.pool.request(request).await.map_err(|error| explain(&error))
     }
 }

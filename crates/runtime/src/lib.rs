@@ -7,6 +7,7 @@
 mod alerting;
 mod check;
 mod environment;
+pub mod pages;
 mod reload;
 pub mod remote;
 mod running;

@@ -243,6 +243,8 @@ table! {
     alerts_undelivered_total: counter ["receiver"];
     /// How late an async worker ran a task that was ready, in seconds: above a few milliseconds something blocks.
     runtime_stall_seconds: histogram [] in STALL_BUCKETS;
+    /// Pages of the web that were asked for, by outcome: `ok`, `not_modified`, or why there was none.
+    pages_fetched_total: counter ["outcome"];
     /// Usage rows waiting to be stored.
     usage_pending: gauge [];
     /// The running version: always 1.
@@ -414,6 +416,11 @@ impl Metrics {
     /// The second net caught something.
     pub fn error_redacted(&self) {
         self.0.table.error_redacted_total.inc();
+    }
+
+    /// One page of the web was asked for.
+    pub fn page_fetched(&self, outcome: &'static str) {
+        self.0.table.pages_fetched_total.with([outcome]).inc();
     }
 
     /// One panic caught.

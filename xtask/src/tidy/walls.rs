@@ -26,6 +26,7 @@ const WALLS: &[Wall] = &[
         only_in: &[
             "crates/telemetry/",
             "crates/resilience/",
+            "crates/pages/",
             "crates/store/",
             "crates/providers/",
             "crates/engine/",

@@ -29,6 +29,7 @@ use portcullis_engine::{
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
 use portcullis_knowledge::KnowledgeConfig;
+use portcullis_pages::PagesConfig;
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, ProvidersConfig, UpstreamConfig, presets,
 };
@@ -84,6 +85,8 @@ pub struct Settings {
     pub embed: EmbedConfig,
     /// Collections of documents.
     pub knowledge: KnowledgeConfig,
+    /// Fetching pages of the web.
+    pub pages: PagesConfig,
     /// The answerer that works without any provider.
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
@@ -158,6 +161,7 @@ impl Default for Settings {
             auth: AuthConfig::default(),
             embed: EmbedConfig::default(),
             knowledge: KnowledgeConfig::default(),
+            pages: PagesConfig::default(),
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
@@ -200,6 +204,7 @@ impl Settings {
         self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
         self.knowledge.problems("knowledge", &mut out);
+        self.pages.problems("pages", &mut out);
         self.inspect.problems("inspect", &mut out);
         for (name, policy) in &self.policies {
             policy.problems(&format!("policies.{name}"), &mut out);
