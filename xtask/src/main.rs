@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod codegen;
 mod out;
+mod pack;
 mod sys;
 mod test;
 mod tidy;
@@ -51,6 +52,12 @@ const COMMANDS: &[Command] = &[
         takes: "--data DIR [--check]",
         about: "train the detector and write its weights and report, or say whether they would differ",
         run: bench::train_guard,
+    },
+    Command {
+        name: "pack-model",
+        takes: "",
+        about: "make the builtin embedding model's file from its published weights, and say whether it differs",
+        run: pack::run,
     },
 ];
 

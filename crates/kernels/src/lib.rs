@@ -11,7 +11,7 @@ mod simd;
 mod tests;
 mod transformer;
 
-pub use matrix::{Activations, BLOCK, GROUP, Shape, Weights, pack};
+pub use matrix::{Activations, BLOCK, GROUP, Misfit, Shape, Weights, pack};
 pub use simd::{Isa, signed};
 pub use transformer::{Attention, Heads, attend};
 

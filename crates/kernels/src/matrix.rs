@@ -142,13 +142,6 @@ pub struct Activations {
     pub(crate) zeros: Vec<i32>,
 }
 
-/// One row of [`Activations`].
-pub(crate) struct Row<'a> {
-    pub(crate) values: &'a [u8],
-    pub(crate) scale: f32,
-    pub(crate) zero: i32,
-}
-
 impl Activations {
     /// Rows.
     #[must_use]
@@ -160,15 +153,6 @@ impl Activations {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.scales.is_empty()
-    }
-
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let scales = self.scales.iter().zip(&self.zeros);
-        self.values.chunks_exact(self.width.max(1)).zip(scales).map(|(values, (scale, zero))| Row {
-            values,
-            scale: *scale,
-            zero: *zero,
-        })
     }
 
     /// From numbers already small, with scale and zero point (0 to 255) of each row.

@@ -45,8 +45,8 @@ pub(crate) fn product(activations: &Activations, weights: &Weights<'_>, out: &mu
                 }
             }
         }
-        let rows = activations.rows().zip(values.chunks_exact(lines.len()));
-        for ((row, values), line) in rows.zip(out.chunks_exact_mut(columns)) {
+        let rows = activations.scales.iter().zip(&activations.zeros).zip(values.chunks_exact(lines.len()));
+        for (((scale, zero), values), line) in rows.zip(out.chunks_exact_mut(columns)) {
             let mut sums = [0_i32; BLOCK];
             for (lines, values) in lines.chunks(EXACT).zip(values.chunks(EXACT)) {
                 let mut exact = [0.0_f32; BLOCK];
@@ -60,7 +60,7 @@ pub(crate) fn product(activations: &Activations, weights: &Weights<'_>, out: &mu
                 }
             }
             let from = block * BLOCK;
-            finish(weights, from, row.scale, row.zero, &sums, &mut line[from..from + BLOCK]);
+            finish(weights, from, *scale, *zero, &sums, &mut line[from..from + BLOCK]);
         }
     }
 }

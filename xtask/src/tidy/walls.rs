@@ -29,6 +29,7 @@ const WALLS: &[Wall] = &[
             "crates/pages/",
             "crates/store/",
             "crates/providers/",
+            "crates/knowledge/",
             "crates/engine/",
             "crates/apps/",
             "crates/channels/",

@@ -5,13 +5,19 @@
 //! waits any more.
 
 mod answer;
+pub mod e5;
+mod encoder;
 mod extract;
 pub mod minilm;
+pub mod pack;
+mod reading;
 #[cfg(test)]
 mod tests;
+mod unigram;
 mod wordpiece;
 
 pub use extract::ExtractConfig;
+pub use reading::Reading;
 
 use crate::{
     provider::Call,

@@ -8,8 +8,6 @@ use unicode_general_category::{GeneralCategory as Category, get_general_category
 use unicode_normalization::UnicodeNormalization as _;
 
 const UNKNOWN: u32 = 100;
-const FIRST: u32 = 101;
-const LAST: u32 = 102;
 /// Longer words are unknown by definition of the model's tokenizer.
 const MAX_WORD_CHARS: usize = 100;
 
@@ -24,11 +22,20 @@ impl WordPiece {
         Self { ids: vocabulary.lines().zip(0..).collect() }
     }
 
+    /// Marker before a text.
+    pub(crate) const FIRST: u32 = 101;
+    /// Marker after a text.
+    pub(crate) const LAST: u32 = 102;
+
     /// The ids of a text between its two markers, at most `max_tokens` in all; the rest of the text is left out.
+    #[cfg(test)]
     pub(crate) fn encode(&self, text: &str, max_tokens: usize) -> Vec<u32> {
-        let room = max_tokens.saturating_sub(2);
-        let mut ids = Vec::with_capacity(room.min(text.len() / 3) + 2);
-        ids.push(FIRST);
+        [vec![Self::FIRST], self.content(text, max_tokens.saturating_sub(2)), vec![Self::LAST]].concat()
+    }
+
+    /// The ids of a text without markers, at most `most`; the rest of the text is left out.
+    pub(crate) fn content(&self, text: &str, most: usize) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(most.min(text.len() / 3) + 2);
         let mut word = String::new();
         let folded =
             text.chars().filter_map(cleaned).nfd().filter(|c| !is_accent(*c)).flat_map(char::to_lowercase);
@@ -39,7 +46,7 @@ impl WordPiece {
                     word.push(c);
                     self.flush(&mut word, &mut ids);
                 }
-                if ids.len() > room {
+                if ids.len() >= most {
                     break;
                 }
             } else if word.len() <= MAX_WORD_CHARS * 4 {
@@ -48,14 +55,13 @@ impl WordPiece {
             }
         }
         self.flush(&mut word, &mut ids);
-        ids.truncate(room + 1);
-        ids.push(LAST);
+        ids.truncate(most);
         ids
     }
 
     /// Tokens of a text without its markers, counting at most `most`.
     pub(crate) fn count(&self, text: &str, most: usize) -> usize {
-        self.encode(text, most.saturating_add(2)).len() - 2
+        self.content(text, most).len()
     }
 
     fn flush(&self, word: &mut String, ids: &mut Vec<u32>) {

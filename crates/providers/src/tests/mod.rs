@@ -197,7 +197,7 @@ pub(super) fn embed(texts: &[&str], encoding: Encoding) -> EmbedRequest {
 pub(super) fn bytes(reply: &Reply) -> Bytes {
     match &reply.body {
         ReplyBody::Whole(bytes) => bytes.clone(),
-        ReplyBody::Stream(_) => panic!("expected a whole answer"),
+        ReplyBody::Stream(_) | ReplyBody::Message(_) => panic!("expected a whole answer"),
     }
 }
 
@@ -205,6 +205,7 @@ pub(super) fn stream(reply: Reply) -> ByteStream {
     match reply.body {
         ReplyBody::Stream(stream) => stream,
         ReplyBody::Whole(bytes) => panic!("expected a stream, not {bytes:?}"),
+        ReplyBody::Message(_) => panic!("expected a stream, not a message"),
     }
 }
 
