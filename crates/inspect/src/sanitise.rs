@@ -15,6 +15,9 @@ pub enum Policy {
     PassThrough,
     /// A conversation with a person: controls go, CRLF becomes LF, composed form (NFC).
     Chat,
+    /// A document that is taken in: everything invisible that has no meaning where it stands goes, and what hid in it;
+    /// CRLF becomes LF, composed form (NFC).
+    Document,
     /// A name or id: a control character is an error.
     Identifier,
 }
@@ -103,6 +106,7 @@ pub fn sanitise(text: &str, policy: Policy, most: usize) -> Result<Sanitised<'_>
             None => Ok(Sanitised { text: text.into(), removed: Removed::default() }),
         },
         Policy::Chat => Ok(chat(text)),
+        Policy::Document => Ok(document(text)),
     }
 }
 
@@ -138,6 +142,12 @@ fn chat(text: &str) -> Sanitised<'_> {
         IsNormalized::No | IsNormalized::Maybe => out.nfc().collect(),
     };
     Sanitised { text: text.into(), removed }
+}
+
+fn document(text: &str) -> Sanitised<'_> {
+    let Some(seen) = visible(text) else { return chat(text) };
+    let clean = chat(&seen.text);
+    Sanitised { text: clean.text.into_owned().into(), removed: seen.removed }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -312,6 +322,18 @@ mod tests {
         assert_eq!((&*clean.text, clean.removed.controls), ("a\nb\nc\td[0m \u{e9}", 2));
         let same = "a\r\nb\u{7}\u{200b}";
         assert_eq!(sanitise(same, Policy::PassThrough, 100).unwrap().text, same, "a gateway changes nothing");
+    }
+
+    #[test]
+    fn a_document_loses_what_hides_in_it_and_nothing_else() {
+        let clean = sanitise(
+            "a\u{200b}b\r\nc\u{202e}d\u{0}e\u{301}\u{e0068}\u{e0069} \u{1f468}\u{200d}\u{1f469}",
+            Policy::Document,
+            100,
+        );
+        let clean = clean.unwrap();
+        assert_eq!((&*clean.text, clean.removed.total()), ("ab\ncd\u{e9} \u{1f468}\u{200d}\u{1f469}", 5));
+        assert!(matches!(sanitise("plain", Policy::Document, 100).unwrap().text, Cow::Borrowed("plain")));
     }
 
     // req: S2-1.2

@@ -4,4 +4,7 @@
 //! Source: ask design section 4.
 
 pub mod chunk;
+pub mod clean;
 pub mod extract;
+pub mod find;
+pub mod reader;
