@@ -1,4 +1,4 @@
-//! The only owner of persistent state in Portcullis: API keys, tiers, revocations and the ledger of usage, in SQLite (one process) or
+//! The only owner of persistent state in Portcullis: API keys, tiers, revocations, the ledger of usage and the messages of chat doors, in SQLite (one process) or
 //! Postgres (several), and the private files beside them.
 //!
 //! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
@@ -10,22 +10,28 @@ mod definitions;
 mod error;
 pub mod files;
 mod guard;
+mod inbox;
 mod keys;
 mod ledger;
 mod migrations;
+mod outbox;
 mod overrides;
 mod revocations;
+mod sessions;
 
 pub use config::StoreConfig;
 pub use definitions::{DefinitionRow, Definitions};
 pub use error::{Result, StoreError};
+pub use inbox::{Finished, InRow, Inbox, Kept, NewIn};
 pub use keys::{Changes, KeyOrigin, KeyRow, Keys, NewKey};
 pub use ledger::{
     GroupBy, Ledger, LedgerId, LedgerPrice, LedgerRow, NoLedgerId, RaiseRow, Recovered, Spent, SumBy, SumRow,
     UsageQuery, UsageSum,
 };
+pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
+pub use sessions::{SessionRow, Sessions};
 
 use db::{Db, on};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -120,6 +126,24 @@ impl Store {
     #[must_use]
     pub fn holds(&self) -> Holds<'_> {
         Holds(&self.0.db)
+    }
+
+    /// Messages that chat doors took in.
+    #[must_use]
+    pub fn inbox(&self) -> Inbox<'_> {
+        Inbox(&self.0.db)
+    }
+
+    /// Messages that go out to chats.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox<'_> {
+        Outbox(&self.0.db)
+    }
+
+    /// Who was let in through chat doors.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions(&self.0.db)
     }
 
     /// Who used how much.

@@ -13,6 +13,7 @@ const SQLITE: &[&str] = &[
     include_str!("../migrations/sqlite/0003_keys.sql"),
     include_str!("../migrations/sqlite/0004_overrides.sql"),
     include_str!("../migrations/sqlite/0005_budgets.sql"),
+    include_str!("../migrations/sqlite/0006_messages.sql"),
 ];
 const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0001_first.sql"),
@@ -20,6 +21,7 @@ const POSTGRES: &[&str] = &[
     include_str!("../migrations/postgres/0003_keys.sql"),
     include_str!("../migrations/postgres/0004_overrides.sql"),
     include_str!("../migrations/postgres/0005_budgets.sql"),
+    include_str!("../migrations/postgres/0006_messages.sql"),
 ];
 
 fn migrator(steps: &'static [&'static str]) -> Migrator {

@@ -1,6 +1,23 @@
 //! One suite on both databases: each case runs on SQLite as a test of its own, and all of them on a real PostgreSQL.
 
+/// Names the cases once: a test each on SQLite, one test with all of them on PostgreSQL.
+macro_rules! cases {
+    ($(#[$real:meta])* $postgres:ident; $($(#[$mark:meta])* $name:ident),* $(,)?) => {
+        mod sqlite {
+            $($(#[$mark])* #[tokio::test] async fn $name() { super::$name(&super::Place::sqlite()).await; })*
+        }
+
+        $(#[$real])*
+        #[tokio::test]
+        async fn $postgres() {
+            let Some(server) = portcullis_testkit::postgres::start().await else { return };
+            $($name(&Place::postgres(server.database().await)).await;)*
+        }
+    };
+}
+
 mod away;
+mod messages;
 mod suite;
 mod survival;
 

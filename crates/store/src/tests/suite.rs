@@ -10,23 +10,9 @@ use portcullis_domain::{HarmCategory, HarmThreshold, SafetyOverride};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Names the cases once: a test each on SQLite, one test with all of them on PostgreSQL.
-macro_rules! cases {
-    ($($(#[$mark:meta])* $name:ident),* $(,)?) => {
-        mod sqlite {
-            $($(#[$mark])* #[tokio::test] async fn $name() { super::$name(&super::Place::sqlite()).await; })*
-        }
-
-        // req: S3-BUG-5, S4-KEYS
-        #[tokio::test]
-        async fn the_same_suite_holds_on_a_real_postgres() {
-            let Some(server) = portcullis_testkit::postgres::start().await else { return };
-            $($name(&Place::postgres(server.database().await)).await;)*
-        }
-    };
-}
-
 cases!(
+    // req: S3-BUG-5, S4-KEYS
+    the_same_suite_holds_on_a_real_postgres;
     a_key_comes_back_as_it_was_kept_and_its_id_is_taken,
     a_key_is_revoked_once_and_stays_revoked,
     a_key_is_changed_by_whoever_saw_its_last_state_and_by_nobody_else,

@@ -1,0 +1,230 @@
+//! Inbox, outbox and sessions, on SQLite and on PostgreSQL alike.
+
+use super::Place;
+use crate::{Depth, Finished, Kept, NewIn, NewOut, OutRow, OutState, SessionRow, Settle};
+
+cases!(
+    messages_are_kept_alike_on_a_real_postgres;
+    a_message_is_kept_once_and_too_many_of_a_conversation_are_not,
+    conversations_go_side_by_side_and_each_in_order,
+    a_message_ends_together_with_its_answers_or_not_at_all,
+    a_waiting_message_is_edited_or_taken_back_and_one_at_work_is_not,
+    of_two_workers_one_gets_each_message_and_a_lapsed_lease_is_taken_over,
+    chats_take_turns_and_each_is_sent_in_order,
+    a_try_ends_sent_later_dead_or_unknown_and_a_second_unknown_is_the_last,
+    a_full_outbox_takes_replies_from_its_reserve_and_no_broadcast,
+    dead_and_expired_rows_are_listed_retried_and_swept,
+    sessions_begin_are_seen_and_end,
+);
+
+const ROOM: [u32; 2] = [1000, 100];
+
+fn message(key: &str, conversation: &str) -> NewIn {
+    NewIn {
+        door: "signal",
+        key: key.into(),
+        conversation: conversation.into(),
+        caller: format!("signal:{conversation}"),
+        payload: format!("text of {key}"),
+        received_at: 1000,
+    }
+}
+
+fn answer(chat: &str, class: u8) -> NewOut {
+    NewOut {
+        door: "signal",
+        chat: chat.into(),
+        caller: format!("signal:{chat}"),
+        class,
+        payload: format!("to {chat}"),
+        created_at: 1000,
+        expires_at: 90_000,
+    }
+}
+
+fn chats(rows: &[OutRow]) -> Vec<&str> {
+    rows.iter().map(|row| row.chat.as_str()).collect()
+}
+
+async fn a_message_is_kept_once_and_too_many_of_a_conversation_are_not(place: &Place) {
+    let (store, other) = (place.open("a").await, message("1", "bob"));
+    let inbox = store.inbox();
+    assert_eq!(inbox.keep(&message("1", "ann"), 2).await.unwrap(), Kept::New);
+    assert_eq!(inbox.keep(&message("1", "ann"), 2).await.unwrap(), Kept::Known);
+    assert_eq!(inbox.keep(&other, 2).await.unwrap(), Kept::Known, "the key alone tells");
+    assert_eq!(inbox.keep(&message("2", "ann"), 2).await.unwrap(), Kept::New);
+    assert_eq!(inbox.keep(&message("3", "ann"), 2).await.unwrap(), Kept::Full);
+    assert_eq!(inbox.keep(&message("3", "ann"), 9).await.unwrap(), Kept::Known, "refused once is refused");
+    assert_eq!(inbox.keep(&message("4", "bob"), 2).await.unwrap(), Kept::New);
+    assert_eq!(inbox.open("signal").await.unwrap(), 3);
+    assert_eq!(inbox.sweep(2000).await.unwrap(), 1, "only what is done goes");
+}
+
+async fn conversations_go_side_by_side_and_each_in_order(place: &Place) {
+    let store = place.open("a").await;
+    let inbox = store.inbox();
+    for (key, conversation) in [("1", "ann"), ("2", "ann"), ("3", "bob"), ("4", "cid"), ("5", "bob")] {
+        inbox.keep(&message(key, conversation), 20).await.unwrap();
+    }
+    let first = inbox.take("signal", "w", 10, 100, 2).await.unwrap();
+    assert_eq!(first.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["1", "3"]);
+    assert_eq!(first[0].payload, "text of 1");
+    let second = inbox.take("signal", "w", 10, 100, 9).await.unwrap();
+    assert_eq!(second.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["4"]);
+    assert_eq!(inbox.finish(first[0].id, "w", &[], ROOM).await.unwrap(), Finished::Done);
+    let third = inbox.take("signal", "w", 10, 100, 9).await.unwrap();
+    assert_eq!(third.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["2"]);
+    inbox.give_back(third[0].id, "w").await.unwrap();
+    let again = inbox.take("signal", "w", 10, 100, 9).await.unwrap();
+    assert_eq!((again[0].key.as_str(), again[0].attempts), ("2", 2));
+    assert!(inbox.take("telegram", "w", 10, 100, 9).await.unwrap().is_empty());
+}
+
+async fn a_message_ends_together_with_its_answers_or_not_at_all(place: &Place) {
+    let store = place.open("a").await;
+    let (inbox, outbox) = (store.inbox(), store.outbox());
+    inbox.keep(&message("1", "ann"), 20).await.unwrap();
+    let row = inbox.take("signal", "w", 10, 100, 1).await.unwrap().remove(0);
+    let answers = [answer("ann", 0), answer("ann", 0)];
+    assert_eq!(inbox.finish(row.id, "other", &answers, ROOM).await.unwrap(), Finished::Gone);
+    assert_eq!(inbox.finish(row.id, "w", &answers, [1, 0]).await.unwrap(), Finished::Full);
+    assert_eq!(outbox.depth("signal").await.unwrap(), Depth::default());
+    assert_eq!(inbox.open("signal").await.unwrap(), 1);
+    assert_eq!(inbox.finish(row.id, "w", &answers, ROOM).await.unwrap(), Finished::Done);
+    assert_eq!(inbox.finish(row.id, "w", &answers, ROOM).await.unwrap(), Finished::Gone, "once");
+    let depth = outbox.depth("signal").await.unwrap();
+    assert_eq!(depth, Depth { rows: 2, oldest: Some(1000), sum: 2000 });
+}
+
+async fn a_waiting_message_is_edited_or_taken_back_and_one_at_work_is_not(place: &Place) {
+    let store = place.open("a").await;
+    let inbox = store.inbox();
+    for key in ["1", "2", "3", "4"] {
+        inbox.keep(&message(key, "ann"), 20).await.unwrap();
+    }
+    assert!(inbox.replace("signal", "1", "better").await.unwrap());
+    let row = inbox.take("signal", "w", 10, 100, 1).await.unwrap().remove(0);
+    assert_eq!(row.payload, "better");
+    assert!(!inbox.replace("signal", "1", "too late").await.unwrap());
+    assert!(!inbox.take_back("signal", "1").await.unwrap());
+    assert!(inbox.take_back("signal", "2").await.unwrap());
+    assert!(!inbox.take_back("signal", "never").await.unwrap());
+    assert_eq!(inbox.take_back_all("signal", "signal:ann").await.unwrap(), 2);
+    assert_eq!(inbox.open("signal").await.unwrap(), 1);
+}
+
+async fn of_two_workers_one_gets_each_message_and_a_lapsed_lease_is_taken_over(place: &Place) {
+    let store = place.open("a").await;
+    let inbox = store.inbox();
+    for index in 0..20 {
+        inbox.keep(&message(&index.to_string(), &format!("c{index}")), 20).await.unwrap();
+    }
+    let (one, two) =
+        tokio::join!(inbox.take("signal", "one", 10, 100, 15), inbox.take("signal", "two", 10, 100, 15),);
+    let mut keys: Vec<_> = one.unwrap().into_iter().chain(two.unwrap()).map(|row| row.key).collect();
+    let taken = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), taken, "none twice");
+    assert!(taken >= 15);
+    let late = inbox.take("signal", "late", 101, 200, 20).await.unwrap();
+    assert_eq!(late.len(), 20, "leases have lapsed");
+    assert_eq!(late.iter().filter(|row| row.attempts == 2).count(), taken);
+}
+
+async fn chats_take_turns_and_each_is_sent_in_order(place: &Place) {
+    let store = place.open("a").await;
+    let outbox = store.outbox();
+    let out = [answer("team", 3), answer("ann", 0), answer("ann", 0), answer("bob", 1)];
+    assert!(outbox.add(&out, ROOM).await.unwrap());
+    assert!(outbox.take("signal", "s", 999, 5000, 9).await.unwrap().is_empty(), "made later");
+    let first = outbox.take("signal", "s", 1000, 5000, 2).await.unwrap();
+    assert_eq!(chats(&first), ["ann", "bob"], "lower classes first");
+    let rest = outbox.take("signal", "s", 1000, 5000, 9).await.unwrap();
+    assert_eq!(chats(&rest), ["team"]);
+    assert!(outbox.settle(first[0].id, "s", &Settle::Sent { message_id: "77" }, 1001).await.unwrap());
+    let next = outbox.take("signal", "s", 1002, 5000, 9).await.unwrap();
+    assert_eq!(chats(&next), ["ann"]);
+    assert!(next[0].id > first[0].id);
+}
+
+async fn a_try_ends_sent_later_dead_or_unknown_and_a_second_unknown_is_the_last(place: &Place) {
+    let store = place.open("a").await;
+    let outbox = store.outbox();
+    outbox.add(&[answer("a", 0), answer("b", 0), answer("c", 0), answer("d", 0)], ROOM).await.unwrap();
+    let rows = outbox.take("signal", "s", 1000, 5000, 9).await.unwrap();
+    let settle =
+        async |index: usize, how: Settle<'_>| outbox.settle(rows[index].id, "s", &how, 2000).await.unwrap();
+    assert!(settle(0, Settle::Sent { message_id: "77" }).await);
+    assert!(!settle(0, Settle::Dead { reason: "late" }).await, "ended once");
+    assert!(settle(1, Settle::Later { not_before: 3000, failed: true, reason: "network" }).await);
+    assert!(settle(2, Settle::Dead { reason: "unregistered" }).await);
+    assert!(settle(3, Settle::Uncertain { not_before: 2500 }).await);
+    let sent = outbox.list(Some(OutState::Sent), Some("signal"), 9).await.unwrap();
+    assert_eq!((sent.len(), sent[0].payload.as_str()), (1, ""), "a text that left is forgotten");
+    assert!(outbox.take("signal", "s", 2400, 5000, 9).await.unwrap().is_empty());
+    let again = outbox.take("signal", "s", 3000, 5000, 9).await.unwrap();
+    assert_eq!(chats(&again), ["b", "d"]);
+    assert_eq!(
+        [(again[0].attempts, again[0].uncertain), (again[1].attempts, again[1].uncertain)],
+        [(1, 0), (0, 1)]
+    );
+    assert_eq!(outbox.reclaim("signal", 5000).await.unwrap(), 0, "the lease still holds");
+    assert_eq!(outbox.reclaim("signal", 5001).await.unwrap(), 2);
+    let dead = outbox.list(Some(OutState::Dead), None, 9).await.unwrap();
+    assert_eq!(chats(&dead), ["d", "c"]);
+    assert_eq!(dead[0].reason, "outcome unknown");
+    assert_eq!(chats(&outbox.list(Some(OutState::Queued), None, 9).await.unwrap()), ["b"]);
+}
+
+async fn a_full_outbox_takes_replies_from_its_reserve_and_no_broadcast(place: &Place) {
+    let store = place.open("a").await;
+    let outbox = store.outbox();
+    let rows = [2, 1];
+    assert!(outbox.add(&[answer("a", 3), answer("b", 3)], rows).await.unwrap());
+    assert!(!outbox.add(&[answer("c", 3)], rows).await.unwrap());
+    assert!(!outbox.add(&[answer("c", 0), answer("c", 0)], rows).await.unwrap(), "all or none");
+    assert!(outbox.add(&[answer("c", 0)], rows).await.unwrap());
+    assert!(!outbox.add(&[answer("d", 0)], rows).await.unwrap());
+    assert_eq!(outbox.depth("signal").await.unwrap().rows, 3);
+}
+
+async fn dead_and_expired_rows_are_listed_retried_and_swept(place: &Place) {
+    let store = place.open("a").await;
+    let outbox = store.outbox();
+    outbox.add(&[answer("a", 0), answer("b", 0), answer("c", 0)], ROOM).await.unwrap();
+    assert_eq!(outbox.end_chat("signal", "a", "unregistered", 1500).await.unwrap(), 1);
+    assert_eq!(outbox.end_caller("signal", "signal:b", "session ended", 1500).await.unwrap(), 1);
+    assert_eq!(outbox.expire("signal", 90_000).await.unwrap(), 0);
+    assert_eq!(outbox.expire("signal", 90_001).await.unwrap(), 1);
+    let expired = outbox.list(Some(OutState::Expired), None, 9).await.unwrap();
+    assert_eq!(chats(&expired), ["c", "b"]);
+    assert_eq!(expired[0].reason, "too late");
+    assert!(outbox.retry(expired[0].id, 91_000, 99_000).await.unwrap());
+    assert!(!outbox.retry(expired[0].id, 91_000, 99_000).await.unwrap(), "it is queued");
+    assert!(!outbox.retry(expired[1].id, 91_000, 99_000).await.unwrap(), "its text was dropped");
+    assert_eq!(chats(&outbox.take("signal", "s", 91_000, 95_000, 9).await.unwrap()), ["c"]);
+    assert_eq!(outbox.sweep(1500).await.unwrap(), 0);
+    assert_eq!(outbox.sweep(1501).await.unwrap(), 2);
+}
+
+async fn sessions_begin_are_seen_and_end(place: &Place) {
+    let store = place.open("a").await;
+    let sessions = store.sessions();
+    let row = |caller: &str, at| SessionRow {
+        caller: caller.into(),
+        door: "signal".into(),
+        activated_at: at,
+        last_seen: at,
+        expires_at: at + 1000,
+        activated_by: caller.into(),
+    };
+    sessions.begin(&row("signal:ann", 10)).await.unwrap();
+    sessions.begin(&row("signal:bob", 10)).await.unwrap();
+    sessions.begin(&row("signal:bob", 20)).await.unwrap();
+    sessions.seen(&[("signal:ann".into(), 50), ("signal:bob".into(), 5), ("gone".into(), 5)]).await.unwrap();
+    let ann = SessionRow { last_seen: 50, ..row("signal:ann", 10) };
+    assert_eq!(sessions.list("signal").await.unwrap(), [ann, row("signal:bob", 20)]);
+    assert!(sessions.end("signal:ann").await.unwrap() && !sessions.end("signal:ann").await.unwrap());
+    assert!(sessions.list("telegram").await.unwrap().is_empty());
+}
