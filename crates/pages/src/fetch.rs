@@ -453,3 +453,6 @@ fn policy(config: &PagesConfig) -> DependencyPolicy {
         guard: GuardConfig { attempts: 1, ..GuardConfig::default() },
     }
 }
+
+#[cfg(test)]
+mod tests;

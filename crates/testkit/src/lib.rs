@@ -15,6 +15,7 @@ pub mod child;
 pub mod fault;
 pub mod llm;
 pub mod node;
+pub mod pages;
 pub mod postgres;
 pub mod process;
 pub mod python;
