@@ -39,6 +39,9 @@ pub struct KnowledgeConfig {
     pub extract_secs: u64,
     /// Largest index that is loaded, in bytes; a larger one is refused with the figures. Default 1073741824 (1 GiB).
     pub max_index_bytes: u64,
+    /// Vectors of passages that are kept beside a collection, so that unchanged text is not embedded again, in bytes on
+    /// disk; the oldest half goes first. Default 536870912 (512 MiB).
+    pub vector_cache_bytes: u64,
     /// Whether pieces of words are searched too: `auto` up to 200000 passages, and always when a collection has a
     /// language that the embedder lacks; `always`; `never`. Default `auto`.
     pub grams: Grams,
@@ -76,6 +79,7 @@ impl Default for KnowledgeConfig {
             extract_memory_bytes: 1 << 30,
             extract_secs: 60,
             max_index_bytes: 1 << 30,
+            vector_cache_bytes: 512 << 20,
             grams: Grams::Auto,
             max_files: 200_000,
         }
@@ -109,6 +113,7 @@ impl KnowledgeConfig {
         range("extract_memory_bytes", self.extract_memory_bytes, 64 << 20, 1 << 36);
         range("extract_secs", self.extract_secs, 1, 3600);
         range("max_index_bytes", self.max_index_bytes, 1 << 20, 1 << 36);
+        range("vector_cache_bytes", self.vector_cache_bytes, 1 << 20, 1 << 40);
         range("max_files", self.max_files as u64, 1, 10_000_000);
     }
 }

@@ -30,7 +30,7 @@ fn beginning(text: &str) -> &str {
 }
 
 /// ISO 639-3, which the table speaks, to ISO 639-1; languages without two letters stay unknown.
-fn language(lang: Lang) -> Language {
+pub(crate) fn language(lang: Lang) -> Language {
     const CODES: [(&str, &str); 70] = [
         ("epo", "eo"),
         ("eng", "en"),

@@ -3,12 +3,23 @@
 //! whose every byte was checked; a new generation replaces an old one whole or not at all; nothing here asks a
 //! provider: who embeds is handed in as an [`Embedder`]. Source: ask design sections 4 to 6.
 
+pub mod cache;
+pub mod collection;
 pub mod config;
 pub mod embedder;
+pub mod error;
+pub mod index;
 pub mod ingest;
 pub mod language;
 pub mod model;
+pub mod search;
+pub mod text;
 
+pub use cache::VectorCache;
+pub use collection::{Collection, State, Writer};
 pub use config::{Grams, KnowledgeConfig};
 pub use embedder::{EmbedFailure, Embedder, Purpose, Space};
+pub use error::{Damage, IndexError};
+pub use index::Index;
 pub use model::{Chunk, Contents, Document, Language};
+pub use search::{Evidence, Found, Hit, Query, follow_up};

@@ -2,9 +2,18 @@
 //! refused instead of used; a file is replaced whole or not at all, also when the power fails in the middle
 //! (temporary file, fsync, rename, fsync of the folder). Source: S1-10, settings.md "Secrets and keys".
 
+mod lock;
+mod tree;
+
+pub use lock::{Lock, LockError, Owner, lock};
+pub use tree::{
+    Appender, append, create_private, entries, open_private, read_private_upto, remove_tree, rename,
+    sync_folder,
+};
+
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -91,7 +100,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
     if renamed.is_err() {
         drop(fs::remove_file(&temporary));
     }
-    renamed.and_then(|()| sync_folder(path))
+    renamed.and_then(|()| sync_parent(path))
 }
 
 /// Makes the file with that content, unless there is one already: of two processes that start at the same time
@@ -104,7 +113,7 @@ pub fn make_private(path: &Path, content: &[u8]) -> Result<bool, FileError> {
     let linked = fs::hard_link(&temporary, path);
     drop(fs::remove_file(&temporary));
     match linked {
-        Ok(()) => sync_folder(path).map(|()| true),
+        Ok(()) => sync_parent(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(at(path)(error)),
     }
@@ -115,22 +124,7 @@ pub fn make_private(path: &Path, content: &[u8]) -> Result<bool, FileError> {
 /// # Errors
 /// A file that others may read; the file system.
 pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(path)(error)),
-    };
-    let found = file.metadata().map_err(at(path))?;
-    if !found.is_file() {
-        return Err(FileError::WrongKind { path: path.to_owned(), wanted: "file" });
-    }
-    check(path, &found, 0o600)?;
-    if found.len() > MAX_BYTES {
-        return Err(FileError::TooLarge { path: path.to_owned() });
-    }
-    let mut content = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut content).map_err(at(path))?;
-    Ok(Some(content))
+    read_private_upto(path, MAX_BYTES)
 }
 
 /// Removes the file; that there is none is fine.
@@ -167,9 +161,8 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileError> {
 }
 
 /// Until the folder is synced, the new name itself may be lost with the power.
-fn sync_folder(path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+fn sync_parent(path: &Path) -> Result<(), FileError> {
+    sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]

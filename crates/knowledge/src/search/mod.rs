@@ -1,0 +1,143 @@
+//! Search: up to three lists of passages (by words, by pieces of words, by meaning) become one. Pure: the same question
+//! to the same generation gives the same answer. Invariants: a list that cannot be trusted for the question's language is
+//! not used; flagged passages come last; every list and question is bounded. Source: ask design section 6.
+
+mod follow_up;
+mod fuse;
+mod lists;
+
+pub use follow_up::follow_up;
+
+use crate::{Document, Index, Language, Space, text};
+use std::ops::Range;
+
+/// Longest question that is looked at, in bytes.
+pub const MAX_QUESTION: usize = 16_384;
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// The question, follow-ups already joined ([`follow_up`]).
+    pub text: &'a str,
+    /// Its language; unknown: told from the text.
+    pub language: Language,
+    /// The question's vector and its space; used where it is the space of the index and understands the language.
+    pub meaning: Option<(&'a Space, &'a [f32])>,
+    /// Most hits.
+    pub k: usize,
+    /// Most hits of one document while others are left; 0: any number.
+    pub per_document: usize,
+    /// Whether hits that are neighbours in a document become one.
+    pub join: bool,
+    /// Length of each list.
+    pub depth: usize,
+    /// Which documents; none: all.
+    pub only: Option<&'a (dyn Fn(&Document) -> bool + Sync)>,
+    /// A check at load: the vector is used whatever the language, flagged passages count as others.
+    pub(crate) canary: bool,
+}
+
+impl Default for Query<'_> {
+    fn default() -> Self {
+        Self {
+            text: "",
+            language: Language::UNKNOWN,
+            meaning: None,
+            k: 8,
+            per_document: 2,
+            join: true,
+            depth: 100,
+            only: None,
+            canary: false,
+        }
+    }
+}
+
+/// A passage found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The passage.
+    pub chunk: u32,
+    /// It and its neighbours that were found too.
+    pub chunks: Range<u32>,
+    /// Position of its document.
+    pub document: u32,
+    /// Sum over the lists; comparable within one answer.
+    pub score: f32,
+    /// Place in the list by words, from 1.
+    pub words: Option<u32>,
+    /// Place in the list by pieces of words, from 1.
+    pub grams: Option<u32>,
+    /// Place in the list by meaning, from 1.
+    pub meaning: Option<u32>,
+    /// Likeness to the question, -1 to 1, where vectors were compared.
+    pub cosine: Option<f32>,
+    /// Whether inspection suspects instructions in it.
+    pub flagged: bool,
+}
+
+/// How much speaks for an answer being in the passages found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Best likeness of any passage, where vectors were compared.
+    pub cosine: Option<f32>,
+    /// Words of the question that say something.
+    pub asked: usize,
+    /// How many of them the best passage has.
+    pub shared: usize,
+}
+
+impl Evidence {
+    /// Whether anything speaks for it: enough likeness, or two words of the question in the best passage (all, of a
+    /// question with fewer).
+    #[must_use]
+    pub fn is_there(&self, floor: f32) -> bool {
+        self.cosine.is_some_and(|cosine| cosine >= floor)
+            || (self.shared >= self.asked.min(2) && self.shared > 0)
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// Language of the question.
+    pub language: Language,
+    /// Whether meaning was compared.
+    pub by_meaning: bool,
+    /// What speaks for an answer.
+    pub evidence: Evidence,
+}
+
+impl Index {
+    /// Finds passages. Some milliseconds of work at 100,000 passages; no reading of files.
+    #[must_use]
+    pub fn search(&self, query: &Query<'_>) -> Found {
+        let asked = &query.text[..query.text.floor_char_boundary(MAX_QUESTION)];
+        let language = match query.language {
+            Language::UNKNOWN => text::of_question(asked, self.languages()),
+            told => told,
+        };
+        let allowed = query.only.map(|only| self.documents().iter().map(only).collect::<Vec<bool>>());
+        let allows = |n: u32| match (&allowed, self.mark(n)) {
+            (None, _) => true,
+            (Some(allowed), Some(mark)) => allowed.get(mark.document as usize).copied().unwrap_or_default(),
+            (Some(_), None) => false,
+        };
+        let terms = lists::terms(self, asked, language);
+        let words = lists::by_words(self, &terms, query.depth, &allows);
+        let grams = lists::by_grams(self, asked, query.depth, &allows);
+        let usable =
+            |space: &Space| self.space() == Some(space) && (query.canary || space.understands(language));
+        let question = query.meaning.filter(|(space, _)| usable(space)).map(|(_, vector)| vector);
+        let meaning = question.and_then(|vector| lists::by_meaning(self, vector, query.depth, &allows));
+        let by_meaning = meaning.is_some();
+        let fused = fuse::fuse(&words, grams.as_deref(), meaning.as_deref());
+        let cosine = meaning.as_ref().and_then(|list| list.first()).map(|(_, cosine)| *cosine);
+        let hits = fuse::arrange(self, query, fused);
+        let shared = hits.first().map_or(0, |best| terms.shared(self, best.chunk));
+        let evidence = Evidence { cosine, asked: terms.asked(), shared };
+        Found { hits, language, by_meaning, evidence }
+    }
+}
