@@ -17,6 +17,7 @@ const WRITTEN_BY_THE_BINARY: &[(&str, &[&str])] = &[
     ("portcullis.example.toml", &["reference", "example"]),
     ("deploy/portcullis.env.template", &["reference", "env"]),
     ("docs/reference/openapi.json", &["openapi"]),
+    ("monitoring/alerts.yml", &["rules"]),
 ];
 
 /// Writes every generated file, or with `--check` only says which differ.

@@ -3,8 +3,9 @@
 //!
 //! Source: gateway.md section 13, the admin API.
 
-use crate::{App, Engine, budgets::usage_csv, keys::store_failure, pipeline::Admitted};
+use crate::{App, Engine, budgets::usage_csv, ids, keys::store_failure, pipeline::Admitted};
 use portcullis_domain::{Action, Failure, LimitScope, LimitView, Tier};
+use portcullis_inspect::Channel;
 use portcullis_resilience::limits::{Charge, Quota};
 use portcullis_store::{GroupBy, UsageQuery, UsageSum};
 use serde_json::{Value, json};
@@ -45,6 +46,27 @@ impl Admitted {
 type Row = (String, String, Quota);
 
 impl Engine {
+    /// What inspection says of a text, as `portcullis inspect` says it; nothing of it is recorded.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a text longer than inspection takes.
+    pub async fn inspect(&self, text: String, channel: Channel) -> Result<Value, Failure> {
+        let screening = self.screening();
+        if text.chars().count() > screening.max_chars {
+            let words = format!("text may be {} characters long.", screening.max_chars);
+            return Err(Failure::invalid("text", words));
+        }
+        let inspector = Arc::clone(&screening.inspector);
+        if text.len() <= screening.offload_bytes {
+            return Ok(inspector.told(&text, channel));
+        }
+        tokio::task::spawn_blocking(move || inspector.told(&text, channel)).await.map_err(|error| {
+            let incident = ids::incident();
+            tracing::error!(%incident, %error, "inspection failed");
+            Failure::Internal { incident }
+        })
+    }
+
     /// What a caller (`key:<id>`, `jwt:<subject>`) or an address has left at one level. A key's tier is looked up;
     /// of others it is `tier`, else the ordinary one.
     ///

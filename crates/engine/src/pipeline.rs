@@ -183,6 +183,10 @@ impl Engine {
         self.0.identity.keys()
     }
 
+    pub(crate) fn screening(&self) -> &Screening {
+        &self.0.screening
+    }
+
     pub(crate) fn policies(&self) -> &Policies {
         &self.0.screening.policies
     }

@@ -24,6 +24,7 @@ mod sanitise;
 mod schema;
 mod scored;
 mod signs;
+mod told;
 mod turns;
 
 pub use config::{InspectConfig, LongTexts, Mode};

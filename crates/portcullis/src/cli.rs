@@ -138,6 +138,15 @@ honest text in a hundred, 0.9 by one in a thousand), verdict, reasons, model; a 
 settings, no server and no network are needed.
 Exit codes: 0 inspected, 1 some lines of the file were broken, 2 wrong use or the file cannot be read.")]
     Inspect(Inspect),
+    /// Print alert rules for Prometheus, with the thresholds of the settings.
+    #[command(after_help = "\
+Thresholds: alerts.ai_failure_ratio, alerts.queue_depth, alerts.worst_delay_secs, alerts.breaches_per_min.
+
+Examples:
+  portcullis rules > /etc/prometheus/rules/portcullis.yml
+  portcullis rules --set alerts.queue_depth=200
+Exit codes: 0 printed, 2 the settings cannot be used.")]
+    Rules,
     /// Print the OpenAPI description of the server.
     Openapi,
     /// Show the last messages that did not fit their caller: length, burst, hours, refusals, network.

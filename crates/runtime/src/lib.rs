@@ -23,7 +23,7 @@ pub use environment::Environment;
 pub use portcullis_channels::http::openapi_document;
 pub use portcullis_inspect as inspect;
 pub use portcullis_providers::presets::markdown as providers_markdown;
-pub use portcullis_telemetry::{audit, metric_catalogue};
+pub use portcullis_telemetry::{audit, metric_catalogue, prometheus_rules};
 pub use running::Running;
 pub use secrets::Secrets;
 pub use settings::Settings;

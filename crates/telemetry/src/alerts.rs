@@ -6,12 +6,14 @@
 
 mod book;
 mod deliver;
+mod rules;
 
 use crate::Metrics;
 use book::Book;
 pub use deliver::{Destination, Post, deliver};
 use parking_lot::Mutex;
 use portcullis_domain::Problem;
+pub use rules::prometheus_rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -104,6 +106,15 @@ pub struct AlertsConfig {
     /// Pauses before a failed delivery is tried again, in seconds; after the last one the alert is given up, logged and
     /// counted. Default 1, 5, 30.
     pub retries_secs: Vec<u64>,
+    /// Share of failed calls to a provider above which Prometheus alerts, above 0, below 1. This and the three keys below
+    /// only go into what `portcullis rules` writes. Default 0.05.
+    pub ai_failure_ratio: f64,
+    /// Calls waiting in one queue above which Prometheus alerts. Default 5000.
+    pub queue_depth: u64,
+    /// Seconds that the oldest call of a queue has waited above which Prometheus alerts. Default 60.
+    pub worst_delay_secs: u64,
+    /// Requests a minute refused by one limit above which Prometheus alerts. Default 100.
+    pub breaches_per_min: u64,
 }
 
 impl Default for AlertsConfig {
@@ -114,6 +125,10 @@ impl Default for AlertsConfig {
             queue: 100,
             timeout_secs: 10,
             retries_secs: vec![1, 5, 30],
+            ai_failure_ratio: 0.05,
+            queue_depth: 5_000,
+            worst_delay_secs: 60,
+            breaches_per_min: 100,
         }
     }
 }
@@ -132,6 +147,18 @@ impl AlertsConfig {
         }
         if self.retries_secs.len() > 10 || self.retries_secs.iter().any(|secs| *secs > 3600) {
             wrong("retries_secs".into(), "is too patient", "give at most 10 pauses of at most 3600 seconds");
+        }
+        if !(self.ai_failure_ratio > 0.0 && self.ai_failure_ratio < 1.0) {
+            wrong("ai_failure_ratio".into(), "is no share", "choose a number between 0 and 1, such as 0.05");
+        }
+        for (key, value) in [
+            ("queue_depth", self.queue_depth),
+            ("worst_delay_secs", self.worst_delay_secs),
+            ("breaches_per_min", self.breaches_per_min),
+        ] {
+            if !(1..=1_000_000_000).contains(&value) {
+                wrong(key.into(), "is out of range", "choose 1 to 1000000000");
+            }
         }
         for (index, receiver) in self.receivers.iter().enumerate() {
             let AlertReceiver::Webhook { url, url_secret } = receiver else { continue };

@@ -11,7 +11,7 @@ mod metrics;
 
 pub use alerts::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
-    Status as AlertStatus, deliver as deliver_alerts,
+    Status as AlertStatus, deliver as deliver_alerts, prometheus_rules,
 };
 pub use anomaly::{Anomalies, AnomalyConfig};
 pub use audit::{Audit, AuditAnchor, AuditConfig, AuditError, AuditEvent, AuditParts, Redact, WhenFull};

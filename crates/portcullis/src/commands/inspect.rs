@@ -7,7 +7,7 @@ use crate::{
     output::{BAD, DIM, GOOD, Trouble, WARN, line},
 };
 use portcullis_runtime::{
-    inspect::{Channel, Inspector, Verdict, VerdictKind},
+    inspect::{Channel, Inspector, VerdictKind},
     settings::Sources,
 };
 use serde::Deserialize;
@@ -31,18 +31,11 @@ pub(super) fn run(sources: &Sources, arguments: &cli::Inspect, as_json: bool) ->
         return file(&inspector, path, channel);
     }
     let text = stdin_or(arguments.text.as_deref().unwrap_or_default())?;
-    let verdict = inspector.inspect(&text, channel);
-    let why = match verdict.verdict {
-        VerdictKind::Allow => Vec::new(),
-        VerdictKind::Flag | VerdictKind::Block => inspector.explain(&text, channel, MOST_WORDS),
-    };
     if as_json {
-        let mut told = told(&verdict);
-        let words = why.iter().map(|(words, weight)| json!({"words": words, "weight": rounded(*weight)}));
-        told["words"] = words.collect();
-        line(told);
+        line(inspector.told(&text, channel));
         return Ok(ExitCode::SUCCESS);
     }
+    let verdict = inspector.inspect(&text, channel);
     let style = match verdict.verdict {
         VerdictKind::Allow => GOOD,
         VerdictKind::Flag => WARN,
@@ -54,14 +47,11 @@ pub(super) fn run(sources: &Sources, arguments: &cli::Inspect, as_json: bool) ->
         let (start, end) = (reason.span.start, reason.span.end);
         line(format_args!("  {} {} {DIM}bytes {start} to {end}{DIM:#}", reason.kind.as_str(), reason.id));
     }
-    for (words, weight) in why {
+    for (words, weight) in inspector.words(&verdict, &text) {
         line(format_args!("    {weight:+.2} {words}"));
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// Runs of words that are shown to say why.
-const MOST_WORDS: usize = 5;
 
 /// A line of a file.
 #[derive(Deserialize)]
@@ -104,7 +94,7 @@ fn lines(
         number += 1;
         if !row.trim_ascii().is_empty() {
             let told = match read(&row, default) {
-                Ok((text, channel)) => told(&inspector.inspect(&text, channel)),
+                Ok((text, channel)) => inspector.inspect(&text, channel).told(),
                 Err(error) => {
                     bad += 1;
                     json!({"error": format!("line {number}: {error}")})
@@ -122,35 +112,10 @@ fn lines(
 fn read(row: &[u8], default: Channel) -> Result<(Cow<'_, str>, Channel), String> {
     let row: Row<'_> = serde_json::from_slice(row).map_err(|error| error.to_string())?;
     let channel = match row.channel.as_deref() {
-        Some("document") => Channel::Document,
-        Some("user") => Channel::User,
-        Some(_) => return Err("`channel` is user or document".to_owned()),
+        Some(name) => Channel::parse(name).ok_or("`channel` is user or document")?,
         None => default,
     };
     Ok((row.text, channel))
-}
-
-fn told(verdict: &Verdict) -> Value {
-    let reasons: Vec<Value> = verdict
-        .reasons
-        .iter()
-        .map(|reason| {
-            json!({"kind": reason.kind.as_str(), "id": reason.id, "span": [reason.span.start, reason.span.end]})
-        })
-        .collect();
-    let channel = match verdict.channel {
-        Channel::User => "user",
-        Channel::Document => "document",
-    };
-    json!({
-        "score": rounded(verdict.score), "verdict": verdict.verdict.as_str(), "channel": channel,
-        "reasons": reasons, "model": &*verdict.model,
-    })
-}
-
-/// Four digits: more is noise.
-fn rounded(number: f32) -> f64 {
-    (f64::from(number) * 10_000.0).round() / 10_000.0
 }
 
 #[cfg(test)]

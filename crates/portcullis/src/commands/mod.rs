@@ -7,6 +7,7 @@ mod health;
 mod inspect;
 mod operate;
 mod reference;
+mod rules;
 mod serve;
 mod token;
 mod welcome;
@@ -51,6 +52,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Reload => Ask::reload().run(&sources, json),
         Command::Drain => Ask::drain().run(&sources, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),
+        Command::Rules => rules::run(&sources, json),
         Command::Openapi => {
             line(portcullis_runtime::openapi_document());
             Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The OpenAPI description of the admin API, made from the table, so that no row can be missing.
 
 use super::call::{Cost, Row};
+use http::Method;
 use serde_json::{Map, Value, json};
 
 /// The document.
@@ -41,6 +42,9 @@ fn operation(row: &Row) -> Value {
         parameters.push(json!({"name": "If-Match", "in": "header", "description": words,
                                "schema": {"type": "string"}}));
         statuses.extend(["409", "412", "413", "415"]);
+    }
+    if row.cost == Cost::Read && row.method != Method::GET {
+        statuses.extend(["413", "415"]);
     }
     let error = json!({"description": "Refused.", "content": {"application/json":
         {"schema": {"$ref": "#/components/schemas/Error"}}}});

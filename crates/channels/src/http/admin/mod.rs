@@ -69,6 +69,8 @@ rows! {
         "Say what is wrong with the settings file in `toml`; nothing changes.";
     POST "/admin/v1/config/reload" config process::reload "Read the settings again and put them in force, or nothing.";
     POST "/admin/v1/drain" change process::drain "Take nothing new, let running answers finish, end.";
+    POST "/admin/v1/inspect" read process::inspect
+        "Say what inspection thinks of `text` (`channel`: user or document); nothing is recorded.";
     GET "/admin/v1/anomalies" read process::anomalies
         "The last messages that did not fit their caller, newest first, `?limit=100`.";
     GET "/admin/v1/audit" read process::audit "The last records of the audit trail, newest first, `?limit=100`.";

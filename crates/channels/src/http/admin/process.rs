@@ -4,6 +4,7 @@ use super::call::{Ctx, Done, Refused};
 use crate::http::control::{Call, Unusable};
 use http::StatusCode;
 use portcullis_domain::Failure;
+use portcullis_inspect::Channel;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -40,6 +41,21 @@ pub(super) async fn drain(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     let after = json!({"draining": true});
     let done = Done::changed("drain", "process", json!({"draining": false}), after.clone());
     Ok(done.answering(StatusCode::ACCEPTED, after))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inspect {
+    text: String,
+    #[serde(default)]
+    channel: Option<String>,
+}
+
+pub(super) async fn inspect(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let Inspect { text, channel } = ctx.read()?;
+    let channel = Channel::parse(channel.as_deref().unwrap_or("user"))
+        .ok_or_else(|| Failure::invalid("channel", "channel is user or document."))?;
+    Ok(Done::shown(ctx.door.engine.inspect(text, channel).await?))
 }
 
 fn limit(ctx: &Ctx<'_>) -> Result<usize, Failure> {
