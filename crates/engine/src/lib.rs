@@ -14,6 +14,7 @@ pub mod identity;
 mod ids;
 pub mod jwt;
 pub mod keys;
+pub mod messages;
 mod operate;
 mod outgoing;
 mod pipeline;
@@ -23,6 +24,7 @@ pub mod safety;
 mod screening;
 mod shape;
 mod tokens;
+pub mod words;
 
 pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,

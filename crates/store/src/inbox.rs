@@ -251,6 +251,22 @@ impl Inbox<'_> {
         .await
     }
 
+    /// Messages whose worker went away wait again; how many.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn reclaim(&self, door: &str, now: i64) -> Result<u64> {
+        let db = self.0;
+        let sql = "UPDATE inbox SET state = 'queued', lease_until = 0 \
+                   WHERE door = $1 AND state = 'working' AND lease_until < $2";
+        db.call(async {
+            on!(db, write pool => {
+                sqlx::query(sql).bind(door).bind(now).execute(pool).await.map(|done| done.rows_affected())
+            })
+        })
+        .await
+    }
+
     /// Messages of a door that are open.
     ///
     /// # Errors

@@ -41,11 +41,15 @@ pub enum Category {
     SafetyOverride,
     /// Many messages do not fit their callers.
     Anomalies,
+    /// The messenger Signal is not reached, or wants something of the operator.
+    Signal,
+    /// Strangers guess the passphrase of a chat door.
+    Guessing,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -55,6 +59,8 @@ impl Category {
         Self::Budget,
         Self::SafetyOverride,
         Self::Anomalies,
+        Self::Signal,
+        Self::Guessing,
     ];
 
     /// The stable name.
@@ -70,6 +76,8 @@ impl Category {
             Self::Budget => "budget",
             Self::SafetyOverride => "safety_override",
             Self::Anomalies => "anomalies",
+            Self::Signal => "signal_error",
+            Self::Guessing => "activation_guessing",
         }
     }
 }

@@ -187,6 +187,28 @@ table! {
     cache_total: counter ["route", "outcome"];
     /// Age of the call that has waited longest, in seconds.
     queue_oldest_seconds: gauge ["queue"];
+    /// How long the oldest message has waited to be sent to a chat, in seconds.
+    queue_worst_delay_seconds: gauge ["queue"];
+    /// How long messages have waited to be sent to chats on average, in seconds.
+    queue_average_delay_seconds: gauge ["queue"];
+    /// Messages that chat doors took in.
+    messages_received_total: counter ["door"];
+    /// Messages of chat doors that were worked off.
+    messages_processed_total: counter ["door"];
+    /// Messages of chat doors that were answered with a failure, by kind.
+    messages_failed_total: counter ["door", "category"];
+    /// People and groups that a chat door answers.
+    active_sessions: gauge ["door"];
+    /// Messages that left for chats, by class: 0 replies, 1 stories, 2 alerts, 3 scheduled.
+    outbox_sent_total: counter ["door", "class"];
+    /// Messages to chats that will never leave, by reason.
+    outbox_dead_total: counter ["door", "reason"];
+    /// Tries to send to a chat of which nobody knows whether the message left.
+    outbox_uncertain_total: counter ["door"];
+    /// Times the stream of Signal messages was opened anew, by reason.
+    signal_reconnects_total: counter ["reason"];
+    /// Events of the stream of Signal messages, by kind.
+    signal_events_total: counter ["kind"];
     /// Calls that hold a place.
     gate_in_use: gauge ["gate"];
     /// Requests whose hidden texts are remembered, to be put back into their answers.
@@ -493,6 +515,66 @@ impl Metrics {
     #[must_use]
     pub fn queue_oldest_seconds(&self, queue: &str) -> Gauge {
         self.0.table.queue_oldest_seconds.with([queue])
+    }
+
+    /// Messages waiting in the `inbox` or `outbox` of a chat door.
+    #[must_use]
+    pub fn messages_waiting(&self, door: Door, line: &str) -> Gauge {
+        self.queue_depth(&format!("{}_{line}", door.as_str()))
+    }
+
+    /// How long messages have waited to leave by a chat door, the oldest and on average, in seconds.
+    pub fn messages_delayed(&self, door: Door, worst_secs: i64, average_secs: i64) {
+        let queue = format!("{}_outbox", door.as_str());
+        self.0.table.queue_worst_delay_seconds.with([&queue]).set(worst_secs);
+        self.0.table.queue_average_delay_seconds.with([&queue]).set(average_secs);
+    }
+
+    /// One message taken in by a chat door.
+    pub fn message_received(&self, door: Door) {
+        self.0.table.messages_received_total.with([door.as_str()]).inc();
+    }
+
+    /// One message of a chat door worked off.
+    pub fn message_processed(&self, door: Door) {
+        self.0.table.messages_processed_total.with([door.as_str()]).inc();
+    }
+
+    /// One message of a chat door answered with a failure.
+    pub fn message_failed(&self, door: Door, category: &'static str) {
+        self.0.table.messages_failed_total.with([door.as_str(), category]).inc();
+    }
+
+    /// People and groups that a chat door answers.
+    #[must_use]
+    pub fn active_sessions(&self, door: Door) -> Gauge {
+        self.0.table.active_sessions.with([door.as_str()])
+    }
+
+    /// One message left for a chat.
+    pub fn outbox_sent(&self, door: Door, class: u8) {
+        let class = ["0", "1", "2", "3"].get(usize::from(class)).copied().unwrap_or("3");
+        self.0.table.outbox_sent_total.with([door.as_str(), class]).inc();
+    }
+
+    /// One message to a chat will never leave.
+    pub fn outbox_dead(&self, door: Door, reason: &'static str) {
+        self.0.table.outbox_dead_total.with([door.as_str(), reason]).inc();
+    }
+
+    /// Tries of unknown outcome.
+    pub fn outbox_uncertain(&self, door: Door, count: u64) {
+        self.0.table.outbox_uncertain_total.with([door.as_str()]).add(count);
+    }
+
+    /// The stream of Signal messages is opened anew.
+    pub fn signal_reconnect(&self, reason: &'static str) {
+        self.0.table.signal_reconnects_total.with([reason]).inc();
+    }
+
+    /// One event of the stream of Signal messages.
+    pub fn signal_event(&self, kind: &'static str) {
+        self.0.table.signal_events_total.with([kind]).inc();
     }
 
     /// Calls that hold a place of a gate.
