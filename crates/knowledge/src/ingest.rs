@@ -7,4 +7,8 @@ pub mod chunk;
 pub mod clean;
 pub mod extract;
 pub mod find;
+pub mod job;
 pub mod reader;
+pub mod report;
+pub mod sources;
+mod vectors;
