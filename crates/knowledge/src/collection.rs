@@ -4,9 +4,11 @@
 //! Source: ask design section 5.
 
 mod folder;
+mod postgres;
 mod writer;
 
 pub use folder::{Generation, generations};
+pub use postgres::PgCollection;
 pub use writer::{Held, Writer};
 
 use crate::{

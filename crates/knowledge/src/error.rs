@@ -65,6 +65,9 @@ pub enum IndexError {
     /// The file system.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The database of a collection that is kept there.
+    #[error(transparent)]
+    Store(#[from] portcullis_store::StoreError),
     /// Publishing was ended between two steps, as if the process had died. For tests.
     #[error("stopped before {0}")]
     Stopped(&'static str),

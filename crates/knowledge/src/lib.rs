@@ -16,7 +16,7 @@ pub mod search;
 pub mod text;
 
 pub use cache::VectorCache;
-pub use collection::{Collection, State, Writer};
+pub use collection::{Collection, PgCollection, State, Writer};
 pub use config::{Grams, KnowledgeConfig};
 pub use embedder::{EmbedFailure, Embedder, Purpose, Space};
 pub use error::{Damage, IndexError};

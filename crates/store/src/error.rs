@@ -26,6 +26,11 @@ pub enum StoreError {
     /// There is one of that name already.
     #[error("there is one of that name already")]
     Exists,
+    /// The database cannot keep vectors, which collections of documents need there. In words for an operator.
+    #[error(
+        "the store's database cannot keep vectors: {0}; collections that are kept in files need no database"
+    )]
+    Vectors(String),
     /// A row holds what this program never wrote.
     #[error("a row of {0} holds something unreadable")]
     Damaged(&'static str),

@@ -16,6 +16,7 @@ mod ledger;
 mod migrations;
 mod outbox;
 mod overrides;
+mod passages;
 mod revocations;
 mod sessions;
 
@@ -30,6 +31,7 @@ pub use ledger::{
 };
 pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
+pub use passages::{Nearest, PassageDocument, PassageGeneration, PassageRow, Passages};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use sessions::{SessionRow, Sessions};
 

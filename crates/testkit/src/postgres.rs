@@ -2,6 +2,8 @@
 //! template, so a start costs some tenths of a second. Invariant: nothing a server wrote outlives it; postgres never
 //! runs as root (it refuses to), so under root everything happens as the user nobody.
 
+mod vectors;
+
 use crate::child::Owned;
 use std::{
     fs::{self, File},
@@ -37,6 +39,28 @@ pub async fn start() -> Option<PgServer> {
         return None;
     };
     Some(crate::blocking(move || PgServer::launch(bin)).await)
+}
+
+/// Starts PostgreSQL with pgvector, from a pinned package of binaries, or says that it cannot be had.
+///
+/// # Panics
+/// When a server that is there does not come up.
+pub async fn start_with_vectors() -> Option<PgServer> {
+    let bin = vectors::binaries().await?;
+    Some(crate::blocking(move || PgServer::launch(bin)).await)
+}
+
+/// Runs a statement in the database of that URL, as the server's owner.
+///
+/// # Panics
+/// When the server refuses it.
+pub async fn execute(url: &str, statement: &str) {
+    let (address, database) =
+        url.rsplit_once('@').and_then(|(_, rest)| rest.split_once('/')).expect("a URL of this server");
+    let address: SocketAddr = address.parse().expect("an address on loopback");
+    let (database, statement) = (database.to_owned(), statement.to_owned());
+    let done = crate::blocking(move || query_of(address, &database, &statement)).await;
+    done.expect("the server does it");
 }
 
 impl PgServer {
@@ -215,11 +239,15 @@ fn spawn(bin: &Path, port: u16, folder: &Path) -> Owned {
 
 /// Runs one statement over the simple query protocol (frontend/backend protocol 3.0).
 fn simple_query(address: SocketAddr, statement: &str) -> io::Result<()> {
+    query_of(address, "postgres", statement)
+}
+
+fn query_of(address: SocketAddr, database: &str, statement: &str) -> io::Result<()> {
     let seconds = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&address, seconds)?;
     stream.set_read_timeout(Some(seconds))?;
-    let parameters = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
-    send(&mut stream, None, parameters)?;
+    let parameters = [b"\0\x03\0\0user\0postgres\0database\0", database.as_bytes(), b"\0\0"].concat();
+    send(&mut stream, None, &parameters)?;
     read_until_ready(&mut stream)?;
     send(&mut stream, Some(b'Q'), &[statement.as_bytes(), b"\0"].concat())?;
     read_until_ready(&mut stream)

@@ -71,7 +71,7 @@ pub(crate) fn build(
     Ok(Built { files, manifest })
 }
 
-fn check(contents: &Contents, space: Option<&Space>) -> Result<(), IndexError> {
+pub(crate) fn check(contents: &Contents, space: Option<&Space>) -> Result<(), IndexError> {
     let chunks = &contents.chunks;
     if u32::try_from(chunks.len()).is_err() || u32::try_from(contents.documents.len()).is_err() {
         return Err(IndexError::Contents("more passages than an index takes"));

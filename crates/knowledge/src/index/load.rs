@@ -3,10 +3,11 @@
 
 use super::{
     DOCS, DOCS_MAGIC, Index,
+    build::Built,
     manifest::{Canary, FileSum, MANIFEST, MANIFEST_BYTES, Manifest, sum},
     postings::{GRAMS, Postings, WORDS},
     sealed::unseal,
-    texts::{CHUNKS, Texts},
+    texts::{CHUNKS, Source, Texts},
     vectors::{ROWS, SIGNS, Vectors},
 };
 use crate::{Contents, Document, IndexError, Language, Query, error::Damage, text::words::each_word};
@@ -73,14 +74,33 @@ pub(crate) fn assemble(folder: &Path, manifest: Manifest, limit: u64) -> Result<
     }
     let mut read = BTreeMap::new();
     for file in &manifest.files {
-        read.insert(file.name.as_str(), content(folder, file)?);
+        read.insert(file.name.clone(), content(folder, file)?);
     }
+    let source = files::open_private(&folder.join(CHUNKS))?.map(Source::File);
+    let source = source.ok_or_else(|| Damage::of(CHUNKS, "it is not there"))?;
+    together(manifest, read, source)
+}
+
+/// A generation that is nowhere on disk, for measuring and tests.
+pub(crate) fn in_memory(built: Built) -> Result<Index, IndexError> {
+    let read: BTreeMap<_, _> =
+        built.files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    let source = Source::Memory(read.get(CHUNKS).cloned().unwrap_or_default());
+    together(built.manifest, read, source)
+}
+
+/// Of files whose sums are right.
+fn together(
+    manifest: Manifest,
+    mut read: BTreeMap<String, Vec<u8>>,
+    source: Source,
+) -> Result<Index, IndexError> {
+    let bytes = read.values().map(|bytes| bytes.len() as u64).sum();
     let mut take = |name: &str| read.remove(name).unwrap_or_default();
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let (passages, wanted) = (count(manifest.chunks), count(manifest.documents));
     let documents = documents(take(DOCS), wanted)?;
-    let text_file = files::open_private(&folder.join(CHUNKS))?;
-    let texts = Texts::load(take(CHUNKS), text_file, passages, wanted)?;
+    let texts = Texts::load(take(CHUNKS), source, passages, wanted)?;
     let words = Postings::load(take(WORDS), WORDS, passages)?;
     let grams = if manifest.grams { Some(Postings::load(take(GRAMS), GRAMS, passages)?) } else { None };
     let vectors = match &manifest.embedder {
@@ -164,10 +184,7 @@ pub(crate) fn verify(
     manifest_sum: Option<&str>,
     limit: u64,
 ) -> Result<Vec<Damage>, IndexError> {
-    let damage_of = |error| match error {
-        IndexError::Damaged(damage) => Ok(damage),
-        other => Err(other),
-    };
+    let damage_of = |error| if let IndexError::Damaged(damage) = error { Ok(damage) } else { Err(error) };
     let manifest = match manifest(folder, manifest_sum) {
         Ok((manifest, _)) => manifest,
         Err(error) => return damage_of(error).map(|damage| vec![damage]),
@@ -199,8 +216,8 @@ pub(crate) fn salvage(folder: &Path, limit: u64) -> Result<(Contents, Option<cra
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let (passages, wanted) = (count(manifest.chunks), count(manifest.documents));
     let documents = documents(read(DOCS)?, wanted)?;
-    let text_file = files::open_private(&folder.join(CHUNKS))?;
-    let chunks = Texts::load(read(CHUNKS)?, text_file, passages, wanted)?.all()?;
+    let packed = read(CHUNKS)?;
+    let chunks = Texts::load(packed.clone(), Source::Memory(packed), passages, wanted)?.all()?;
     let vectors = manifest.embedder.as_ref().and_then(|space| {
         let vectors = Vectors::load(read(ROWS).ok()?, read(SIGNS).ok()?, passages, space.dimensions).ok()?;
         (0..passages).map(|n| vectors.vector(n)).collect::<Option<Vec<_>>>().map(|rows| rows.concat())

@@ -10,8 +10,8 @@ pub(crate) mod sealed;
 pub(crate) mod texts;
 pub(crate) mod vectors;
 
-pub(crate) use build::build;
-pub(crate) use load::{assemble, canaries, load, salvage, verify};
+pub(crate) use build::{build, check};
+pub(crate) use load::{assemble, canaries, in_memory, load, salvage, verify};
 
 use crate::{Chunk, Contents, Document, IndexError, Language, Space};
 use manifest::Manifest;
@@ -37,6 +37,18 @@ pub struct Index {
 }
 
 impl Index {
+    /// An index of these contents that is nowhere on disk, for measuring.
+    ///
+    /// # Errors
+    /// [`IndexError::Contents`] when they contradict themselves.
+    pub fn in_memory(
+        contents: &Contents,
+        space: Option<&Space>,
+        grams: crate::Grams,
+    ) -> Result<Self, IndexError> {
+        load::in_memory(build(contents, space, grams, 0, 0)?)
+    }
+
     /// Its number.
     #[must_use]
     pub const fn generation(&self) -> u64 {
@@ -114,6 +126,12 @@ impl Index {
             (0..self.len()).flat_map(|n| vectors.vector(n).unwrap_or_default()).collect::<Vec<f32>>()
         });
         Ok(Contents { documents: self.documents.clone(), chunks: self.texts.all()?, vectors })
+    }
+
+    /// The same, with vectors of that space that are kept elsewhere.
+    pub(crate) fn with_space(mut self, space: Option<Space>) -> Self {
+        self.manifest.embedder = space;
+        self
     }
 
     pub(crate) fn mark(&self, n: u32) -> Option<&Mark> {

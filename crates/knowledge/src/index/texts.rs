@@ -41,7 +41,29 @@ struct Frame {
 pub(crate) struct Texts {
     pub(crate) marks: Vec<Mark>,
     frames: Vec<Frame>,
-    file: Option<File>,
+    source: Source,
+}
+
+/// Where packed passages are read from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The file of a generation.
+    File(File),
+    /// All of the file, of a generation that is nowhere on disk.
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    fn read(&self, bytes: &mut [u8], at: u64) -> bool {
+        match self {
+            Self::File(file) => file.read_exact_at(bytes, at).is_ok(),
+            Self::Memory(all) => {
+                let from = usize::try_from(at).unwrap_or(usize::MAX);
+                let part = all.get(from..).and_then(|rest| rest.get(..bytes.len()));
+                part.map(|part| bytes.copy_from_slice(part)).is_some()
+            }
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,10 +139,10 @@ fn close(out: &mut Vec<u8>, open: &mut Vec<u8>, first: u32) -> Result<Frame, Ind
 }
 
 impl Texts {
-    /// From the bytes of the file; texts are read from `file` later.
+    /// From the bytes of the file; texts are read from `source` later.
     pub(crate) fn load(
         bytes: Vec<u8>,
-        file: Option<File>,
+        source: Source,
         chunks: usize,
         documents: usize,
     ) -> Result<Self, IndexError> {
@@ -137,7 +159,7 @@ impl Texts {
             Some((table(content.get(frames_at..rows_at)?, frames_at, chunks)?, marks))
         };
         let (frames, marks) = read().ok_or_else(|| Damage::of(CHUNKS, "its tables contradict each other"))?;
-        Ok(Self { marks, frames, file })
+        Ok(Self { marks, frames, source })
     }
 
     /// A passage, as it was given.
@@ -173,8 +195,7 @@ impl Texts {
             IndexError::from(Damage { file: CHUNKS.to_owned(), block, what })
         };
         let mut packed = vec![0; frame.packed as usize];
-        let read = self.file.as_ref().map(|file| file.read_exact_at(&mut packed, frame.at));
-        if !matches!(read, Some(Ok(()))) {
+        if !self.source.read(&mut packed, frame.at) {
             return Err(damage("cannot be read"));
         }
         if crc32fast::hash(&packed) != frame.crc {

@@ -110,28 +110,61 @@ pub struct Found {
     pub evidence: Evidence,
 }
 
+/// A question as one index understands it.
+pub(crate) struct Asked<'a> {
+    text: &'a str,
+    language: Language,
+    /// Of each document, whether it is looked at; none: all are.
+    pub(crate) allowed: Option<Vec<bool>>,
+    /// The question's vector, where vectors may be compared.
+    pub(crate) vector: Option<&'a [f32]>,
+}
+
 impl Index {
     /// Finds passages. Some milliseconds of work at 100,000 passages; no reading of files.
     #[must_use]
     pub fn search(&self, query: &Query<'_>) -> Found {
-        let asked = &query.text[..query.text.floor_char_boundary(MAX_QUESTION)];
+        let asked = self.asked(query);
+        let meaning = asked
+            .vector
+            .and_then(|vector| lists::by_meaning(self, vector, query.depth, &|n| self.allows(&asked, n)));
+        self.answered(query, &asked, meaning)
+    }
+
+    /// What a question comes to at this index, before any list is made.
+    pub(crate) fn asked<'a>(&self, query: &Query<'a>) -> Asked<'a> {
+        let text = &query.text[..query.text.floor_char_boundary(MAX_QUESTION)];
         let language = match query.language {
-            Language::UNKNOWN => text::of_question(asked, self.languages()),
+            Language::UNKNOWN => text::of_question(text, self.languages()),
             told => told,
         };
-        let allowed = query.only.map(|only| self.documents().iter().map(only).collect::<Vec<bool>>());
-        let allows = |n: u32| match (&allowed, self.mark(n)) {
+        let allowed = query.only.map(|only| self.documents().iter().map(only).collect());
+        let usable =
+            |space: &Space| self.space() == Some(space) && (query.canary || space.understands(language));
+        let vector = query.meaning.filter(|(space, _)| usable(space)).map(|(_, vector)| vector);
+        Asked { text, language, allowed, vector }
+    }
+
+    fn allows(&self, asked: &Asked<'_>, n: u32) -> bool {
+        match (&asked.allowed, self.mark(n)) {
             (None, _) => true,
             (Some(allowed), Some(mark)) => allowed.get(mark.document as usize).copied().unwrap_or_default(),
             (Some(_), None) => false,
-        };
-        let terms = lists::terms(self, asked, language);
+        }
+    }
+
+    /// The answer, with the list by meaning that was made here or elsewhere.
+    pub(crate) fn answered(
+        &self,
+        query: &Query<'_>,
+        asked: &Asked<'_>,
+        meaning: Option<lists::List>,
+    ) -> Found {
+        let language = asked.language;
+        let allows = |n: u32| self.allows(asked, n);
+        let terms = lists::terms(self, asked.text, language);
         let words = lists::by_words(self, &terms, query.depth, &allows);
-        let grams = lists::by_grams(self, asked, query.depth, &allows);
-        let usable =
-            |space: &Space| self.space() == Some(space) && (query.canary || space.understands(language));
-        let question = query.meaning.filter(|(space, _)| usable(space)).map(|(_, vector)| vector);
-        let meaning = question.and_then(|vector| lists::by_meaning(self, vector, query.depth, &allows));
+        let grams = lists::by_grams(self, asked.text, query.depth, &allows);
         let by_meaning = meaning.is_some();
         let fused = fuse::fuse(&words, grams.as_deref(), meaning.as_deref());
         let cosine = meaning.as_ref().and_then(|list| list.first()).map(|(_, cosine)| *cosine);

@@ -37,6 +37,23 @@ async fn check_names_every_problem_with_line_and_mend_and_says_so_by_its_exit_co
     assert!(ended.stderr.contains("what to do:"), "{}", ended.stderr);
 }
 
+// req: S0-19
+#[tokio::test]
+async fn rules_are_written_with_the_thresholds_of_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = portcullis(folder.path(), &["rules"], &[]).await;
+    let shipped = include_str!("../../../../monitoring/alerts.yml");
+    assert_eq!((code(&ended), ended.stderr.as_str(), ended.stdout.as_str()), (0, "", shipped));
+    let own = ["rules", "--json", "--set", "alerts.queue_depth=7"];
+    let ended = portcullis(folder.path(), &own, &[]).await;
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!((code(&ended), &told["thresholds"]["queue_depth"]), (0, &serde_json::json!(7)));
+    assert!(told["rules"].as_str().unwrap().contains("(queue_depth) > 7\n"));
+    let ended = portcullis(folder.path(), &["rules", "--set", "alerts.ai_failure_ratio=1.5"], &[]).await;
+    assert_eq!((code(&ended), ended.stdout.as_str()), (2, ""));
+    assert!(ended.stderr.contains("alerts.ai_failure_ratio"), "{}", ended.stderr);
+}
+
 // req: S2-1.4
 // req: S0-14
 #[tokio::test]
