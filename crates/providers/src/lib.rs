@@ -16,7 +16,7 @@ mod report;
 mod safety;
 mod wire;
 
-pub use builtin::{ExtractConfig, Reading, e5, minilm, pack};
+pub use builtin::{Embedders, ExtractConfig, MULTILINGUAL, Reading, e5, minilm, pack};
 pub use config::{
     Capability, EmbedConfig, LearnConfig, ModelConfig, ModelEntry, ModelsConfig, PriceConfig, ProviderConfig,
     ProvidersConfig, UpstreamConfig, WhenFull,

@@ -2,7 +2,7 @@
 //! builtin one always.
 
 use crate::{
-    builtin::{Builtin, ExtractConfig},
+    builtin::{Builtin, Embedders, ExtractConfig, MULTILINGUAL},
     config::{
         EmbedConfig, LearnConfig, ModelsConfig, ProviderConfig, ProvidersConfig, UpstreamConfig, WhenFull,
     },
@@ -64,6 +64,8 @@ pub struct Parts<'a> {
     pub paces: BTreeMap<Action, u32>,
     /// What operators changed of safety settings for a while.
     pub overrides: SafetyView,
+    /// The models of this process.
+    pub embedders: Embedders,
 }
 
 /// A guard, and what it stands before: a wire and an address. Another address is another thing, whose breaker starts
@@ -287,8 +289,11 @@ impl<'a> Stage<'a> {
             ..self.policy(BUILTIN, row, config, self.upstream, 1)
         };
         let embed = DependencyPolicy { name: format!("{BUILTIN}-embed"), ..policy.clone() };
-        let models = self.models(BUILTIN, row, config);
-        let voice = Voice::Builtin(Builtin::new(self.extract.clone(), self.embed.max_text_bytes, others));
+        let mut models = self.models(BUILTIN, row, config);
+        // What can be added and was not is no offer.
+        models.retain(|model| &*model.name != MULTILINGUAL || self.embedders.multilingual.is_installed());
+        let (embedders, extract) = (self.embedders.clone(), self.extract.clone());
+        let voice = Voice::Builtin(Builtin::new(embedders, extract, self.embed.max_text_bytes, others));
         self.provider(BUILTIN, row, models, voice, BUILTIN, policy, embed, gate)
     }
 

@@ -25,12 +25,16 @@ use crate::{
 };
 use answer::{Head, Saying};
 use bytes::Bytes;
-use minilm::{DIMENSIONS, MiniLm, ModelError};
+use e5::Multilingual;
+use minilm::{DIMENSIONS, Embedded, MiniLm, ModelError};
 use portcullis_domain::{ChatRequest, EmbedInput, EmbedRequest, Failure, InputCode, Role, Usage};
 use portcullis_wire::look::tokens_of;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// What the answerer says when nothing can answer and no provider is configured.
@@ -42,12 +46,65 @@ OPENAI_API_KEY, in the environment and start again.";
 const NOTHING_FITS: &str = "No AI provider could answer this, and nothing in the conversation itself answers its last question. Please \
 try again shortly.";
 
+/// What a caller hears of a model that can be added and was not.
+const ABSENT: &str = "This embedding model is not installed here. Nothing else is affected; an operator adds it with \
+`portcullis models add multilingual`.";
+
 /// Longer texts are counted by their bytes instead of their pieces.
 const COUNTED_BYTES: usize = 65_536;
 
+/// The name of multilingual-e5-small here; every other name is the model in the binary.
+pub const MULTILINGUAL: &str = "multilingual-e5-small";
+
+/// The models of the process. Cheap to clone; what one of them has read is read once, whoever uses it.
+#[derive(Clone)]
+pub struct Embedders {
+    /// English, in the binary.
+    pub minilm: Arc<MiniLm>,
+    /// A hundred languages, in the data folder once it was added.
+    pub multilingual: Arc<Multilingual>,
+}
+
+impl Embedders {
+    /// With added models kept in that folder, which need not be there.
+    #[must_use]
+    pub fn in_folder(models: &Path) -> Self {
+        let multilingual = Multilingual::new(models.join(format!("{MULTILINGUAL}.pclmodel")));
+        Self { minilm: Arc::default(), multilingual: Arc::new(multilingual) }
+    }
+
+    /// The vector of one text's first window. Who marks a text as the model's makers do (`query: `, `passage: `) is
+    /// understood; other texts are read as questions, which the makers recommend for likeness.
+    fn embed(&self, model: &str, text: &str) -> Result<Embedded, ModelError> {
+        if model != MULTILINGUAL {
+            return self.minilm.embed(text);
+        }
+        match (text.strip_prefix("passage: "), text.strip_prefix("query: ")) {
+            (Some(passage), _) => self.multilingual.embed(passage, Reading::Passage),
+            (None, question) => self.multilingual.embed(question.unwrap_or(text), Reading::Question),
+        }
+    }
+
+    /// The vectors of many whole texts.
+    fn embed_many(
+        &self,
+        model: &str,
+        texts: &[String],
+        reading: Reading,
+        threads: usize,
+        gone: &AtomicBool,
+    ) -> Result<Option<Vec<Vec<f32>>>, ModelError> {
+        if model == MULTILINGUAL {
+            self.multilingual.embed_many(texts, reading, threads, gone)
+        } else {
+            self.minilm.embed_many(texts, threads, gone)
+        }
+    }
+}
+
 /// The provider.
 pub(crate) struct Builtin {
-    model: Arc<MiniLm>,
+    models: Embedders,
     extract: ExtractConfig,
     max_text_bytes: usize,
     /// Whether any other provider is there.
@@ -67,8 +124,13 @@ enum Stop {
 }
 
 impl Builtin {
-    pub(crate) fn new(extract: ExtractConfig, max_text_bytes: usize, others: bool) -> Self {
-        Self { model: Arc::default(), extract, max_text_bytes, others }
+    pub(crate) fn new(
+        models: Embedders,
+        extract: ExtractConfig,
+        max_text_bytes: usize,
+        others: bool,
+    ) -> Self {
+        Self { models, extract, max_text_bytes, others }
     }
 
     /// A chat answer.
@@ -93,15 +155,16 @@ impl Builtin {
     }
 
     async fn extractive(&self, call: &Call, request: &ChatRequest) -> Result<Saying, Refusal> {
-        let (model, config, request) = (self.model.clone(), self.extract.clone(), request.clone());
+        let (models, config, request) = (self.models.clone(), self.extract.clone(), request.clone());
         let nothing = if self.others { NOTHING_FITS } else { NO_PROVIDER };
         blocking(call, move |gone| {
             let framed = extract::frame(&request, &config);
-            let vector = |text: &str| vector(&model, text, gone).map(|embedded| embedded.vector);
+            let model = &models.minilm;
+            let vector = |text: &str| vector(&models, "", text, gone).map(|embedded| embedded.vector);
             let chosen = extract::choose(&framed, &config, vector)?;
             let text = if chosen.is_empty() { nothing.to_owned() } else { chosen.join(" ") };
-            let input = request.texts().map(|(_, text)| count(&model, &text)).sum();
-            Ok(limited(text, request.max_tokens, input, |text| count(&model, text)))
+            let input = request.texts().map(|(_, text)| count(model, &text)).sum();
+            Ok(limited(text, request.max_tokens, input, |text| count(model, text)))
         })
         .await
     }
@@ -114,13 +177,14 @@ impl Builtin {
         request: &EmbedRequest,
     ) -> Result<(Bytes, Usage), Refusal> {
         self.check(request)?;
-        let (model, texts, encoding) = (self.model.clone(), request.clone(), request.encoding);
+        let (models, texts, encoding) = (self.models.clone(), request.clone(), request.encoding);
+        let wanted = model_name.to_owned();
         let (vectors, input) = blocking(call, move |gone| {
             let mut tokens = 0;
             let vectors = texts
                 .texts()
                 .map(|text| {
-                    let embedded = vector(&model, &text, gone)?;
+                    let embedded = vector(&models, &wanted, &text, gone)?;
                     tokens += embedded.tokens as u64;
                     Ok(embedded.vector)
                 })
@@ -133,10 +197,27 @@ impl Builtin {
         Ok((body, Usage { input, output: 0, estimated: false, ..Usage::default() }))
     }
 
-    /// The vector of one text.
+    /// The vector of one text by the model in the binary.
     pub(crate) async fn vector(&self, call: &Call, text: &str) -> Result<Vec<f32>, Refusal> {
-        let (model, text) = (self.model.clone(), text.to_owned());
-        blocking(call, move |gone| vector(&model, &text, gone).map(|embedded| embedded.vector)).await
+        let (models, text) = (self.models.clone(), text.to_owned());
+        blocking(call, move |gone| vector(&models, "", &text, gone).map(|embedded| embedded.vector)).await
+    }
+
+    /// The vectors of many whole texts, in order, on at most `threads` threads.
+    pub(crate) async fn vectors(
+        &self,
+        call: &Call,
+        model: &str,
+        texts: Vec<String>,
+        reading: Reading,
+        threads: usize,
+    ) -> Result<Vec<Vec<f32>>, Refusal> {
+        let (models, model) = (self.models.clone(), model.to_owned());
+        blocking(call, move |gone| {
+            let vectors = models.embed_many(&model, &texts, reading, threads, gone).map_err(Stop::Model)?;
+            vectors.ok_or(Stop::Gone)
+        })
+        .await
     }
 
     /// What this model cannot do is refused, not rounded.
@@ -203,11 +284,11 @@ fn count(model: &MiniLm, text: &str) -> u64 {
     }
 }
 
-fn vector(model: &MiniLm, text: &str, gone: &AtomicBool) -> Result<minilm::Embedded, Stop> {
+fn vector(models: &Embedders, model: &str, text: &str, gone: &AtomicBool) -> Result<Embedded, Stop> {
     if gone.load(Ordering::Relaxed) {
         return Err(Stop::Gone);
     }
-    model.embed(text).map_err(Stop::Model)
+    models.embed(model, text).map_err(Stop::Model)
 }
 
 /// Runs work off the async workers until it is done, the deadline passes or nobody waits any more.
@@ -228,6 +309,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout_at(call.deadline.instant(), running).await {
         Err(_) | Ok(Ok(Err(Stop::Gone))) => Err(late()),
         Ok(Ok(Ok(done))) => Ok(done),
+        Ok(Ok(Err(Stop::Model(ModelError::Absent)))) => {
+            Err(Refusal::last(Failure::NotFound(ABSENT.into()), "no_model"))
+        }
         Ok(Ok(Err(Stop::Model(error)))) => Err(internal(&error.to_string())),
         Ok(Err(error)) => Err(internal(&error.to_string())),
     }

@@ -3,7 +3,7 @@
 //! length of the prompt, or whose name moves on to another model (`…-latest`), has none: a wrong price is worse.
 
 use super::{BUILTIN, Dialect, ModelKind, ModelPreset, Preset, Wire};
-use crate::config::Capability;
+use crate::{MULTILINGUAL, config::Capability};
 use jiff::civil::{Date, date};
 use portcullis_domain::Price;
 
@@ -257,7 +257,13 @@ pub const PRESETS: &[Preset] = &[
         breaker_failures: 0,
         breaker_reset_secs: 0,
         otel_name: "portcullis.builtin",
-        models: &[plain("extractive"), embed("embed", 384), plain("echo")],
+        models: &[
+            plain("extractive"),
+            embed("embed", 384),
+            // Offered once it was added: `portcullis models add multilingual`.
+            embed(MULTILINGUAL, 384),
+            plain("echo"),
+        ],
         free: true,
         quota: "None: this process is the limit.",
         ..TEMPLATE

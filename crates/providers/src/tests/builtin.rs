@@ -31,6 +31,7 @@ fn builtin() -> Arc<Provider> {
         alerts: Alerts::silent(),
         paces: std::collections::BTreeMap::new(),
         overrides: portcullis_domain::SafetyView::none(),
+        embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
     };
     let providers = Providers::new(&parts, |_| None).unwrap();
     assert!(!providers.any_remote());

@@ -105,6 +105,7 @@ async fn an_actions_own_limit_a_minute_is_one_for_all_providers() {
         alerts: Alerts::silent(),
         paces: [(Action::Chat, 3)].into(),
         overrides: SafetyView::none(),
+        embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
     };
     let key = |name: &str| (name == "double_key").then(|| doubles[0].key().into());
     let providers = Providers::new(&parts, key).unwrap();
@@ -133,6 +134,7 @@ async fn two_ways_to_one_quota_share_its_guards_and_the_one_without_safety_must_
             alerts: Alerts::silent(),
             paces: std::collections::BTreeMap::new(),
             overrides: SafetyView::none(),
+            embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
         };
         let key = |name: &str| (name == "gemini_api_key").then(|| "double-key".to_owned().into());
         let providers = Providers::new(&parts, key).unwrap();

@@ -73,6 +73,7 @@ impl World {
             alerts,
             paces: std::collections::BTreeMap::new(),
             overrides: portcullis_domain::SafetyView::none(),
+            embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
         };
         let secret = |name: &str| match name {
             "double_key" => Some(SecretString::from(key.clone())),
