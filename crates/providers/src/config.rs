@@ -117,11 +117,31 @@ pub struct EmbedConfig {
     pub queue: u32,
     /// Most bytes of one text for the builtin model; longer ones are refused. Default 1048576.
     pub max_text_bytes: usize,
+    /// Calls that taking in documents may hold of those at once; questions find the others. Default 3.
+    pub ingest_concurrency: u32,
+    /// Texts in one call when documents are taken in. Default 50.
+    pub batch: u32,
+    /// Longest time of one call for a question, waiting included, in seconds. Default 20.
+    pub wait_secs: u64,
+    /// Longest time of one call when documents are taken in, waiting included, in seconds. Default 600.
+    pub ingest_wait_secs: u64,
+    /// Threads on which a builtin model reads the texts of one call when documents are taken in; 0: one for each
+    /// processor. Default 0.
+    pub threads: u32,
 }
 
 impl Default for EmbedConfig {
     fn default() -> Self {
-        Self { concurrency: 5, queue: 64, max_text_bytes: 1_048_576 }
+        Self {
+            concurrency: 5,
+            queue: 64,
+            max_text_bytes: 1_048_576,
+            ingest_concurrency: 3,
+            batch: 50,
+            wait_secs: 20,
+            ingest_wait_secs: 600,
+            threads: 0,
+        }
     }
 }
 
@@ -131,6 +151,11 @@ impl EmbedConfig {
         range(out, prefix, "concurrency", u64::from(self.concurrency), 1..=256);
         range(out, prefix, "queue", u64::from(self.queue), 1..=100_000);
         range(out, prefix, "max_text_bytes", self.max_text_bytes as u64, 1024..=33_554_432);
+        range(out, prefix, "ingest_concurrency", u64::from(self.ingest_concurrency), 1..=256);
+        range(out, prefix, "batch", u64::from(self.batch), 1..=2048);
+        range(out, prefix, "wait_secs", self.wait_secs, 1..=600);
+        range(out, prefix, "ingest_wait_secs", self.ingest_wait_secs, 1..=86_400);
+        range(out, prefix, "threads", u64::from(self.threads), 0..=1024);
     }
 }
 

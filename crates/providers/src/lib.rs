@@ -14,6 +14,7 @@ mod providers;
 mod refusal;
 mod report;
 mod safety;
+mod vectors;
 mod wire;
 
 pub use builtin::{Embedders, ExtractConfig, MULTILINGUAL, Reading, e5, minilm, pack};

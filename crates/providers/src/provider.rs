@@ -5,7 +5,7 @@
 //! only; what fails before an answer began leaves nothing behind.
 
 use crate::{
-    builtin::{Builtin, Reading, Spoken},
+    builtin::{Builtin, Spoken},
     learn::Learner,
     model::Model,
     presets::{ModelKind, Preset},
@@ -248,30 +248,6 @@ impl Provider {
         self.gated(&ctx, call, builtin.vector(call, text)).await
     }
 
-    /// The vectors of many whole texts, for work of our own: only the builtin provider makes them. In order, unit length,
-    /// on at most `threads` threads, behind the process's one gate for embeddings.
-    ///
-    /// # Errors
-    /// `Refusal`; of any other provider always.
-    pub async fn vectors(
-        &self,
-        call: &Call,
-        model: &str,
-        texts: Vec<String>,
-        reading: Reading,
-        threads: usize,
-    ) -> Result<Vec<Vec<f32>>, Refusal> {
-        let Voice::Builtin(builtin) = &self.voice else {
-            return Err(Refusal::last(
-                Failure::NotFound("Only the builtin model does this.".into()),
-                "no_model",
-            ));
-        };
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let ctx = context(call, Action::Embed, tokens_of(bytes as u64));
-        self.gated(&ctx, call, builtin.vectors(call, model, texts, reading, threads)).await
-    }
-
     async fn builtin_chat(
         &self,
         builtin: &Builtin,
@@ -337,7 +313,7 @@ impl Provider {
     }
 
     /// Runs something that embeds behind the process's one gate.
-    async fn gated<T>(
+    pub(crate) async fn gated<T>(
         &self,
         ctx: &CallCtx,
         call: &Call,
@@ -475,7 +451,7 @@ fn deadline() -> Refusal {
     Refusal::last(Failure::DeadlineExceeded, "deadline")
 }
 
-fn context(call: &Call, action: Action, tokens: u64) -> CallCtx {
+pub(crate) fn context(call: &Call, action: Action, tokens: u64) -> CallCtx {
     CallCtx {
         deadline: call.deadline,
         caller: call.caller.clone(),

@@ -6,6 +6,7 @@
 
 mod alerting;
 mod check;
+pub mod embedding;
 mod environment;
 pub mod pages;
 mod reload;

@@ -8,7 +8,7 @@ use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
 use portcullis_inspect::{Exceptions, Inspector, Mode};
-use portcullis_providers::{Parts as ProviderParts, Providers, ProvidersError, Staged};
+use portcullis_providers::{Embedders, Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,6 +24,7 @@ pub(crate) struct Ground {
     pub(crate) answers: Answers,
     pub(crate) budgets: Budgets,
     pub(crate) by_hand: ByHand,
+    pub(crate) embedders: Embedders,
 }
 
 /// Which app answers which action.
@@ -49,6 +50,7 @@ impl Ground {
             alerts: self.alerts.clone(),
             paces: paces(settings),
             overrides: self.overrides.clone(),
+            embedders: self.embedders.clone(),
         };
         Providers::stage(&parts, before, |name| secrets.get(name))
     }

@@ -10,7 +10,7 @@ mod listen;
 pub use error::StartError;
 
 use crate::{
-    Secrets, Settings, alerting,
+    Secrets, Settings, alerting, embedding,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
@@ -33,7 +33,7 @@ use portcullis_engine::{
     safety::{SafetyDesk, SafetyParts},
 };
 use portcullis_inspect::Inspector;
-use portcullis_providers::{Providers, presets};
+use portcullis_providers::{Embedders, Providers, presets};
 use portcullis_resilience::{
     Registry,
     connections::Connections,
@@ -80,6 +80,7 @@ impl Base {
             metrics: self.metrics.clone(),
             alerts: self.alerts.clone(),
             overrides: safety.view(),
+            embedders: Embedders::in_folder(&embedding::models_folder(&settings.data_dir)),
         }
     }
 

@@ -204,6 +204,11 @@ impl Settings {
         self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
         self.knowledge.problems("knowledge", &mut out);
+        if !crate::embedding::is_embedder(&self.knowledge.embedder) {
+            let said = format!("`{}` is no embedder.", self.knowledge.embedder);
+            let mend = "Use builtin, builtin-multilingual, or provider/model.";
+            out.push(Problem::new("knowledge.embedder", said, mend));
+        }
         self.pages.problems("pages", &mut out);
         self.inspect.problems("inspect", &mut out);
         for (name, policy) in &self.policies {
