@@ -8,11 +8,13 @@ pub mod collection;
 pub mod config;
 pub mod embedder;
 pub mod error;
+pub mod eval;
 pub mod index;
 pub mod ingest;
 pub mod language;
 pub mod model;
 pub mod search;
+pub mod sentences;
 pub mod text;
 
 pub use cache::VectorCache;

@@ -2,9 +2,11 @@
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
 mod audit;
+mod knowledge;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
+pub(crate) use knowledge::{Answer, Embedding, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -155,6 +157,12 @@ Exit codes: 0 printed, 2 the settings cannot be used.")]
     /// Check the audit trail, look into it, say who is meant.
     #[command(subcommand)]
     Audit(Audit),
+    /// Check, list, roll back, rebuild and prune the indexes of collections, and measure search.
+    #[command(subcommand)]
+    Index(Index),
+    /// Measure answers that are quoted from documents.
+    #[command(subcommand)]
+    Answer(Answer),
     /// Print a generated reference document.
     #[command(hide = true)]
     Reference(Reference),

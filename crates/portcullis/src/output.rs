@@ -3,7 +3,14 @@
 //! what to do.
 
 use anstyle::{AnsiColor, Style};
-use std::{borrow::Cow, fmt, io::Write as _, process::ExitCode};
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// Bold, for what the eye should find first.
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -93,4 +100,41 @@ pub(crate) fn piece(text: &str) {
     };
     let mut out = stdout.lock();
     let _gone = out.write_all(plain.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Tells how far something is, on standard error: on a terminal one line that changes, else a line every five seconds.
+/// What takes less than two seconds says nothing.
+pub(crate) struct Progress {
+    what: &'static str,
+    started: Instant,
+    told: Option<Instant>,
+    live: bool,
+}
+
+/// Silence at the beginning.
+const QUIET: Duration = Duration::from_secs(2);
+/// Between two lines where nobody watches.
+const LINES: Duration = Duration::from_secs(5);
+
+impl Progress {
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, started: Instant::now(), told: None, live: std::io::stderr().is_terminal() }
+    }
+
+    /// So many of so many are done.
+    pub(crate) fn tell(&mut self, done: usize, all: usize) {
+        let (now, passed) = (Instant::now(), self.started.elapsed());
+        let due = self.told.is_none_or(|told| self.live || now - told >= LINES || done == all);
+        if passed < QUIET || !due {
+            return;
+        }
+        self.told = Some(now);
+        let left = passed.as_secs_f64() / done.max(1) as f64 * all.saturating_sub(done) as f64;
+        let (percent, left) = (done * 100 / all.max(1), left.ceil() as u64);
+        let text = format!("{done}/{all} {}  {percent} %  ETA {}:{:02}", self.what, left / 60, left % 60);
+        let mut out = anstream::stderr();
+        let end = if done == all || !self.live { "\n" } else { "" };
+        let start = if self.live { "\r\x1b[K" } else { "" };
+        let _gone = write!(out, "{start}{text}{end}").and_then(|()| out.flush());
+    }
 }

@@ -169,10 +169,9 @@ fn ask(index: &Index, asker: u32) -> Option<Canary> {
         text: &query,
         language: chunk.language,
         meaning: index.space().zip(vector.as_deref()),
-        canary: true,
         ..Query::default()
     };
-    let top_chunk = index.search(&asked).hits.first()?.chunk;
+    let top_chunk = index.search_for_canary(&asked).hits.first()?.chunk;
     let query_vector_crc =
         index.vectors.as_ref().and_then(|vectors| vectors.crc(asker as usize)).unwrap_or_default();
     Some(Canary { query, asker, query_vector_crc, top_chunk })

@@ -46,9 +46,9 @@ pub(crate) fn fuse(words: &List, grams: Option<&[(u32, f32)]>, meaning: Option<&
 }
 
 /// What is shown of it.
-pub(crate) fn arrange(index: &Index, query: &Query<'_>, fused: Vec<Fused>) -> Vec<Hit> {
+pub(crate) fn arrange(index: &Index, query: &Query<'_>, fused: Vec<Fused>, canary: bool) -> Vec<Hit> {
     let mut hits: Vec<Hit> = fused.into_iter().filter_map(|fused| hit(index, fused)).collect();
-    if !query.canary {
+    if !canary {
         // A stable sort: the order within both parts stays.
         hits.sort_by_key(|hit| hit.flagged);
     }
@@ -68,7 +68,7 @@ pub(crate) fn arrange(index: &Index, query: &Query<'_>, fused: Vec<Fused>) -> Ve
         }
         first.extend(rest);
         // Flagged ones stay last, also behind the surplus of one document.
-        first.sort_by_key(|hit| hit.flagged && !query.canary);
+        first.sort_by_key(|hit| hit.flagged && !canary);
         hits = first;
     }
     hits.truncate(query.k);

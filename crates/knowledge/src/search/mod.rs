@@ -33,8 +33,6 @@ pub struct Query<'a> {
     pub depth: usize,
     /// Which documents; none: all.
     pub only: Option<&'a (dyn Fn(&Document) -> bool + Sync)>,
-    /// A check at load: the vector is used whatever the language, flagged passages count as others.
-    pub(crate) canary: bool,
 }
 
 impl Default for Query<'_> {
@@ -48,7 +46,6 @@ impl Default for Query<'_> {
             join: true,
             depth: 100,
             only: None,
-            canary: false,
         }
     }
 }
@@ -118,13 +115,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) allowed: Option<Vec<bool>>,
     /// The question's vector, where vectors may be compared.
     pub(crate) vector: Option<&'a [f32]>,
+    /// Whether it is a check at load.
+    canary: bool,
 }
 
 impl Index {
     /// Finds passages. Some milliseconds of work at 100,000 passages; no reading of files.
     #[must_use]
     pub fn search(&self, query: &Query<'_>) -> Found {
-        let asked = self.asked(query);
+        self.search_as(query, self.asked(query))
+    }
+
+    /// As [`Self::search`]; a canary's vector is used whatever its language, and to it flagged passages are as others.
+    pub(crate) fn search_for_canary(&self, query: &Query<'_>) -> Found {
+        let vector = query.meaning.map(|(_, vector)| vector);
+        self.search_as(query, Asked { vector, canary: true, ..self.asked(query) })
+    }
+
+    fn search_as(&self, query: &Query<'_>, asked: Asked<'_>) -> Found {
         let meaning = asked
             .vector
             .and_then(|vector| lists::by_meaning(self, vector, query.depth, &|n| self.allows(&asked, n)));
@@ -139,10 +147,9 @@ impl Index {
             told => told,
         };
         let allowed = query.only.map(|only| self.documents().iter().map(only).collect());
-        let usable =
-            |space: &Space| self.space() == Some(space) && (query.canary || space.understands(language));
+        let usable = |space: &Space| self.space() == Some(space) && space.understands(language);
         let vector = query.meaning.filter(|(space, _)| usable(space)).map(|(_, vector)| vector);
-        Asked { text, language, allowed, vector }
+        Asked { text, language, allowed, vector, canary: false }
     }
 
     fn allows(&self, asked: &Asked<'_>, n: u32) -> bool {
@@ -168,7 +175,7 @@ impl Index {
         let by_meaning = meaning.is_some();
         let fused = fuse::fuse(&words, grams.as_deref(), meaning.as_deref());
         let cosine = meaning.as_ref().and_then(|list| list.first()).map(|(_, cosine)| *cosine);
-        let hits = fuse::arrange(self, query, fused);
+        let hits = fuse::arrange(self, query, fused, asked.canary);
         let shared = hits.first().map_or(0, |best| terms.shared(self, best.chunk));
         let evidence = Evidence { cosine, asked: terms.asked(), shared };
         Found { hits, language, by_meaning, evidence }

@@ -1,9 +1,12 @@
 //! One file for each command.
 
+mod answer;
 mod audit;
 mod chat;
 mod check;
+mod evaluate;
 mod health;
+mod index;
 mod inspect;
 mod operate;
 mod reference;
@@ -58,6 +61,8 @@ pub(crate) fn run(cli: Cli) -> Ended {
             Ok(ExitCode::SUCCESS)
         }
         Command::Audit(command) => audit::run(&sources, &command, json),
+        Command::Index(command) => index::run(&sources, &command, json),
+        Command::Answer(command) => answer::run(&command, json),
         Command::Reference(arguments) => Ok(reference::run(&arguments)),
     }
 }
