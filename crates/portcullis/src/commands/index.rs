@@ -99,6 +99,7 @@ fn trouble(error: IndexError) -> Trouble {
         IndexError::Damaged(_) => "portcullis index rebuild",
         IndexError::Missing => "portcullis index list; or ingest the documents again",
         IndexError::TooLarge { .. } => "raise knowledge.max_index_bytes",
+        IndexError::Store(_) => "look at the database",
         IndexError::Format { .. }
         | IndexError::File(_)
         | IndexError::Contents(_)
