@@ -6,7 +6,7 @@ mod knowledge;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
-pub(crate) use knowledge::{Answer, Embedding, Index, IndexEval, IndexVerify, WhichCollection};
+pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -8,7 +8,6 @@ mod alerting;
 mod check;
 pub mod embedding;
 mod environment;
-pub mod evaluation;
 pub mod pages;
 mod reload;
 pub mod remote;

@@ -1,6 +1,6 @@
 //! The words of `portcullis index` and `portcullis answer`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// `index …`.
@@ -10,7 +10,7 @@ pub(crate) enum Index {
     #[command(after_help = "\
 corpus.jsonl has lines {\"_id\", \"title\", \"text\"}, queries.jsonl {\"_id\", \"text\"}, qrels.tsv a header and query-id, \
 corpus-id, score. Documents are cut, indexed and searched as those of a collection; a document counts as its best \
-passage. Needs no settings, no server and no network.
+passage. Needs no settings, no server and, with a builtin embedder, no network.
 
 Examples:
   portcullis index eval --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv
@@ -77,18 +77,9 @@ pub(crate) struct IndexEval {
     /// Write the ranking there, in the format of TREC.
     #[arg(long, value_name = "FILE")]
     pub(crate) run: Option<PathBuf>,
-    /// Who embeds.
-    #[arg(long, value_enum, default_value_t = Embedding::Builtin)]
-    pub(crate) embedder: Embedding,
-}
-
-/// Who embeds when search is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Embedding {
-    /// The English model in the binary.
-    Builtin,
-    /// Nobody: words and pieces of words alone.
-    None,
+    /// Who embeds, as `knowledge.embedder`; `none`: words and pieces of words alone.
+    #[arg(long, value_name = "NAME", default_value = "builtin")]
+    pub(crate) embedder: String,
 }
 
 /// `index verify`.
@@ -107,7 +98,8 @@ pub(crate) enum Answer {
     /// Measure which sentence is quoted first: P@1 and MRR over the questions that have an answer.
     #[command(after_help = "\
 Lines are {\"question\", \"sentences\": [...], \"labels\": [0 or 1, ...]}; instead of labels, \"gold\" may name the \
-sentences that answer, from 0. Needs no settings, no server and no network.
+sentences that answer, from 0. Needs no settings, no server and, with a builtin \
+embedder, no network.
 
 Example: portcullis answer eval --questions questions.jsonl --json
 Exit codes: 0 measured, 1 the measuring failed, 2 wrong use or the file cannot be read.")]
@@ -120,9 +112,9 @@ pub(crate) struct AnswerEval {
     /// Questions with their sentences.
     #[arg(long, value_name = "FILE")]
     pub(crate) questions: PathBuf,
-    /// Who embeds.
-    #[arg(long, value_enum, default_value_t = Embedding::Builtin)]
-    pub(crate) embedder: Embedding,
+    /// Who embeds, as `knowledge.embedder`; `none`: words and pieces of words alone.
+    #[arg(long, value_name = "NAME", default_value = "builtin")]
+    pub(crate) embedder: String,
 }
 
 /// Longest name of a collection, in bytes.

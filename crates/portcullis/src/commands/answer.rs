@@ -5,7 +5,10 @@ use crate::{
     cli,
     output::{Progress, line},
 };
-use portcullis_runtime::knowledge::{Embedder, Purpose, Space, eval::answered, sentences, text::of_text};
+use portcullis_runtime::{
+    knowledge::{Embedder, Purpose, Space, eval::answered, sentences, text::of_text},
+    settings::Sources,
+};
 use serde::Deserialize;
 use std::process::ExitCode;
 
@@ -28,16 +31,15 @@ impl Row {
     }
 }
 
-pub(super) fn run(command: &cli::Answer, json: bool) -> Ended {
+pub(super) fn run(sources: &Sources, command: &cli::Answer, json: bool) -> Ended {
     let cli::Answer::Eval(wanted) = command;
     let rows: Vec<Row> = evaluate::rows(&wanted.questions)?;
     // Questions without an answer say nothing about which sentence is picked.
     let rows: Vec<Row> =
         rows.into_iter().filter(|row| (0..row.sentences.len()).any(|at| row.answers(at))).collect();
     let (mut right, mut reciprocal) = (0_usize, 0.0);
-    let embedder = evaluate::embedder(wanted.embedder);
     let cosines = block_on(async {
-        match &embedder {
+        match &evaluate::embedder(sources, &wanted.embedder).await? {
             Some(embedder) => cosines(embedder, &rows).await,
             None => Ok(vec![None; rows.len()]),
         }

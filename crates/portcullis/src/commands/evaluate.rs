@@ -1,12 +1,12 @@
 //! What `index eval` and `answer eval` share: files of lines, texts into vectors with progress.
 
-use crate::{
-    cli::Embedding,
-    output::{Progress, Trouble},
-};
+use super::settings;
+use crate::output::{Progress, Trouble};
 use portcullis_runtime::{
-    evaluation,
+    embedding,
     knowledge::{Embedder, Purpose},
+    read_secrets,
+    settings::Sources,
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -31,12 +31,16 @@ pub(super) fn rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Trouble> 
     Ok(rows)
 }
 
-/// The embedder that was asked for.
-pub(super) fn embedder(which: Embedding) -> Option<Embedder> {
-    match which {
-        Embedding::Builtin => Some(evaluation::builtin()),
-        Embedding::None => None,
+/// The embedder of that name; `none` is none.
+pub(super) async fn embedder(sources: &Sources, name: &str) -> Result<Option<Embedder>, Trouble> {
+    if name == "none" {
+        return Ok(None);
     }
+    let settings = settings(sources)?.settings;
+    let secrets = read_secrets(&settings, &sources.environment).await;
+    let made = embedding::standalone(name, &settings, &secrets);
+    made.map(Some)
+        .map_err(|error| Trouble::usage(error.to_string()).mend("name an embedder that is there, or none"))
 }
 
 /// One vector for each text, in order. Texts of like length go together, so that no thread waits long for another.

@@ -8,10 +8,11 @@ use crate::{
 };
 use portcullis_runtime::{
     knowledge::{
-        Chunk, Collection, Contents, Document, Grams, Index, IndexError, Language, Purpose, Query,
+        Chunk, Collection, Contents, Document, Embedder, Grams, Index, IndexError, Language, Purpose, Query,
+        Space, VectorCache, Writer,
         collection::{Held, generations},
         eval::{self, Judgements},
-        text::of_text,
+        text::{of_question, of_text},
     },
     settings::Sources,
 };
@@ -31,7 +32,7 @@ const DAMAGED: u8 = 4;
 
 pub(super) fn run(sources: &Sources, command: &cli::Index, as_json: bool) -> Ended {
     match command {
-        cli::Index::Eval(wanted) => measure(wanted, as_json),
+        cli::Index::Eval(wanted) => measure(sources, wanted, as_json),
         cli::Index::Verify(wanted) => verify(sources, wanted, as_json),
         cli::Index::List(which) => list(sources, which, as_json),
         cli::Index::Rollback { which, to } => {
@@ -39,11 +40,7 @@ pub(super) fn run(sources: &Sources, command: &cli::Index, as_json: bool) -> End
             told(as_json, json!({"generation": generation}), &format!("generation {generation} answers"))
         }
         cli::Index::Rebuild(which) => {
-            let (generation, passages) = change(sources, which, |writer, now| {
-                let (contents, space) = writer.salvage()?;
-                let index = writer.publish(&contents, space.as_ref(), now)?;
-                Ok((index.generation(), index.len()))
-            })?;
+            let (generation, passages) = rebuild(sources, which)?;
             let said = format!("generation {generation} answers, made anew of {passages} passages");
             told(as_json, json!({"generation": generation, "passages": passages}), &said)
         }
@@ -79,19 +76,73 @@ fn folder(sources: &Sources, which: &WhichCollection) -> Result<(PathBuf, u64), 
 fn change<T>(
     sources: &Sources,
     which: &WhichCollection,
-    work: impl FnOnce(&portcullis_runtime::knowledge::Writer, i64) -> Result<T, IndexError>,
+    work: impl FnOnce(&Writer, i64) -> Result<T, IndexError>,
 ) -> Result<T, Trouble> {
+    let writer = writer(sources, which)?;
+    work(&writer, jiff::Timestamp::now().as_second()).map_err(trouble)
+}
+
+fn writer(sources: &Sources, which: &WhichCollection) -> Result<Writer, Trouble> {
     let (folder, _) = folder(sources, which)?;
     let config = settings(sources)?.settings.knowledge;
-    let now = jiff::Timestamp::now().as_second();
     let collection = Collection::open(&folder, &which.collection, &config).map_err(trouble)?;
-    let writer = collection.lock(now).map_err(|held| match held {
+    collection.lock(jiff::Timestamp::now().as_second()).map_err(|held| match held {
         Held::By(_) => {
             Trouble::failed(held.to_string()).safe("nothing was changed").mend("wait for it, or end it")
         }
         Held::Trouble(error) => trouble(error),
+    })
+}
+
+/// A new generation of the passages that are sound, with vectors of the embedder in the settings where it can be asked:
+/// those that are kept, and new ones for the rest.
+fn rebuild(sources: &Sources, which: &WhichCollection) -> Result<(u64, usize), Trouble> {
+    let writer = writer(sources, which)?;
+    let (mut contents, mut space) = writer.salvage().map_err(trouble)?;
+    let name = settings(sources)?.settings.knowledge.embedder;
+    block_on(async {
+        let Some(embedder) = evaluate::embedder(sources, &name).await? else { return Ok(()) };
+        if space.as_ref() != Some(&embedder.space) {
+            let mut cache = writer.vectors(&embedder.space).map_err(trouble)?;
+            contents.vectors = Some(again(&contents, &embedder, &mut cache).await?);
+            space = Some(embedder.space.clone());
+        }
+        Ok(())
     })?;
-    work(&writer, now).map_err(trouble)
+    let now = jiff::Timestamp::now().as_second();
+    let index = writer.publish(&contents, space.as_ref(), now).map_err(trouble)?;
+    Ok((index.generation(), index.len()))
+}
+
+/// Vectors of all passages: from the cache, the rest embedded and kept.
+async fn again(
+    contents: &Contents,
+    embedder: &Embedder,
+    cache: &mut VectorCache,
+) -> Result<Vec<f32>, Trouble> {
+    let texts: Vec<String> = (0..contents.chunks.len()).map(|n| indexed(contents, n)).collect();
+    let mut vectors: Vec<Option<Vec<f32>>> = texts.iter().map(|text| cache.get(text)).collect();
+    let missing: Vec<usize> = (0..texts.len()).filter(|n| vectors[*n].is_none()).collect();
+    let mut progress = Progress::new("passages");
+    for (done, part) in missing.chunks(embedder.batch * 4).enumerate() {
+        let wanted: Vec<&str> = part.iter().map(|n| texts[*n].as_str()).collect();
+        let made =
+            evaluate::vectors(embedder, &wanted, Purpose::Passage, &mut Progress::new("passages")).await?;
+        for (n, vector) in part.iter().zip(made) {
+            cache.put(&texts[*n], &vector).map_err(trouble)?;
+            vectors[*n] = Some(vector);
+        }
+        progress.tell(done * embedder.batch * 4 + part.len(), missing.len());
+    }
+    cache.sync().map_err(trouble)?;
+    Ok(vectors.into_iter().flatten().flatten().collect())
+}
+
+/// What is embedded of a passage.
+fn indexed(contents: &Contents, n: usize) -> String {
+    let chunk = &contents.chunks[n];
+    let title = contents.documents.get(chunk.document as usize).map_or("", |document| &document.title);
+    chunk.indexed(title)
 }
 
 fn trouble(error: IndexError) -> Trouble {
@@ -178,25 +229,23 @@ fn deep(sources: &Sources, which: &WhichCollection) -> Result<(f32, usize), Trou
     let (folder, _) = folder(sources, which)?;
     let config = settings(sources)?.settings.knowledge;
     let collection = Collection::open(&folder, &which.collection, &config).map_err(trouble)?;
-    let embedder = portcullis_runtime::evaluation::builtin();
-    let Some(index) = collection.current().filter(|index| index.space() == Some(&embedder.space)) else {
-        return Err(Trouble::failed("the index has no vectors of the builtin embedder")
+    let embedder = block_on(evaluate::embedder(sources, &config.embedder))?;
+    let made_by =
+        |index: &Index| embedder.as_ref().is_some_and(|embedder| index.space() == Some(&embedder.space));
+    let index = collection.current().filter(|index| made_by(index));
+    let Some((index, embedder)) = index.zip(embedder.as_ref()) else {
+        return Err(Trouble::failed(format!("the index has no vectors of {}", config.embedder))
             .safe("every byte of it is sound")
             .mend("verify it without --deep"));
     };
-    let contents = index.contents().map_err(trouble)?;
-    let vectors = contents.vectors.unwrap_or_default();
+    let mut contents = index.contents().map_err(trouble)?;
+    let vectors = contents.vectors.take().unwrap_or_default();
     let step = contents.chunks.len().div_ceil(DEEP).max(1);
     let picked: Vec<usize> = (0..contents.chunks.len()).step_by(step).collect();
-    let texts: Vec<String> = picked
-        .iter()
-        .map(|n| {
-            contents.chunks[*n].indexed(&contents.documents[contents.chunks[*n].document as usize].title)
-        })
-        .collect();
+    let texts: Vec<String> = picked.iter().map(|n| indexed(&contents, *n)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut progress = Progress::new("passages");
-    let again = block_on(evaluate::vectors(&embedder, &texts, Purpose::Passage, &mut progress))?;
+    let again = block_on(evaluate::vectors(embedder, &texts, Purpose::Passage, &mut progress))?;
     let width = embedder.space.dimensions;
     let cosine = |(n, again): (&usize, &Vec<f32>)| {
         let kept = &vectors[n * width..(n + 1) * width];
@@ -219,12 +268,12 @@ const DEPTH: usize = 400;
 /// Documents in a ranking.
 const RANKED: usize = 100;
 
-fn measure(wanted: &IndexEval, as_json: bool) -> Ended {
+fn measure(sources: &Sources, wanted: &IndexEval, as_json: bool) -> Ended {
     let started = Instant::now();
     let corpus: Vec<Row> = evaluate::rows(&wanted.corpus)?;
     let questions: Vec<Row> = evaluate::rows(&wanted.queries)?;
     let judged = judgements(&wanted.qrels)?;
-    let run = block_on(ranking(&corpus, &questions, wanted))?;
+    let run = block_on(ranking(sources, &corpus, &questions, &wanted.embedder))?;
     if let Some(path) = &wanted.run {
         fs::write(path, trec(&run))
             .map_err(|error| Trouble::usage(format!("{}: {error}", path.display())))?;
@@ -274,12 +323,19 @@ fn judgements(path: &Path) -> Result<BTreeMap<String, Judgements>, Trouble> {
 
 /// The best documents of each question.
 async fn ranking(
+    sources: &Sources,
     corpus: &[Row],
     questions: &[Row],
-    wanted: &IndexEval,
+    embedder: &str,
 ) -> Result<BTreeMap<String, Vec<String>>, Trouble> {
     let mut contents = contents(corpus);
-    let embedder = evaluate::embedder(wanted.embedder);
+    let embedder = evaluate::embedder(sources, embedder).await?;
+    // Where it understands no question, no vector would be compared.
+    let languages = spoken(&contents);
+    let understands = |space: &Space| {
+        questions.iter().any(|question| space.understands(of_question(&question.text, &languages)))
+    };
+    let embedder = embedder.filter(|embedder| understands(&embedder.space));
     let mut asked: Vec<Option<Vec<f32>>> = vec![None; questions.len()];
     if let Some(embedder) = &embedder {
         let texts: Vec<String> = contents
@@ -319,6 +375,17 @@ async fn ranking(
         );
     }
     Ok(run)
+}
+
+/// Languages of the passages, commonest first.
+fn spoken(contents: &Contents) -> Vec<Language> {
+    let mut counts = BTreeMap::<Language, usize>::new();
+    for chunk in contents.chunks.iter().filter(|chunk| chunk.language != Language::UNKNOWN) {
+        *counts.entry(chunk.language).or_default() += 1;
+    }
+    let mut languages: Vec<Language> = counts.keys().copied().collect();
+    languages.sort_by_key(|language| std::cmp::Reverse(counts[language]));
+    languages
 }
 
 /// Documents as a collection has them.

@@ -62,7 +62,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         }
         Command::Audit(command) => audit::run(&sources, &command, json),
         Command::Index(command) => index::run(&sources, &command, json),
-        Command::Answer(command) => answer::run(&command, json),
+        Command::Answer(command) => answer::run(&sources, &command, json),
         Command::Reference(arguments) => Ok(reference::run(&arguments)),
     }
 }
