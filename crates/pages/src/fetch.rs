@@ -171,7 +171,9 @@ impl Pages {
     /// See [`PageError`]. Its words may be shown to whoever named the address; the reason of a refusal is logged here.
     pub async fn fetch(&self, url: &Url, options: Options) -> Result<Page, PageError> {
         let begun = Instant::now();
-        let told = Box::pin(self.follow(url, &options)).await;
+        // Somebody else may be asking the same robots.txt with more patience than this caller has.
+        let told = tokio::time::timeout_at(options.deadline.instant(), Box::pin(self.follow(url, &options)));
+        let told = told.await.unwrap_or(Err(PageError::Timeout));
         let outcome = match &told {
             Ok(page) if page.not_modified => "not_modified",
             Ok(_) => "ok",
@@ -303,7 +305,7 @@ impl Pages {
             deadline: ask.deadline,
             caller: "pages".into(),
             weight: 1,
-            action: Action::Models,
+            action: Action::Ingest,
             tokens: 0,
             tried: 0,
             others: false,

@@ -356,6 +356,25 @@ async fn more_than_the_line_holds_is_refused_with_a_time_and_who_goes_away_leave
 }
 
 #[tokio::test]
+async fn the_patience_of_one_caller_is_not_that_of_another() {
+    let world = world(quick()).await;
+    let _site = world.site().robots_answer(Answer::hang()).page("/", Answer::html("x"));
+    let (patient, hasty) = tokio::join!(
+        world.get("http://a.example/"),
+        world.with("http://a.example/", |options| options.deadline =
+            Deadline::after(Duration::from_millis(100))),
+    );
+    assert_eq!((patient, hasty), (Err(PageError::Timeout), Err(PageError::Timeout)));
+    // Whoever gave up found out nothing of the site: the next one asks again.
+    let site = world.web.site("b.example").robots_answer(Answer::hang()).page("/", Answer::html("x"));
+    let hasty = |options: &mut Options| options.deadline = Deadline::after(Duration::from_millis(100));
+    assert_eq!(world.with("http://b.example/", hasty).await, Err(PageError::Timeout));
+    let _mended = site.robots("User-agent: *\nAllow: /");
+    assert!(world.get("http://b.example/").await.is_ok());
+    world.clean().await;
+}
+
+#[tokio::test]
 async fn dead_sites_do_not_stop_the_fetches_of_others() {
     let world = world(PagesConfig { per_min: 6_000, ..quick() }).await;
     let _site = world.site().page("/", Answer::html("x"));
