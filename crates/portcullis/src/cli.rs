@@ -2,10 +2,12 @@
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
 mod audit;
+mod ingest;
 mod knowledge;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
+pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
@@ -149,6 +151,12 @@ Examples:
   portcullis rules --set alerts.queue_depth=200
 Exit codes: 0 printed, 2 the settings cannot be used.")]
     Rules,
+    /// Take files, folders and pages into a collection, from which `ask` answers.
+    #[command(after_help = ingest::AFTER)]
+    Ingest(Ingest),
+    /// Read files for an ingestion, from standard input to standard output.
+    #[command(hide = true)]
+    Extract,
     /// Print the OpenAPI description of the server.
     Openapi,
     /// Show the last messages that did not fit their caller: length, burst, hours, refusals, network.

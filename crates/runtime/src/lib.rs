@@ -8,6 +8,7 @@ mod alerting;
 mod check;
 pub mod embedding;
 mod environment;
+pub mod ingestion;
 pub mod pages;
 mod reload;
 pub mod remote;

@@ -7,6 +7,7 @@ mod check;
 mod evaluate;
 mod health;
 mod index;
+mod ingest;
 mod inspect;
 mod operate;
 mod reference;
@@ -56,6 +57,8 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Drain => Ask::drain().run(&sources, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),
         Command::Rules => rules::run(&sources, json),
+        Command::Ingest(arguments) => ingest::run(&sources, &arguments, json),
+        Command::Extract => ingest::read_files(),
         Command::Openapi => {
             line(portcullis_runtime::openapi_document());
             Ok(ExitCode::SUCCESS)
