@@ -45,8 +45,6 @@ pub struct KnowledgeConfig {
     /// Whether pieces of words are searched too: `auto` up to 200000 passages, and always when a collection has a
     /// language that the embedder lacks; `always`; `never`. Default `auto`.
     pub grams: Grams,
-    /// Calls of the embedding model that one ingestion has under way at once, 1 to 16. Default 3: questions keep a place.
-    pub embed_at_once: usize,
     /// Most files of one ingestion; more are refused as a whole. Default 200000.
     pub max_files: usize,
 }
@@ -83,7 +81,6 @@ impl Default for KnowledgeConfig {
             max_index_bytes: 1 << 30,
             vector_cache_bytes: 512 << 20,
             grams: Grams::Auto,
-            embed_at_once: 3,
             max_files: 200_000,
         }
     }
@@ -117,7 +114,6 @@ impl KnowledgeConfig {
         range("extract_secs", self.extract_secs, 1, 3600);
         range("max_index_bytes", self.max_index_bytes, 1 << 20, 1 << 36);
         range("vector_cache_bytes", self.vector_cache_bytes, 1 << 20, 1 << 40);
-        range("embed_at_once", self.embed_at_once as u64, 1, 16);
         range("max_files", self.max_files as u64, 1, 10_000_000);
     }
 }

@@ -1,22 +1,22 @@
 //! What an ingestion works with, from the settings: who reads, who embeds, who screens, who fetches pages. Invariant:
 //! files are read by this same binary in a process of its own, never by the process that holds keys and settings.
 
-use crate::{Settings, pages};
+use crate::{
+    Secrets, Settings,
+    embedding::{NoEmbedder, standalone},
+    pages,
+};
 use portcullis_inspect::{Channel, Inspector, VerdictKind};
 use portcullis_knowledge::{
-    Collection, EmbedFailure, Embedder, IndexError, Language, Space,
-    embedder::Embedding,
+    Collection, Embedder, IndexError,
     ingest::{
         job::{Fetch, Fetched, NotFetched, Tools, Watcher},
         reader::Reader,
     },
 };
-use portcullis_providers::minilm;
 use std::{
-    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::available_parallelism,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,6 @@ use tokio_util::sync::CancellationToken;
 pub const READER_COMMAND: &str = "extract";
 /// This binary, also when its file was replaced meanwhile.
 const OWN_BINARY: &str = "/proc/self/exe";
-/// Texts in one call of the builtin embedder.
-const BATCH: usize = 32;
 
 /// The reading process: what the hidden command runs.
 ///
@@ -39,8 +37,8 @@ pub fn serve_reader() -> std::io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 pub enum IngestionError {
     /// The embedder of the settings is not to be had here.
-    #[error("knowledge.embedder `{0}` is not available to a command that runs alone")]
-    Embedder(String),
+    #[error("knowledge.embedder: {0}")]
+    Embedder(#[from] NoEmbedder),
     /// The model of the screen.
     #[error("documents cannot be screened: {0}")]
     Screen(String),
@@ -58,28 +56,47 @@ pub fn collection(settings: &Settings, name: &str) -> Result<Collection, IndexEr
     Collection::open(&folder, name, &settings.knowledge)
 }
 
-/// What an ingestion of these settings works with. Pages can be fetched only where `with_pages` is set.
+/// What an ingestion works with in a command that runs alone. Pages can be fetched only where `with_pages` is set.
 ///
 /// # Errors
 /// An embedder that is not to be had; a broken installation.
+pub fn alone(
+    settings: &Settings,
+    secrets: &Secrets,
+    with_pages: bool,
+    progress: Watcher,
+    cancel: CancellationToken,
+) -> Result<Tools, IngestionError> {
+    let embedder = standalone(&settings.knowledge.embedder, settings, secrets)?;
+    let fetch = with_pages.then(|| fetch(pages::fetch(pages::alone(settings))));
+    tools(settings, embedder, fetch, progress, cancel)
+}
+
+/// What an ingestion works with, with an embedder and a fetcher that are there.
+///
+/// # Errors
+/// A broken installation.
 pub fn tools(
     settings: &Settings,
-    with_pages: bool,
+    embedder: Embedder,
+    fetch: Option<Fetch>,
     progress: Watcher,
     cancel: CancellationToken,
 ) -> Result<Tools, IngestionError> {
     let inspector =
         Inspector::new(&settings.inspect).map_err(|error| IngestionError::Screen(error.to_string()))?;
-    let screen = format!("{} {} {}", inspector.model(), settings.inspect.flag, settings.inspect.block);
+    let screen = format!("{} {}", inspector.model(), settings.inspect.block);
     Ok(Tools {
         reader: Reader::new(&own_binary()?, &[READER_COMMAND], &settings.knowledge),
         config: settings.knowledge.clone(),
-        embedder: Some(embedder(settings)?),
+        embedder: Some(embedder),
+        embed_at_once: settings.embed.ingest_concurrency as usize,
+        // Not what is merely flagged: that is one honest passage in a hundred, and a flagged passage answers nothing.
         suspects: Arc::new(move |text| {
-            inspector.inspect(text, Channel::Document).verdict != VerdictKind::Allow
+            inspector.inspect(text, Channel::Document).verdict == VerdictKind::Block
         }),
         screen,
-        fetch: with_pages.then(|| fetch(pages::fetch(pages::alone(settings)))),
+        fetch,
         progress,
         cancel,
     })
@@ -94,7 +111,8 @@ fn own_binary() -> Result<PathBuf, IngestionError> {
 }
 
 /// Pages in the words of an ingestion.
-fn fetch(pages: pages::Fetch) -> Fetch {
+#[must_use]
+pub fn fetch(pages: pages::Fetch) -> Fetch {
     Arc::new(move |address| {
         let fetched = pages(address);
         Box::pin(async move {
@@ -108,37 +126,5 @@ fn fetch(pages: pages::Fetch) -> Fetch {
                 Err(error) => Err(NotFetched { why: error.to_string(), gone: error.is_gone() }),
             }
         })
-    })
-}
-
-fn embedder(settings: &Settings) -> Result<Embedder, IngestionError> {
-    match settings.knowledge.embedder.as_str() {
-        "builtin" => Ok(builtin()),
-        other => Err(IngestionError::Embedder(other.to_owned())),
-    }
-}
-
-/// The English embedder of the binary.
-fn builtin() -> Embedder {
-    let model = Arc::new(minilm::MiniLm::default());
-    let space = Space {
-        id: "builtin/minilm-l6-v2".to_owned(),
-        version: 1,
-        dimensions: minilm::DIMENSIONS,
-        languages: vec![Language::EN],
-    };
-    Embedder::new(space, BATCH, move |texts, _| {
-        let model = Arc::clone(&model);
-        let work = move || {
-            let threads = available_parallelism().map_or(1, NonZero::get);
-            model.embed_many(&texts, threads, &false.into())
-        };
-        let made: Embedding = Box::pin(async move {
-            let refused = |why: String| EmbedFailure::Refused(why);
-            let made = tokio::task::spawn_blocking(work).await.map_err(|error| refused(error.to_string()))?;
-            let made = made.map_err(|error| refused(error.to_string()))?;
-            made.ok_or_else(|| refused("interrupted".to_owned()))
-        });
-        made
     })
 }

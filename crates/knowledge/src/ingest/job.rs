@@ -34,6 +34,8 @@ pub struct Tools {
     pub reader: Reader,
     /// Who embeds; nobody: the collection is searched by words alone.
     pub embedder: Option<Embedder>,
+    /// Calls of the embedding model that are under way at once.
+    pub embed_at_once: usize,
     /// Whether a passage looks like instructions.
     pub suspects: Suspects,
     /// Name and version of what suspects: another one looks at everything anew.
@@ -128,7 +130,7 @@ impl<'a> Job<'a> {
         let vectors = match (&tools.embedder, &writer) {
             (Some(embedder), Some(writer)) => {
                 let cache = writer.vectors(&embedder.space)?;
-                Some(Vectors::new(embedder, Some(cache), tools.config.embed_at_once, &tools.cancel))
+                Some(Vectors::new(embedder, Some(cache), tools.embed_at_once, &tools.cancel))
             }
             (None, _) | (_, None) => None,
         };

@@ -9,7 +9,7 @@ use crate::{
     output::{Trouble, line},
 };
 use portcullis_runtime::{
-    Settings,
+    Secrets, Settings,
     ingestion::{self, serve_reader},
     knowledge::{
         IndexError,
@@ -20,6 +20,7 @@ use portcullis_runtime::{
             report::{IngestError, Report},
         },
     },
+    read_secrets,
     settings::Sources,
 };
 use std::{future::Future, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
@@ -45,10 +46,13 @@ pub(super) fn read_files() -> Ended {
 
 pub(super) fn run(sources: &Sources, arguments: &cli::Ingest, json: bool) -> Ended {
     let settings = settings(sources)?.settings;
-    block_on(ingest(&settings, arguments, json))
+    block_on(async {
+        let secrets = read_secrets(&settings, &sources.environment).await;
+        ingest(&settings, &secrets, arguments, json).await
+    })
 }
 
-async fn ingest(settings: &Settings, arguments: &cli::Ingest, json: bool) -> Ended {
+async fn ingest(settings: &Settings, secrets: &Secrets, arguments: &cli::Ingest, json: bool) -> Ended {
     let places: Vec<Place> = arguments.places.iter().map(|place| self::place(place)).collect();
     let mut options = Options {
         prune: arguments.prune,
@@ -61,7 +65,8 @@ async fn ingest(settings: &Settings, arguments: &cli::Ingest, json: bool) -> End
     let (bar, cancel) = (Arc::new(Bar::new(json)), CancellationToken::new());
     let told = Arc::clone(&bar);
     let pages = places.iter().any(|place| matches!(place, Place::Page(_)));
-    let tools = ingestion::tools(settings, pages, Arc::new(move |progress| told.tell(progress)), cancel);
+    let tools =
+        ingestion::alone(settings, secrets, pages, Arc::new(move |progress| told.tell(progress)), cancel);
     let tools = tools.map_err(|error| {
         Trouble::failed(error.to_string()).safe("nothing was changed").mend("portcullis check")
     })?;

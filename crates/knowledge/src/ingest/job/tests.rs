@@ -74,6 +74,7 @@ fn house(files: &[(&str, &str)]) -> House {
         reader: Reader::here(&config),
         config,
         embedder: Some(embedder(&model, "test/one")),
+        embed_at_once: 3,
         suspects: Arc::new(|text| text.contains("IGNORE ALL")),
         screen: "test".to_owned(),
         fetch: None,
