@@ -4,11 +4,13 @@
 mod audit;
 mod ingest;
 mod knowledge;
+mod models;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
 pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
+pub(crate) use models::{Models, ModelsAdd};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -157,6 +159,9 @@ Exit codes: 0 printed, 2 the settings cannot be used.")]
     /// Read files for an ingestion, from standard input to standard output.
     #[command(hide = true)]
     Extract,
+    /// Add, list and remove models that are no part of the binary.
+    #[command(subcommand)]
+    Models(Models),
     /// Print the OpenAPI description of the server.
     Openapi,
     /// Show the last messages that did not fit their caller: length, burst, hours, refusals, network.

@@ -9,6 +9,7 @@ mod check;
 pub mod embedding;
 mod environment;
 pub mod ingestion;
+pub mod models;
 pub mod pages;
 mod reload;
 pub mod remote;

@@ -9,6 +9,7 @@ mod health;
 mod index;
 mod ingest;
 mod inspect;
+mod models;
 mod operate;
 mod reference;
 mod rules;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Reload => Ask::reload().run(&sources, json),
         Command::Drain => Ask::drain().run(&sources, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),
+        Command::Models(command) => models::run(&sources, &command, json),
         Command::Rules => rules::run(&sources, json),
         Command::Ingest(arguments) => ingest::run(&sources, &arguments, json),
         Command::Extract => ingest::read_files(),

@@ -4,6 +4,8 @@
 //! a restart); the table of words, four fifths of the file, stays on disk.
 
 mod nano;
+#[cfg(test)]
+mod tests;
 
 pub use nano::convert;
 
