@@ -2,3 +2,4 @@
 //! own words. Invariant: no door names a provider or an app.
 
 pub mod http;
+pub mod signal;

@@ -3,14 +3,19 @@
 //!
 //! Source: gateway.md section 13, the admin API.
 
-use crate::{App, Engine, budgets::usage_csv, ids, keys::store_failure, pipeline::Admitted};
+use crate::{
+    App, Engine, budgets::usage_csv, ids, keys::store_failure, messages::now_ms, pipeline::Admitted,
+};
+use jiff::Timestamp;
 use portcullis_domain::{Action, Failure, LimitScope, LimitView, Tier};
 use portcullis_inspect::Channel;
 use portcullis_resilience::limits::{Charge, Quota};
-use portcullis_store::{GroupBy, UsageQuery, UsageSum};
+use portcullis_store::{GroupBy, OutRow, OutState, UsageQuery, UsageSum};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
+/// How long a message that is sent again is worth sending, in milliseconds.
+const DAY_MS: i64 = 86_400_000;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longest subject that is looked up, in bytes.
 const MAX_SUBJECT: usize = 256;
@@ -44,6 +49,35 @@ impl Admitted {
 
 /// A limit of somebody: its name, and what to charge.
 type Row = (String, String, Quota);
+
+impl Engine {
+    /// Messages to chats, newest first, without their words: whom they were for, how far they are and why.
+    ///
+    /// # Errors
+    /// `Unavailable` while the store is away.
+    pub async fn outbox(&self, state: Option<OutState>, limit: u32) -> Result<Value, Failure> {
+        let rows = self.store().outbox().list(state, None, limit).await.map_err(store_failure)?;
+        let row = |row: OutRow| {
+            let at = |ms| Timestamp::from_millisecond(ms).ok();
+            json!({
+                "id": row.id, "door": row.door, "chat": row.chat, "class": row.class, "state": row.state.as_str(),
+                "created_at": at(row.created_at), "expires_at": at(row.expires_at), "attempts": row.attempts,
+                "uncertain": row.uncertain, "reason": row.reason,
+            })
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Queues a message that could not be delivered again, for a day; false when there is none, or its words are gone.
+    ///
+    /// # Errors
+    /// `Unavailable` while the store is away.
+    pub async fn send_again(&self, id: i64) -> Result<bool, Failure> {
+        let now = now_ms();
+        let again = self.store().outbox().retry(id, now, now.saturating_add(DAY_MS)).await;
+        again.map_err(store_failure)
+    }
+}
 
 impl Engine {
     /// What inspection says of a text, as `portcullis inspect` says it; nothing of it is recorded.

@@ -171,6 +171,10 @@ impl Engine {
         &self.0.budgets
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
     }

@@ -2,12 +2,14 @@
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
 mod audit;
+mod chats;
 mod ingest;
 mod knowledge;
 mod models;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
+pub(crate) use chats::{Outbox, Signal};
 pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use models::{Models, ModelsAdd};
@@ -124,6 +126,12 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     /// Change a provider's safety settings for some hours.
     #[command(subcommand)]
     Safety(Safety),
+    /// Look at messages to chats that wait or could not be delivered, and send one again.
+    #[command(subcommand)]
+    Outbox(Outbox),
+    /// Ask signal-cli how it is; prove to Signal that a human is here.
+    #[command(subcommand)]
+    Signal(Signal),
     /// Make the running server read its settings again. A file with a problem changes nothing.
     #[command(
         after_help = "Exit codes: 0 reloaded, 1 refused (every problem is named) or unreachable, 2 wrong use."

@@ -9,6 +9,7 @@ mod check;
 pub mod embedding;
 mod environment;
 pub mod ingestion;
+mod messenger;
 pub mod models;
 pub mod pages;
 mod reload;
@@ -32,6 +33,12 @@ pub use running::Running;
 pub use secrets::Secrets;
 pub use settings::Settings;
 pub use start::{StartError, jwt, revoke_token, start, start_from};
+
+/// What `portcullis signal` asks with.
+pub mod signal {
+    pub use portcullis_channels::signal::{Probe, ProbeError, Status};
+    pub use portcullis_resilience::http::Client;
+}
 
 /// The words of `portcullis token`.
 pub mod tokens {

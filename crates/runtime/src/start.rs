@@ -10,7 +10,7 @@ mod listen;
 pub use error::StartError;
 
 use crate::{
-    Secrets, Settings, alerting, embedding,
+    Secrets, Settings, alerting, embedding, messenger,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
@@ -154,6 +154,19 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let (control, calls) = Control::new();
     let doors = doors(&settings, &secrets, &base, &behind, control.clone(), serving.clone());
     let addresses = (address(&http)?, address(&admin)?);
+    let ground = messenger::Ground {
+        settings: &settings,
+        secrets: &secrets,
+        sources: sources.as_ref(),
+        engine: doors.find_engine(),
+        store: behind.store.clone(),
+        client: base.client.clone(),
+        metrics: base.metrics.clone(),
+        health: base.health.clone(),
+        alerts: base.alerts.clone(),
+        audit: base.audit.clone(),
+    };
+    messenger::open(ground, &serving, base.tokens.stop.clone()).await?;
     serving.spawn(doors.serve_main(http, base.tokens.stop.clone())?);
     serving.spawn(doors.serve_admin(admin, base.tokens.stop.clone())?);
     let watchdog = watchdog(&settings, &base);

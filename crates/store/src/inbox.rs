@@ -267,6 +267,21 @@ impl Inbox<'_> {
         .await
     }
 
+    /// Whether messages of a conversation wait that arrived after that one.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn newer(&self, id: i64, door: &str, conversation: &str) -> Result<bool> {
+        let db = self.0;
+        let sql = "SELECT id FROM inbox WHERE door = $1 AND conversation = $2 AND id > $3 AND state <> 'done' LIMIT 1";
+        let found: Option<(i64,)> = db
+            .call(async {
+                on!(db, read pool => sqlx::query_as(sql).bind(door).bind(conversation).bind(id).fetch_optional(pool).await)
+            })
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Messages of a door that are open.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod operate;
 mod reference;
 mod rules;
 mod serve;
+mod signal;
 mod token;
 mod welcome;
 
@@ -53,6 +54,8 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Budgets(command) => Ask::budgets(&command)?.run(&sources, json),
         Command::Usage(wanted) => Ask::usage(&wanted).run(&sources, json),
         Command::Safety(command) => Ask::safety(&command).run(&sources, json),
+        Command::Outbox(command) => Ask::outbox(&command).run(&sources, json),
+        Command::Signal(command) => signal::run(&sources, &command, json),
         Command::Anomalies => Ask::anomalies().run(&sources, json),
         Command::Reload => Ask::reload().run(&sources, json),
         Command::Drain => Ask::drain().run(&sources, json),

@@ -3,7 +3,7 @@
 
 use super::{Ended, block_on, server, settings, trouble};
 use crate::{
-    cli::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage},
+    cli::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Outbox, Safety, Usage},
     output::{BOLD, DIM, GOOD, Trouble, line},
 };
 use http::Method;
@@ -190,6 +190,22 @@ impl Ask {
                 let path = format!("{PATH}/{}/{}", segment(provider), segment(category));
                 Self::delete(path, said("ended", category))
             }
+        }
+    }
+
+    /// `outbox …`.
+    pub(super) fn outbox(command: &Outbox) -> Self {
+        const COLUMNS: &[&str] = &["id", "door", "chat", "state", "created_at", "attempts", "reason"];
+        match command {
+            Outbox::List { state: None } => Self::get("/admin/v1/outbox", COLUMNS),
+            Outbox::List { state: Some(state) } => {
+                Self::get(format!("/admin/v1/outbox?state={}", segment(state)), COLUMNS)
+            }
+            Outbox::Retry { id } => Self::post(
+                format!("/admin/v1/outbox/{id}/retry"),
+                Value::Null,
+                said("queued again:", &id.to_string()),
+            ),
         }
     }
 

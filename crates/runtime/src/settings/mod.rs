@@ -21,11 +21,14 @@ pub use report::{Located, Report, Severity};
 pub use source::Origin;
 
 use portcullis_apps::chat::{self, RoutesConfig, cache::CacheConfig};
-use portcullis_channels::http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig};
+use portcullis_channels::{
+    http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig},
+    signal::SignalConfig,
+};
 use portcullis_domain::Problem;
 use portcullis_engine::{
     ActionConfig, AdmissionConfig, BucketConfig, DEFAULT_POLICY, TierConfig, budgets::BudgetsConfig,
-    default_actions, default_tiers, identity::AuthConfig,
+    default_actions, default_tiers, identity::AuthConfig, messages::MessagesConfig,
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
 use portcullis_knowledge::KnowledgeConfig;
@@ -104,6 +107,10 @@ pub struct Settings {
     pub tiers: BTreeMap<String, TierConfig>,
     /// Limits of one kind of work, by its name: `chat`, `embed`, `models`, `admin`.
     pub actions: BTreeMap<String, ActionConfig>,
+    /// The door of the messenger Signal.
+    pub signal: SignalConfig,
+    /// What chat doors take in and send out.
+    pub messages: MessagesConfig,
     /// Who may read `/metrics`.
     pub metrics: MetricsConfig,
     /// Logs.
@@ -168,6 +175,8 @@ impl Default for Settings {
             budgets: BudgetsConfig::default(),
             tiers: default_tiers(),
             actions: default_actions(),
+            signal: SignalConfig::default(),
+            messages: MessagesConfig::default(),
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
             audit: AuditConfig::default(),
@@ -227,6 +236,8 @@ impl Settings {
         let admission = self.admission();
         admission.problems(&mut out);
         self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
+        self.signal.problems("signal", &mut out);
+        self.messages.problems("messages", &mut out);
         self.log.problems("log", &mut out);
         self.audit.problems("audit", &mut out);
         self.anomaly.problems("anomaly", &mut out);

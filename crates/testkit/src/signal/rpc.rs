@@ -150,7 +150,7 @@ fn take_fault(shared: &Shared, method: &str, params: &Value) -> Option<Fault> {
 }
 
 /// Parameters each method has; the real daemon ignores others, and a client that sends them is mistaken.
-const METHODS: [(&str, bool, &[&str]); 13] = [
+const METHODS: [(&str, bool, &[&str]); 14] = [
     ("version", false, &[]),
     ("listAccounts", false, &[]),
     ("listGroups", true, &["detailed", "groupId"]),
@@ -184,6 +184,7 @@ const METHODS: [(&str, bool, &[&str]); 13] = [
     ("subscribeReceive", false, &["account"]),
     ("unsubscribeReceive", false, &["subscription"]),
     ("submitRateLimitChallenge", true, &["challenge", "captcha"]),
+    ("trust", true, &["recipient", "trustAllKnownKeys", "verifiedSafetyNumber"]),
     ("startLink", false, &[]),
     ("finishLink", false, &["deviceLinkUri", "deviceName"]),
 ];

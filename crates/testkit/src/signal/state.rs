@@ -253,25 +253,24 @@ impl Listener {
         }
     }
 
-    fn written(&self, frame: &Frame) {
+    fn written(&mut self, frame: &Frame) {
         let Frame::Event(event) = frame else { return };
         if event.cut {
             let again = Event { body: event.body.clone(), cut: false, written: AtomicBool::new(false) };
-            let mut post = self.shared.post.lock();
-            // A stream that breaks off is a listener no more.
+            let shared = Arc::clone(&self.shared);
+            let mut post = shared.post.lock();
+            // A stream that breaks off is a listener no more; what it would have written next comes after this one.
             post.outlets.retain(|outlet| outlet.number != self.number);
+            self.put_back(&mut post);
             post.waiting.push_front(Arc::new(again));
-            self.shared.hand_out(&mut post);
+            shared.hand_out(&mut post);
         } else if !event.written.swap(true, Ordering::Relaxed) {
             self.shared.delivered.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let mut post = self.shared.post.lock();
-        post.outlets.retain(|outlet| outlet.number != self.number);
+    /// What nobody wrote waits again, unless others listen, who have it too.
+    fn put_back(&mut self, post: &mut Post) {
         let mut left = Vec::new();
         self.frames.close();
         loop {
@@ -281,7 +280,6 @@ impl Drop for Listener {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        // Whoever else listens has it too.
         if post.outlets.is_empty() {
             for event in left.into_iter().rev() {
                 if !event.written.load(Ordering::Relaxed) {
@@ -289,5 +287,14 @@ impl Drop for Listener {
                 }
             }
         }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut post = shared.post.lock();
+        post.outlets.retain(|outlet| outlet.number != self.number);
+        self.put_back(&mut post);
     }
 }

@@ -9,6 +9,7 @@ mod call;
 mod describe;
 mod keys;
 mod limits;
+mod outbox;
 mod outside;
 mod process;
 mod safety;
@@ -71,6 +72,9 @@ rows! {
     POST "/admin/v1/drain" change process::drain "Take nothing new, let running answers finish, end.";
     POST "/admin/v1/inspect" read process::inspect
         "Say what inspection thinks of `text` (`channel`: user or document); nothing is recorded.";
+    GET "/admin/v1/outbox" read outbox::list
+        "Messages to chats without their words, newest first, `?state=dead&limit=100`.";
+    POST "/admin/v1/outbox/{id}/retry" change outbox::retry "Queue a message again that could not be delivered.";
     GET "/admin/v1/anomalies" read process::anomalies
         "The last messages that did not fit their caller, newest first, `?limit=100`.";
     GET "/admin/v1/audit" read process::audit "The last records of the audit trail, newest first, `?limit=100`.";

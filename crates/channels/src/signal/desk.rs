@@ -1,0 +1,541 @@
+//! Answers messages: who may be answered, what the door itself understands, and the one way in for everything else.
+//! Invariants: a stranger hears nothing, not even an error; every message that an app sees went through the engine's
+//! way in; what the engine refuses becomes one friendly text, and a limit is told once.
+//!
+//! Source: ask.md sections 2, 3 and 9, news.md section 13.
+
+use super::{
+    config::SignalConfig,
+    envelope::Message,
+    letter::{Letter, To, letters},
+    people::{People, Standing, caller, group_caller},
+    send::{self, Notice},
+    taking::conversation,
+    wire::Wire,
+};
+use parking_lot::Mutex;
+use portcullis_domain::{
+    Action, Credential, Deadline, Door, Failure, Hints, Inbound, LibraryRequest, MessageReply,
+    MessageRequest, Payload, ReplyBody, Vouched,
+};
+use portcullis_engine::{
+    Admitted, Engine,
+    messages::{Channel, Delivery, MessagesConfig, Outbox, Trouble, Work, now_ms},
+    words::{Tongue, Word, Words},
+};
+use portcullis_store::{InRow, NewOut, OutRow, Store};
+use portcullis_telemetry::{AlertCategory, Alerts, Audit, AuditEvent, Metrics};
+use serde_json::json;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often recipients are told that we type; they believe it for 15 seconds.
+const TYPING: Duration = Duration::from_secs(10);
+/// Longest time of telling that we type: it must not hold up an answer.
+const TYPING_CALL: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Notices, languages and counts remembered, each.
+const REMEMBERED: usize = 10_000;
+
+/// How the engine of now is found: reloads replace it.
+pub type FindEngine = Arc<dyn Fn() -> Engine + Send + Sync>;
+
+/// Answers messages and sends answers.
+pub(super) struct Desk {
+    pub(super) wire: Wire,
+    pub(super) people: Arc<People>,
+    pub(super) engine: FindEngine,
+    pub(super) words: Words,
+    pub(super) config: SignalConfig,
+    pub(super) messages: MessagesConfig,
+    pub(super) store: Store,
+    pub(super) outbox: Outbox,
+    pub(super) metrics: Metrics,
+    pub(super) alerts: Alerts,
+    pub(super) audit: Audit,
+    pub(super) memory: Mutex<Memory>,
+}
+
+/// Small things remembered while the process runs.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// What was told, and until when it is not told again.
+    told: HashMap<(String, &'static str), Instant>,
+    /// Languages that people chose.
+    tongues: HashMap<String, Tongue>,
+    /// Messages too old to be answered, by conversation.
+    backlog: HashMap<String, u64>,
+    /// Messages of groups in the last minute.
+    groups: HashMap<String, VecDeque<Instant>>,
+}
+
+/// One message under way.
+struct Asked<'a> {
+    message: &'a Message,
+    conversation: String,
+    admin: bool,
+    now: i64,
+}
+
+impl Desk {
+    async fn reply(&self, row: &InRow) -> Vec<NewOut> {
+        let Ok(message) = serde_json::from_str::<Message>(&row.payload) else { return Vec::new() };
+        let (now, conversation) = (now_ms(), conversation(&message));
+        let standing = self.people.standing(&message.from, now);
+        let asked = |admin| Asked { message: &message, conversation: conversation.clone(), admin, now };
+        if let Some(group) = &message.group {
+            return self
+                .in_group(&asked(standing == Standing::Active { admin: true }), group, standing)
+                .await;
+        }
+        match standing {
+            Standing::Unwanted => Vec::new(),
+            Standing::Guest => self.guest(&message, now).await,
+            Standing::Ended if self.people.opens(&message.from, &message.text) => {
+                self.guest(&message, now).await
+            }
+            Standing::Ended => match self.people.end(&caller(&message.from)).await {
+                Ok(_) => self.say(&message, Word::SessionEnded),
+                Err(_) => self.away(&message),
+            },
+            Standing::Active { admin } => {
+                self.people.saw(&conversation, now);
+                self.active(&asked(admin), row).await
+            }
+        }
+    }
+
+    /// Only the passphrase is heard of a stranger.
+    async fn guest(&self, message: &Message, now: i64) -> Vec<NewOut> {
+        if !self.people.opens(&message.from, &message.text) {
+            return Vec::new();
+        }
+        let whose = caller(&message.from);
+        if let Err(error) = self.people.begin(&whose, &message.from, now).await {
+            tracing::warn!(%error, "a session cannot begin");
+            return self.away(message);
+        }
+        self.prove("session_begun", &whose, Vec::new());
+        self.say(message, Word::Welcome)
+    }
+
+    /// In groups we answer only who means us, and only where somebody we know said so.
+    async fn in_group(&self, asked: &Asked<'_>, group: &str, standing: Standing) -> Vec<NewOut> {
+        let (message, active) = (asked.message, matches!(standing, Standing::Active { .. }));
+        if standing == Standing::Unwanted {
+            return Vec::new();
+        }
+        let command = first_word(&message.text);
+        if active && command == "/activate" {
+            let whose = group_caller(group);
+            if self.people.begin(&whose, &message.from, asked.now).await.is_err() {
+                return self.away(message);
+            }
+            self.prove("group_activated", &caller(&message.from), vec![("group", whose)]);
+            return self.say(message, Word::GroupActivated);
+        }
+        if !self.people.answers_group(group, asked.now) || !message.to_us && command != "/ask" {
+            return Vec::new();
+        }
+        if active && command == "/deactivate" {
+            return match self.people.end(&asked.conversation).await {
+                Ok(_) => self.say(message, Word::GroupDeactivated),
+                Err(_) => self.away(message),
+            };
+        }
+        self.people.saw(&asked.conversation, asked.now);
+        if self.is_old(asked) {
+            return Vec::new();
+        }
+        if let Some(wait) = self.group_waits(group) {
+            let failure =
+                Failure::RateLimited { scope: portcullis_domain::LimitScope::Action, retry_after: wait };
+            return self.refused(asked, &failure);
+        }
+        self.ask(asked).await
+    }
+
+    /// How long a group waits that wrote too much.
+    fn group_waits(&self, group: &str) -> Option<Duration> {
+        let (now, mut memory) = (Instant::now(), self.memory.lock());
+        bound(&mut memory.groups);
+        let recent = memory.groups.entry(group.to_owned()).or_default();
+        while recent.front().is_some_and(|at| now.duration_since(*at) >= MINUTE) {
+            recent.pop_front();
+        }
+        if recent.len() >= self.config.group_per_min as usize {
+            return recent.front().map(|oldest| (*oldest + MINUTE).duration_since(now));
+        }
+        recent.push_back(now);
+        None
+    }
+
+    fn is_old(&self, asked: &Asked<'_>) -> bool {
+        let age = asked.now.saturating_sub(asked.message.at);
+        age > i64::try_from(self.config.max_message_age_secs).unwrap_or(i64::MAX).saturating_mul(1000)
+    }
+
+    async fn active(&self, asked: &Asked<'_>, row: &InRow) -> Vec<NewOut> {
+        let message = asked.message;
+        if self.is_old(asked) {
+            *self.memory.lock().backlog.entry(asked.conversation.clone()).or_default() += 1;
+            // Told with the last of them, so that there is one notice.
+            return match self.store.inbox().newer(row.id, Door::Signal.as_str(), &asked.conversation).await {
+                Ok(true) => Vec::new(),
+                Ok(false) | Err(_) => self.backlog(asked),
+            };
+        }
+        let mut out = self.backlog(asked);
+        let word = message.text.trim();
+        let phrase = self.words.plain(self.tongue(message), Word::Deactivate);
+        out.extend(if first_word(word) == "/deactivate" || word.to_lowercase() == phrase {
+            self.deactivate(asked).await
+        } else if message.files && word.is_empty() {
+            self.say(message, Word::Attachment)
+        } else {
+            self.ask(asked).await
+        });
+        out
+    }
+
+    /// What was too old is told once, with its number.
+    fn backlog(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+        let count = self.memory.lock().backlog.remove(&asked.conversation);
+        count.map_or_else(Vec::new, |count| {
+            let tongue = self.tongue(asked.message);
+            self.text(asked.message, self.words.say(tongue, Word::Backlog, count, ""))
+        })
+    }
+
+    async fn deactivate(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+        let (whose, door) = (caller(&asked.message.from), Door::Signal.as_str());
+        if self.people.end(&whose).await.is_err() {
+            return self.away(asked.message);
+        }
+        let (waiting, answers) =
+            tokio::join!(async { self.store.inbox().take_back_all(door, &whose).await }, async {
+                self.store.outbox().end_caller(door, &whose, "session ended", asked.now).await
+            },);
+        if let Err(error) = waiting.and(answers) {
+            tracing::warn!(%error, "answers to a session that ended may still be sent");
+        }
+        self.prove("session_ended", &whose, Vec::new());
+        self.say(asked.message, Word::Deactivated)
+    }
+
+    /// The one way in.
+    async fn ask(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+        let engine = (self.engine)();
+        let inbound = Inbound {
+            id: engine.request_id(),
+            client_request_id: None,
+            door: Door::Signal,
+            action: Action::Message,
+            // Signal tells no address.
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            credential: Credential::Vouched(Vouched {
+                id: caller(&asked.message.from).into(),
+                admin: asked.admin,
+            }),
+            deadline: Deadline::after(Duration::from_secs(self.config.answer_secs)),
+            hints: Hints::default(),
+        };
+        let admitted = match Box::pin(engine.enter(inbound)).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return self.refused(asked, &refused.failure),
+        };
+        if asked.admin
+            && let Some(out) = self.admin_command(asked, &admitted).await
+        {
+            drop(admitted.done());
+            return out;
+        }
+        self.learn_tongue(asked);
+        let request = MessageRequest {
+            text: asked.message.text.clone(),
+            conversation: asked.conversation.as_str().into(),
+            language: self
+                .memory
+                .lock()
+                .tongues
+                .get(&asked.conversation)
+                .map(|tongue| tongue.as_str().to_owned()),
+            group: asked.message.group.is_some(),
+            disappears_secs: Some(asked.message.expires_secs).filter(|secs| *secs > 0),
+        };
+        let payload = Payload::Library(LibraryRequest::Message(request));
+        let answer = self.while_typing(asked, Box::pin(admitted.run(payload))).await;
+        match answer.result.map(|reply| reply.body) {
+            Ok(ReplyBody::Message(reply)) => self.letters(asked.message, &reply),
+            Ok(ReplyBody::Whole(_) | ReplyBody::Stream(_)) => {
+                tracing::error!("an app answered a chat door in a form for others");
+                self.away(asked.message)
+            }
+            Err(failure) => self.refused(asked, &failure),
+        }
+    }
+
+    /// Shows that we type until the answer is there. Failures of it do not matter.
+    async fn while_typing<T>(&self, asked: &Asked<'_>, work: impl Future<Output = T>) -> T {
+        let tell = |stop: bool| {
+            let mut params = match to(asked.message) {
+                To::Person(uuid) => json!({"recipient": [uuid]}),
+                To::Group(id) => json!({"groupId": id}),
+            };
+            if stop {
+                params["stop"] = json!(true);
+            }
+            timeout(TYPING_CALL, self.wire.call_for_account("sendTyping", params))
+        };
+        let typing = async {
+            loop {
+                drop(tell(false).await);
+                sleep(TYPING).await;
+            }
+        };
+        let done = tokio::select! {
+            biased;
+            done = work => done,
+            never = typing => never,
+        };
+        drop(tell(true).await);
+        done
+    }
+
+    /// `/lang xx` is the app's; the door follows with its own words.
+    fn learn_tongue(&self, asked: &Asked<'_>) {
+        let mut words = asked.message.text.split_whitespace();
+        if words.next() == Some("/lang")
+            && let Some(tongue) = words.next().and_then(Tongue::from_code)
+        {
+            let mut memory = self.memory.lock();
+            bound(&mut memory.tongues);
+            memory.tongues.insert(asked.conversation.clone(), tongue);
+        }
+    }
+
+    /// What administrators can do at this door.
+    async fn admin_command(&self, asked: &Asked<'_>, admitted: &Admitted) -> Option<Vec<NewOut>> {
+        let message = asked.message;
+        let mut words = message.text.split_whitespace();
+        let (command, id) = (words.next().unwrap_or_default(), words.next());
+        match (command, id) {
+            ("/sessions", _) => Some(self.sessions(message)),
+            ("/revoke", Some(id)) => {
+                let whose = if id.starts_with(Door::Signal.as_str()) {
+                    id.to_owned()
+                } else {
+                    format!("signal:{id}")
+                };
+                let word = match self.people.end(&whose).await {
+                    Ok(true) => Word::Revoked,
+                    Ok(false) => Word::NoSession,
+                    Err(_) => return Some(self.away(message)),
+                };
+                admitted.audit("session_revoked", vec![("session", whose)]).await;
+                Some(self.say(message, word))
+            }
+            ("/trust", Some(id)) => {
+                let recipient = id.strip_prefix("signal:").unwrap_or(id);
+                let params = json!({"recipient": recipient, "trustAllKnownKeys": true});
+                let trusted = self.wire.call_for_account("trust", params).await;
+                admitted.audit("identity_trusted", vec![("ok", trusted.is_ok().to_string())]).await;
+                if let Err(error) = trusted {
+                    tracing::warn!(%error, "a safety number could not be trusted");
+                    let why = "signal-cli refused; is the id right?";
+                    return Some(
+                        self.text(message, self.words.say(self.tongue(message), Word::NotTrusted, 0, why)),
+                    );
+                }
+                self.alerts.resolve(AlertCategory::Signal, "identity", "a changed safety number is trusted");
+                Some(self.say(message, Word::Trusted))
+            }
+            ("/revoke" | "/trust", None) => Some(self.say(message, Word::AdminCommands)),
+            _ => None,
+        }
+    }
+
+    fn sessions(&self, message: &Message) -> Vec<NewOut> {
+        let rows = self.people.list();
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let mut text = self.words.say(self.tongue(message), Word::Sessions, count, "");
+        for row in rows.iter().take(50) {
+            let since = jiff::Timestamp::from_millisecond(row.activated_at).map(|at| at.to_string());
+            text.push_str(&format!("\n{} {}", row.caller, since.unwrap_or_default()));
+        }
+        self.text(message, text)
+    }
+
+    /// One friendly text; a limit is told once until it lets in again.
+    fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
+        self.metrics.message_failed(Door::Signal, failure.kind());
+        if let Failure::RateLimited { scope, retry_after } = failure {
+            let until = Instant::now() + *retry_after;
+            if !self.tell_until(&asked.conversation, scope.as_str(), until) {
+                return Vec::new();
+            }
+        }
+        self.text(asked.message, self.words.failure(self.tongue(asked.message), failure))
+    }
+
+    /// Whether something is told now; then not again for a minute.
+    pub(super) fn tell_once(&self, whom: &str, what: &'static str) -> bool {
+        self.tell_until(whom, what, Instant::now() + MINUTE)
+    }
+
+    fn tell_until(&self, whom: &str, what: &'static str, until: Instant) -> bool {
+        let (now, mut memory) = (Instant::now(), self.memory.lock());
+        if memory.told.len() >= REMEMBERED {
+            memory.told.retain(|_, until| *until > now);
+        }
+        let told = memory.told.entry((whom.to_owned(), what)).or_insert(now);
+        if *told > now {
+            return false;
+        }
+        *told = until;
+        true
+    }
+
+    /// The language of the door's own words: as chosen, else as a message looks, else as configured.
+    fn tongue(&self, message: &Message) -> Tongue {
+        let chosen = self.memory.lock().tongues.get(&conversation(message)).copied();
+        let cyrillic = |c: char| ('а'..='я').contains(&c) || ('А'..='Я').contains(&c);
+        let shown = || message.text.chars().any(cyrillic).then_some(Tongue::Ru);
+        chosen.or_else(shown).or_else(|| Tongue::from_code(&self.config.language)).unwrap_or_default()
+    }
+
+    pub(super) fn say(&self, message: &Message, word: Word) -> Vec<NewOut> {
+        self.text(message, self.words.plain(self.tongue(message), word))
+    }
+
+    fn away(&self, message: &Message) -> Vec<NewOut> {
+        self.text(message, self.words.say(self.tongue(message), Word::Unavailable, 60, ""))
+    }
+
+    fn text(&self, message: &Message, text: String) -> Vec<NewOut> {
+        self.letters(message, &MessageReply { text, ..MessageReply::default() })
+    }
+
+    /// Rows of the outbox for an answer. In groups it quotes the question.
+    fn letters(&self, message: &Message, reply: &MessageReply) -> Vec<NewOut> {
+        let quote = message.group.is_some().then(|| (message.at, message.from.uuid.clone()));
+        let now = now_ms();
+        let life = i64::try_from(self.messages.expire_hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
+        let row = |letter: Letter| NewOut {
+            door: Door::Signal.as_str(),
+            chat: conversation(message),
+            caller: caller(&message.from),
+            class: 0,
+            payload: serde_json::to_string(&letter).unwrap_or_default(),
+            created_at: now,
+            expires_at: now.saturating_add(life),
+        };
+        letters(reply, &to(message), quote.as_ref()).into_iter().map(row).collect()
+    }
+
+    fn prove(&self, kind: &'static str, whose: &str, details: Vec<(&'static str, String)>) {
+        let event = AuditEvent::new(kind, Door::Signal, "ok");
+        self.audit.record(AuditEvent { caller: Some(whose.into()), details, ..event });
+    }
+
+    async fn send(&self, row: &OutRow) -> Delivery {
+        let Ok(letter) = serde_json::from_str::<Letter>(&row.payload) else {
+            return Delivery::Dead(Trouble::Refused);
+        };
+        let answer = self.wire.call_for_account("send", send::params(&letter)).await;
+        let send::Outcome { delivery, notice } = send::outcome(&answer);
+        if let Err(error) = &answer {
+            tracing::warn!(id = row.id, %error, "an answer did not leave");
+        }
+        match &delivery {
+            Delivery::Sent(_) => {
+                for subject in ["proof", "daemon"] {
+                    self.alerts.resolve(AlertCategory::Signal, subject, "messages of Signal leave again");
+                }
+            }
+            Delivery::Unreachable(_) => {
+                if let Err(error) = self.people.end(&row.chat).await {
+                    tracing::warn!(%error, "the session of somebody without an account goes on");
+                }
+            }
+            Delivery::Failed(_)
+            | Delivery::Wait(..)
+            | Delivery::Pause(..)
+            | Delivery::Unknown
+            | Delivery::Dead(_) => {}
+        }
+        if let Some(notice) = notice {
+            let (subject, told) = words_of(&notice);
+            self.alerts.raise(AlertCategory::Signal, subject, told);
+        }
+        delivery
+    }
+}
+
+/// What the operator is told.
+fn words_of(notice: &Notice) -> (&'static str, String) {
+    match notice {
+        Notice::Proof(token) => {
+            let told = format!(
+                "Signal wants proof of a human before anything more is sent: solve the captcha at \
+                 https://signalcaptchas.org/challenge/generate, then: portcullis signal challenge {token} <captcha>"
+            );
+            ("proof", told)
+        }
+        Notice::Identity => {
+            let told = "the safety number of a recipient changed and messages to them wait: compare it with them, then \
+                        send /trust and their id; portcullis outbox list shows whom";
+            ("identity", told.to_owned())
+        }
+        Notice::TooOld => {
+            ("daemon", "signal-cli does not know the method send; 0.13 or newer is needed".to_owned())
+        }
+        Notice::NotLinked => (
+            "account",
+            "signal-cli does not have the account; link it with: signal-cli link -n Portcullis".to_owned(),
+        ),
+    }
+}
+
+fn to(message: &Message) -> To {
+    match &message.group {
+        Some(group) => To::Group(group.clone()),
+        None => To::Person(message.from.uuid.clone()),
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+/// Forgets everything where too much is remembered: these are conveniences.
+fn bound<T>(map: &mut HashMap<String, T>) {
+    if map.len() >= REMEMBERED {
+        map.clear();
+    }
+}
+
+impl Channel for Desk {
+    fn door(&self) -> Door {
+        Door::Signal
+    }
+
+    fn answer<'a>(&'a self, row: &'a InRow) -> Work<'a, Vec<NewOut>> {
+        Box::pin(self.reply(row))
+    }
+
+    fn give_up(&self, row: &InRow) -> Vec<NewOut> {
+        let Ok(message) = serde_json::from_str::<Message>(&row.payload) else { return Vec::new() };
+        let active = matches!(self.people.standing(&message.from, now_ms()), Standing::Active { .. });
+        if active && message.group.is_none() { self.away(&message) } else { Vec::new() }
+    }
+
+    fn deliver<'a>(&'a self, row: &'a OutRow) -> Work<'a, Delivery> {
+        Box::pin(self.send(row))
+    }
+}
