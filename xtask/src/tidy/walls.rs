@@ -22,6 +22,16 @@ const WALLS: &[Wall] = &[
         reason: "outbound connections go through resilience::http and Dependency::call",
     },
     Wall {
+        words: &["process::Command", "Command::new("],
+        only_in: &[
+            "crates/knowledge/src/ingest/reader.rs",
+            "crates/channels/src/signal/daemon.rs",
+            "crates/runtime/src/models.rs",
+            "crates/telemetry/src/metrics/rules.rs",
+        ],
+        reason: "who starts a process bounds and ends it: few places do",
+    },
+    Wall {
         words: &["async fn", "async move", ".await"],
         only_in: &[
             "crates/telemetry/",
