@@ -9,6 +9,7 @@ pub mod extract;
 pub mod find;
 pub mod job;
 pub mod reader;
+pub mod remove;
 pub mod report;
 pub mod sources;
 mod vectors;

@@ -76,7 +76,8 @@ pub struct Document {
     pub category: Option<String>,
     /// Language of most of it.
     pub language: Language,
-    /// Sum over extracted text, extractor, chunker and space, in hex: equal sums need no work.
+    /// Sum over the file's bytes (of a page: over its text), extractor, chunker, screen and space, in hex: equal sums need
+    /// no work.
     pub hash: String,
     /// Bytes of the source.
     pub bytes: u64,

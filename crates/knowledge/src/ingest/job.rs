@@ -199,7 +199,12 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let about = content.about();
-        let extracted = match self.tools.reader.read(content.bytes, &content.hint).await? {
+        let read = tokio::select! {
+            biased;
+            () = self.tools.cancel.cancelled() => return self.cancelled(),
+            read = self.tools.reader.read(content.bytes, &content.hint) => read?,
+        };
+        let extracted = match read {
             Ok(extracted) => extracted,
             Err(refusal) => {
                 let kept = self.gathered.keep_old(&key);

@@ -387,6 +387,26 @@ async fn an_upload_becomes_a_document_under_its_name_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_document_that_is_taken_out_takes_its_passages_along_and_nothing_else() {
+    let house = house(&[("a.md", &handbook(1)), ("b.md", &handbook(2)), ("c.md", &handbook(3))]);
+    house.ingest(PLAIN).await.unwrap();
+    let before = house.collection.current().unwrap();
+    let id = before.documents()[1].id.clone();
+    let unknown = vec!["d_0000000000000000".to_owned()];
+    assert_eq!(super::super::remove::remove(&house.collection, &unknown, 8).unwrap(), 0);
+    assert_eq!(super::super::remove::remove(&house.collection, &[id], 9).unwrap(), 1);
+    let after = house.collection.current().unwrap();
+    assert_eq!((house.sources(), after.len()), (vec!["a.md".to_owned(), "c.md".to_owned()], 6));
+    let (old, new) = (before.contents().unwrap(), after.contents().unwrap());
+    assert_eq!(
+        old.chunks[6..].iter().map(|chunk| &chunk.text).collect::<Vec<_>>(),
+        new.chunks[3..].iter().map(|chunk| &chunk.text).collect::<Vec<_>>()
+    );
+    assert_eq!(old.vectors.unwrap()[24..], new.vectors.unwrap()[12..]);
+    assert_eq!(house.ingest(PLAIN).await.unwrap().added, 1, "its file is still there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn progress_counts_every_file_to_its_end() {
     let mut house = house(&[("a.md", "A."), ("b.md", ""), ("c.md", "C.")]);
     let told = Arc::new(Mutex::new(Vec::new()));
