@@ -1,13 +1,27 @@
-//! Which sentences answer a question: the extractive answer. Pure. Source: ask design section 8, row 3, measured on
+//! Sentences of passages, and which of them answer a question: the extractive answer. Pure. Source: ask design section 8, row 3, measured on
 //! WikiQA.
 
 use crate::{Language, text::words::Stems};
 use ahash::AHashMap;
+use unicode_segmentation::UnicodeSegmentation as _;
+
+/// Fewest words of a sentence: shorter ones are headings and fragments.
+const FEWEST_WORDS: usize = 3;
 
 /// Weight of likeness; words have the rest.
 const MEANING: f32 = 0.7;
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
+
+/// The sentences of a text by Unicode's rules (UAX 29), never across the end of a paragraph.
+#[must_use]
+pub fn split(text: &str) -> Vec<&str> {
+    text.split("\n\n")
+        .flat_map(|paragraph| paragraph.split_sentence_bounds())
+        .map(str::trim)
+        .filter(|sentence| sentence.unicode_words().take(FEWEST_WORDS).count() == FEWEST_WORDS)
+        .collect()
+}
 
 /// What each sentence is worth as an answer, 0 to about 1. `cosines` are the likenesses of question and sentence where the
 /// embedder understands the language; without them words alone decide.
@@ -57,6 +71,12 @@ fn bm25(question: &str, sentences: &[&str], language: Language) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_cut_at_their_ends_and_fragments_are_none() {
+        let text = "Restore a backup. It takes a minute.\n\nSee also\n\nStop the server first";
+        assert_eq!(split(text), ["Restore a backup.", "It takes a minute.", "Stop the server first"]);
+    }
 
     #[test]
     fn the_sentence_with_the_rare_words_of_the_question_wins_and_likeness_outweighs_words() {

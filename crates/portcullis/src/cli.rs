@@ -92,6 +92,17 @@ Examples:
   git diff | portcullis chat --model review -
 Exit codes: 0 answered, 1 refused or unreachable, 2 wrong use.")]
     Chat(Chat),
+    /// Ask the documents of a collection; without a question a conversation.
+    #[command(after_help = "\
+Answers come from the running server where there is one, else straight from the data folder. Without an AI the best \
+passages answer, word for word.
+
+Examples:
+  portcullis ask \"How do I restore a backup?\"
+  portcullis ask --extractive --sources --json \"What is the notice period?\"
+  portcullis ask
+Exit codes: 0 answered (also with \"I found nothing\"), 1 refused or unreadable, 2 wrong use.")]
+    Ask(Ask),
     /// Ask the running server whether it is well; made for container health checks.
     #[command(after_help = "Exit codes: 0 ready, 1 not ready or unreachable.")]
     Health(Health),
@@ -217,6 +228,31 @@ pub(crate) struct Chat {
     /// Give up after this many seconds.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout_secs: u64,
+}
+
+/// `ask`.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The question; `-` reads standard input.
+    pub(crate) text: Option<String>,
+    /// Which collection. Default: `ask.collection`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) collection: Option<String>,
+    /// Ask no AI: the best passages, word for word.
+    #[arg(long)]
+    pub(crate) extractive: bool,
+    /// Show the passages behind the answer.
+    #[arg(long)]
+    pub(crate) sources: bool,
+    /// Use neither a server nor the network.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Language of the answer, two letters. Default: that of the question.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) language: Option<String>,
+    /// Most passages to answer from.
+    #[arg(long, short = 'k', value_name = "N")]
+    pub(crate) passages: Option<usize>,
 }
 
 /// `health`.

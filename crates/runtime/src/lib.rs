@@ -5,6 +5,7 @@
 //! test starts as many runtimes in one process as it likes.
 
 mod alerting;
+pub mod asking;
 mod check;
 pub mod embedding;
 mod environment;

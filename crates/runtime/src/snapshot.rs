@@ -2,8 +2,11 @@
 //! each reload again. Invariant: building changes nothing that is in force; only `Staged::commit` and the swap of the
 //! doors' pointer do, and neither can fail.
 
-use crate::{Secrets, Settings};
-use portcullis_apps::chat::{ByHand, ChatApp, Spending, cache::Answers};
+use crate::{Secrets, Settings, asking};
+use portcullis_apps::{
+    ask::{AskApp, AskState},
+    chat::{ByHand, ChatApp, Spending, cache::Answers},
+};
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
@@ -25,6 +28,7 @@ pub(crate) struct Ground {
     pub(crate) budgets: Budgets,
     pub(crate) by_hand: ByHand,
     pub(crate) embedders: Embedders,
+    pub(crate) asking: AskState,
 }
 
 /// Which app answers which action.
@@ -62,8 +66,11 @@ impl Ground {
         let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers)
             .under(Spending { budgets: self.budgets.clone(), stream })
             .remembering(self.by_hand.clone());
-        let chat: Arc<dyn App> = Arc::new(chat);
-        ChatApp::ACTIONS.map(|action| (action, chat.clone())).into()
+        self.asking.desk.embed_with(asking::embedder(settings, providers));
+        let ask = AskApp::new(chat.clone(), self.asking.clone(), &settings.ask, self.metrics.clone());
+        let (chat, ask): (Arc<dyn App>, Arc<dyn App>) = (Arc::new(chat), Arc::new(ask));
+        let chats = ChatApp::ACTIONS.map(|action| (action, chat.clone()));
+        chats.into_iter().chain(AskApp::ACTIONS.map(|action| (action, ask.clone()))).collect()
     }
 }
 

@@ -10,7 +10,7 @@ mod listen;
 pub use error::StartError;
 
 use crate::{
-    Secrets, Settings, alerting, embedding, messenger,
+    Secrets, Settings, alerting, asking, embedding, messenger, pages,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
@@ -81,6 +81,12 @@ impl Base {
             alerts: self.alerts.clone(),
             overrides: safety.view(),
             embedders: Embedders::in_folder(&embedding::models_folder(&settings.data_dir)),
+            asking: asking::state(
+                settings,
+                &pages::pages(settings, &self.metrics, &self.alerts, &self.registry),
+                &self.metrics,
+                (&self.background, &self.tokens.background),
+            ),
         }
     }
 

@@ -68,6 +68,9 @@ const TOKEN_BUCKETS: &[u64] = &[
     4_194_304_000_000,
 ];
 
+/// Millionths of a share of 1.
+const SHARE_BUCKETS: &[u64] = &[100_000, 250_000, 500_000, 750_000, 900_000, 1_000_000];
+
 /// Counters that the exact-name rule forbids to call so.
 const UNTYPED: [&str; 2] = ["rate_limit_breaches", "ai_failures"];
 
@@ -267,6 +270,23 @@ table! {
     runtime_stall_seconds: histogram [] in STALL_BUCKETS;
     /// Pages of the web that were asked for, by outcome: `ok`, `not_modified`, or why there was none.
     pages_fetched_total: counter ["outcome"];
+    /// Answers from documents, by how they came about (`full`, `cached`, `extractive`, `no_documents`, `refused`) and
+    /// whether they are less than what was asked for (`ok`, `degraded`).
+    answers_total: counter ["mode", "outcome"];
+    /// Share of an AI answer's sentences that its sources support.
+    answer_support_ratio: histogram [] in SHARE_BUCKETS;
+    /// Steps down from the best answer, by app, step and why.
+    degraded_total: counter ["app", "step", "reason"];
+    /// How long a search in documents took, the question's vector included, in seconds: `lexical` or `hybrid`.
+    search_duration_seconds: histogram ["list"] in OVERHEAD_BUCKETS;
+    /// Passages of a collection's index in use.
+    index_chunks: gauge ["collection"];
+    /// Bytes of a collection's index in use.
+    index_bytes: gauge ["collection"];
+    /// Generation of a collection's index in use.
+    index_generation: gauge ["collection"];
+    /// Texts turned into vectors for documents and questions.
+    embeddings_created_total: counter [];
     /// Usage rows waiting to be stored.
     usage_pending: gauge [];
     /// The running version: always 1.
@@ -443,6 +463,44 @@ impl Metrics {
     /// One page of the web was asked for.
     pub fn page_fetched(&self, outcome: &'static str) {
         self.0.table.pages_fetched_total.with([outcome]).inc();
+    }
+
+    /// One answer from documents.
+    pub fn answer(&self, mode: &'static str, degraded: bool) {
+        let outcome = if degraded { "degraded" } else { "ok" };
+        self.0.table.answers_total.with([mode, outcome]).inc();
+    }
+
+    /// The share of an answer's sentences that its sources support, 0 to 1.
+    pub fn answer_support(&self, share: f32) {
+        self.0.table.answer_support_ratio.observe(Duration::from_secs_f32(share.clamp(0.0, 1.0)));
+    }
+
+    /// A step down from the best answer.
+    pub fn degraded(&self, app: &'static str, step: &'static str, reason: &'static str) {
+        self.0.table.degraded_total.with([app, step, reason]).inc();
+    }
+
+    /// A search in documents.
+    pub fn searched(&self, list: &'static str, took: Duration) {
+        self.0.table.search_duration_seconds.with([list]).observe(took);
+    }
+
+    /// The index of a collection that answers from now on. Collections are folders of the operator, so bounded.
+    pub fn index(&self, collection: &str, chunks: usize, bytes: u64, generation: u64) {
+        let all = [
+            (&self.0.table.index_chunks, chunks as u64),
+            (&self.0.table.index_bytes, bytes),
+            (&self.0.table.index_generation, generation),
+        ];
+        for (gauge, value) in all {
+            gauge.with([collection]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Texts were turned into vectors.
+    pub fn embedded(&self, texts: u64) {
+        self.0.table.embeddings_created_total.add(texts);
     }
 
     /// One panic caught.

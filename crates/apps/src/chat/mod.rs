@@ -14,7 +14,7 @@ mod manage;
 mod routes;
 mod spending;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::{CacheMode, RouteConfig, RoutesConfig, Sticky, TargetConfig, problems};
 pub use manage::{ByHand, RouteView, TargetView};
@@ -27,7 +27,7 @@ use portcullis_domain::{
     ReplyBody,
 };
 use portcullis_engine::{App, Inspected, Run};
-use portcullis_providers::{Call, ModelKind, Providers, Refusal};
+use portcullis_providers::{BUILTIN, Call, ModelKind, Providers, Refusal};
 use portcullis_telemetry::Metrics;
 use routes::{Route, Routes, Target, Wanted};
 use spending::Cost;
@@ -57,6 +57,13 @@ impl ChatApp {
     #[must_use]
     pub fn under(self, spending: Spending) -> Self {
         Self { spending: Some(spending), ..self }
+    }
+
+    /// Whether somebody beside the builtin model answers to that route.
+    #[must_use]
+    pub fn has_ai(&self, route: &str) -> bool {
+        let remote = |target: &Target| target.provider.name() != BUILTIN;
+        self.routes.get(route).is_some_and(|route| route.targets.iter().any(remote))
     }
 
     /// An answer that nobody has kept.

@@ -28,10 +28,10 @@ use std::{net::Ipv4Addr, time::Duration};
 use tokio_util::task::TaskTracker;
 
 /// Routes: name, and targets as provider, model and rank.
-pub(super) type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
+pub(crate) type Routed<'a> = &'a [(&'a str, &'a [(&'a str, &'a str, u32)])];
 
 /// An app over these doubles, each a provider of its own.
-pub(super) fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
+pub(crate) fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, Metrics) {
     app_with(doubles, routes, |_, _| {})
 }
 
@@ -92,6 +92,7 @@ pub(super) fn built(
         alerts: Alerts::silent(),
         paces: std::collections::BTreeMap::new(),
         overrides: portcullis_domain::SafetyView::none(),
+        embedders: portcullis_providers::Embedders::in_folder("models".as_ref()),
     };
     let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());
     let providers = Providers::new(&parts, key).unwrap();
@@ -116,7 +117,7 @@ pub(super) fn built(
 
 pub(super) const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];
 
-pub(super) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
+pub(crate) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     Inspected {
         id: RequestId::from_parts(1_700_000_000_000, 7),
         caller: Caller::new("key:test".into(), Tier::Authenticated, scopes, Ipv4Addr::LOCALHOST.into()),
@@ -131,7 +132,7 @@ pub(super) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
     }
 }
 
-pub(super) const PLAIN: Scopes = Scopes::NONE.with(Scope::Chat);
+pub(crate) const PLAIN: Scopes = Scopes::NONE.with(Scope::Chat);
 const PIN: Scopes = PLAIN.with(Scope::Pin);
 
 pub(super) fn chat(model: &str, stream: bool, needs: Needs) -> Payload {
@@ -174,7 +175,7 @@ pub(super) async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Re
     app.run(inspected(scopes, chat(model, false, Needs::default()))).await
 }
 
-pub(super) async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
+pub(crate) async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
     match reply.body {
         ReplyBody::Message(message) => Ok(message.text.into()),
         ReplyBody::Whole(bytes) => Ok(bytes),

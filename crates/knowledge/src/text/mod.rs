@@ -8,6 +8,7 @@ pub(crate) mod words;
 
 pub use language::{of_question, of_text};
 
+use ahash::AHashSet;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// Lower case, compatible forms made equal (full-width letters, ligatures); accents stay.
@@ -38,4 +39,10 @@ pub(crate) fn fold(word: &str) -> std::borrow::Cow<'_, str> {
 pub(crate) const fn is_dense(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
         | '\u{20000}'..='\u{3134f}' | '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
+}
+
+/// The stems of a text that say something, each once.
+#[must_use]
+pub fn content_stems(text: &str, language: crate::Language) -> AHashSet<String> {
+    words::Stems::of(language).terms(text).into_iter().collect()
 }

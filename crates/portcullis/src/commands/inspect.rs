@@ -11,7 +11,7 @@ use portcullis_runtime::{
     settings::Sources,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     borrow::Cow,
     fs::File,

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod answer;
+mod ask;
 mod audit;
 mod chat;
 mod check;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Serve(arguments) => serve::run(sources, &arguments),
         Command::Token(command) => token::run(&sources, &command, json),
         Command::Check => check::run(&sources, json),
+        Command::Ask(arguments) => ask::run(&sources, &arguments, json),
         Command::Chat(arguments) => chat::run(&sources, &arguments, json),
         Command::Health(arguments) => health::run(&sources, &arguments, json),
         Command::Keys(command) => Ask::keys(&command)?.run(&sources, json),

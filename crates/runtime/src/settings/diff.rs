@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that a reload puts in force; a row covers what lies below it.
-const RELOADED: [&str; 21] = [
+const RELOADED: [&str; 22] = [
     "actions",
+    "ask",
     "auth.jwt",
     "cache",
     "config",

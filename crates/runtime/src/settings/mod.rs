@@ -20,7 +20,10 @@ pub use reference::{config_markdown, example_toml};
 pub use report::{Located, Report, Severity};
 pub use source::Origin;
 
-use portcullis_apps::chat::{self, RoutesConfig, cache::CacheConfig};
+use portcullis_apps::{
+    ask::AskConfig,
+    chat::{self, RoutesConfig, cache::CacheConfig},
+};
 use portcullis_channels::{
     http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig},
     signal::SignalConfig,
@@ -90,6 +93,8 @@ pub struct Settings {
     pub knowledge: KnowledgeConfig,
     /// Fetching pages of the web.
     pub pages: PagesConfig,
+    /// Answers from documents.
+    pub ask: AskConfig,
     /// The answerer that works without any provider.
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
@@ -169,6 +174,7 @@ impl Default for Settings {
             embed: EmbedConfig::default(),
             knowledge: KnowledgeConfig::default(),
             pages: PagesConfig::default(),
+            ask: AskConfig::default(),
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
@@ -219,6 +225,7 @@ impl Settings {
             out.push(Problem::new("knowledge.embedder", said, mend));
         }
         self.pages.problems("pages", &mut out);
+        self.ask.problems("ask", &mut out);
         self.inspect.problems("inspect", &mut out);
         for (name, policy) in &self.policies {
             policy.problems(&format!("policies.{name}"), &mut out);
