@@ -14,6 +14,7 @@ mod meter;
 mod options;
 mod redact;
 mod report;
+mod retrieval;
 mod scaling;
 mod target;
 mod upstream;
@@ -32,6 +33,7 @@ portcullis-bench scaling [--seconds N] [--rounds N] [--portcullis PATH] [--resul
 portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p portcullis-resilience`
 portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
 portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
+portcullis-bench retrieval [--data DIR] [--portcullis PATH] [--results DIR]   search on judged sets and on 100,000 passages
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -43,6 +45,7 @@ fn main() -> Result<()> {
         Some(("admission", rest)) => admission::run(&options::parse(rest)?),
         Some(("redact", rest)) => redact::run(&options::parse(rest)?),
         Some(("embed", rest)) => embed::run(rest),
+        Some(("retrieval", rest)) => retrieval::run(&options::parse(rest)?),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

@@ -19,8 +19,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         Some(("guard", rest)) => guard("bench", rest),
         Some(("redact", rest)) => redact(rest),
         Some(("embed", rest)) => embed(rest),
+        Some(("retrieval", rest)) => retrieval(rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]"
         ),
     }
 }
@@ -119,6 +120,12 @@ fn embed_peer() -> Option<PathBuf> {
         std::fs::write(&done, EMBED_PEER.join("\n")).ok()?;
     }
     Some(python).filter(|python| python.is_file())
+}
+
+fn retrieval(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
+    let status = bench()?.arg("retrieval").args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn admission(args: &[String]) -> Result<ExitCode> {

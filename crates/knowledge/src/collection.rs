@@ -209,4 +209,4 @@ impl Collection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

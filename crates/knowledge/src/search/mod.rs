@@ -173,7 +173,7 @@ impl Index {
         let words = lists::by_words(self, &terms, query.depth, &allows);
         let grams = lists::by_grams(self, asked.text, query.depth, &allows);
         let by_meaning = meaning.is_some();
-        let fused = fuse::fuse(&words, grams.as_deref(), meaning.as_deref());
+        let fused = fuse::fuse(&words, grams.as_deref(), meaning.as_deref(), self.len());
         let cosine = meaning.as_ref().and_then(|list| list.first()).map(|(_, cosine)| *cosine);
         let hits = fuse::arrange(self, query, fused, asked.canary);
         let shared = hits.first().map_or(0, |best| terms.shared(self, best.chunk));
@@ -181,3 +181,6 @@ impl Index {
         Found { hits, language, by_meaning, evidence }
     }
 }
+
+#[cfg(test)]
+mod tests;
