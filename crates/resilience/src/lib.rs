@@ -12,6 +12,7 @@ pub mod pacing;
 mod registry;
 pub mod retry;
 pub mod shared;
+pub mod socket;
 pub mod spend;
 
 pub use config::GuardConfig;

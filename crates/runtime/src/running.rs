@@ -78,6 +78,12 @@ impl Running {
         &self.0.metrics
     }
 
+    /// What is well and what is not.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.0.health
+    }
+
     /// Every guarded dependency.
     #[must_use]
     pub const fn registry(&self) -> &Registry {

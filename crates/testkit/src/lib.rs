@@ -21,6 +21,7 @@ pub mod process;
 pub mod python;
 pub mod redis;
 pub mod signal;
+pub mod signal_cli;
 pub mod upstream;
 
 use std::{

@@ -42,29 +42,37 @@ pub async fn run(script: &str, args: &[&str]) -> Option<Output> {
 
 /// The program and the folder with its packages, made on first use.
 fn ready() -> io::Result<(PathBuf, PathBuf)> {
-    let find = |name: &str| {
-        crate::program(name, &["/usr/bin", "/usr/local/bin"])
-            .ok_or_else(|| io::Error::other(format!("{name} is not installed")))
-    };
-    let (node, npm) = (find("node")?, find("npm")?);
+    let node = find("node")?;
     let version = major(&node)?;
     if version < OLDEST {
         return Err(io::Error::other(format!("node {version} is too old, {OLDEST} is needed")));
     }
+    let folder = installed("clients", (PACKAGE, LOCK), "the official JavaScript clients")?;
+    Ok((node, folder))
+}
+
+fn find(name: &str) -> io::Result<PathBuf> {
+    crate::program(name, &["/usr/bin", "/usr/local/bin"])
+        .ok_or_else(|| io::Error::other(format!("{name} is not installed")))
+}
+
+/// A folder of the cache with exactly the packages of a lock file; none of their scripts has run.
+pub(crate) fn installed(name: &str, (package, lock_file): (&str, &str), what: &str) -> io::Result<PathBuf> {
+    let npm = find("npm")?;
     let mut hasher = DefaultHasher::new();
-    (PACKAGE, LOCK).hash(&mut hasher);
+    (package, lock_file).hash(&mut hasher);
     let home = crate::cache_dir().join("node");
     fs::create_dir_all(&home)?;
-    let folder = home.join(format!("clients-{:016x}", hasher.finish()));
+    let folder = home.join(format!("{name}-{:016x}", hasher.finish()));
     let marker = folder.join(".ready");
     let lock = File::create(folder.with_extension("lock"))?;
     lock.lock()?;
     if !marker.exists() {
-        eprintln!("installing the official JavaScript clients for the tests (once, up to a minute)");
+        eprintln!("installing {what} for the tests (once, up to a minute)");
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join("package.json"), PACKAGE)?;
-        fs::write(folder.join("package-lock.json"), LOCK)?;
+        fs::write(folder.join("package.json"), package)?;
+        fs::write(folder.join("package-lock.json"), lock_file)?;
         let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
         let output = Command::new(npm).args(quiet).current_dir(&folder).stdin(Stdio::null()).output()?;
         if !output.status.success() {
@@ -73,7 +81,7 @@ fn ready() -> io::Result<(PathBuf, PathBuf)> {
         }
         File::create(marker)?;
     }
-    Ok((node, folder))
+    Ok(folder)
 }
 
 fn major(node: &Path) -> io::Result<u32> {

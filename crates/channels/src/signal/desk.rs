@@ -9,7 +9,6 @@ use super::{
     envelope::Message,
     letter::{Letter, To, letters},
     people::{People, Standing, caller, group_caller},
-    send::{self, Notice},
     taking::conversation,
     wire::Wire,
 };
@@ -20,7 +19,7 @@ use portcullis_domain::{
 };
 use portcullis_engine::{
     Admitted, Engine,
-    messages::{Channel, Delivery, MessagesConfig, Outbox, Trouble, Work, now_ms},
+    messages::{Channel, Delivery, MessagesConfig, Outbox, Work, now_ms},
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -36,7 +35,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How often recipients are told that we type; they believe it for 15 seconds.
 const TYPING: Duration = Duration::from_secs(10);
-/// Longest time of telling that we type: it must not hold up an answer.
+/// Longest time of telling that we type.
 const TYPING_CALL: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Notices, languages and counts remembered, each.
@@ -290,11 +289,12 @@ impl Desk {
             if stop {
                 params["stop"] = json!(true);
             }
-            timeout(TYPING_CALL, self.wire.call_for_account("sendTyping", params))
+            let wire = self.wire.clone();
+            async move { drop(timeout(TYPING_CALL, wire.call_for_account("sendTyping", params)).await) }
         };
         let typing = async {
             loop {
-                drop(tell(false).await);
+                tell(false).await;
                 sleep(TYPING).await;
             }
         };
@@ -303,7 +303,7 @@ impl Desk {
             done = work => done,
             never = typing => never,
         };
-        drop(tell(true).await);
+        self.wire.beside(tell(true));
         done
     }
 
@@ -441,64 +441,6 @@ impl Desk {
     fn prove(&self, kind: &'static str, whose: &str, details: Vec<(&'static str, String)>) {
         let event = AuditEvent::new(kind, Door::Signal, "ok");
         self.audit.record(AuditEvent { caller: Some(whose.into()), details, ..event });
-    }
-
-    async fn send(&self, row: &OutRow) -> Delivery {
-        let Ok(letter) = serde_json::from_str::<Letter>(&row.payload) else {
-            return Delivery::Dead(Trouble::Refused);
-        };
-        let answer = self.wire.call_for_account("send", send::params(&letter)).await;
-        let send::Outcome { delivery, notice } = send::outcome(&answer);
-        if let Err(error) = &answer {
-            tracing::warn!(id = row.id, %error, "an answer did not leave");
-        }
-        match &delivery {
-            Delivery::Sent(_) => {
-                for subject in ["proof", "daemon"] {
-                    self.alerts.resolve(AlertCategory::Signal, subject, "messages of Signal leave again");
-                }
-            }
-            Delivery::Unreachable(_) => {
-                if let Err(error) = self.people.end(&row.chat).await {
-                    tracing::warn!(%error, "the session of somebody without an account goes on");
-                }
-            }
-            Delivery::Failed(_)
-            | Delivery::Wait(..)
-            | Delivery::Pause(..)
-            | Delivery::Unknown
-            | Delivery::Dead(_) => {}
-        }
-        if let Some(notice) = notice {
-            let (subject, told) = words_of(&notice);
-            self.alerts.raise(AlertCategory::Signal, subject, told);
-        }
-        delivery
-    }
-}
-
-/// What the operator is told.
-fn words_of(notice: &Notice) -> (&'static str, String) {
-    match notice {
-        Notice::Proof(token) => {
-            let told = format!(
-                "Signal wants proof of a human before anything more is sent: solve the captcha at \
-                 https://signalcaptchas.org/challenge/generate, then: portcullis signal challenge {token} <captcha>"
-            );
-            ("proof", told)
-        }
-        Notice::Identity => {
-            let told = "the safety number of a recipient changed and messages to them wait: compare it with them, then \
-                        send /trust and their id; portcullis outbox list shows whom";
-            ("identity", told.to_owned())
-        }
-        Notice::TooOld => {
-            ("daemon", "signal-cli does not know the method send; 0.13 or newer is needed".to_owned())
-        }
-        Notice::NotLinked => (
-            "account",
-            "signal-cli does not have the account; link it with: signal-cli link -n Portcullis".to_owned(),
-        ),
     }
 }
 

@@ -11,6 +11,7 @@ mod envelope;
 mod guests;
 mod letter;
 mod people;
+mod post;
 mod probe;
 mod read;
 mod send;

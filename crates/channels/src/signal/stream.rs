@@ -8,10 +8,11 @@ use super::{
     config::{ReceiveMode, SignalConfig},
     read::{Cutter, Framing, Item},
     taking::Taking,
-    wire::{ReadHalf, RpcError, Socket, Target, Wire},
+    wire::{RpcError, Socket, Target, Wire},
 };
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use portcullis_resilience::socket::ReadHalf;
 use portcullis_telemetry::{AlertCategory, Alerts, Component, HealthState, Metrics};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -227,8 +228,8 @@ impl Stream {
                     let body = self.wire.open_events(base).await?;
                     Ok(Reader { source: Source::Body(body), cutter: Cutter::new(Framing::Events) })
                 }
-                Target::Tcp(_) | Target::Unix(_) => {
-                    let (socket, half) = self.wire.open_socket().await?;
+                Target::Socket(place) => {
+                    let (socket, half) = self.wire.open_socket(place).await?;
                     Ok(Reader { source: Source::Half(half, socket), cutter: Cutter::new(Framing::Lines) })
                 }
             }

@@ -11,11 +11,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use portcullis_domain::Deadline;
-use portcullis_resilience::http::{Client, HttpError, collect};
+use portcullis_resilience::{
+    http::{Client, HttpError, collect},
+    socket::{self, Place, ReadHalf, WriteHalf},
+};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,8 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpStream, UnixStream},
+    io::AsyncWriteExt as _,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -40,10 +41,8 @@ const BACKLOG: usize = 256;
 pub(crate) enum Target {
     /// Address without a slash at its end.
     Http(String),
-    /// Host and port.
-    Tcp(String),
-    /// Path of a socket.
-    Unix(PathBuf),
+    /// A line of JSON each way.
+    Socket(Place),
 }
 
 impl Target {
@@ -59,11 +58,12 @@ impl Target {
             Transport::Tcp => {
                 let address = rest("tcp://")?.trim_end_matches('/');
                 let (host, port) = address.rsplit_once(':')?;
-                (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| Self::Tcp(address.into()))
+                (!host.is_empty() && port.parse::<u16>().is_ok())
+                    .then(|| Self::Socket(Place::Tcp(address.into())))
             }
-            Transport::Unix => {
-                rest("unix://").filter(|path| path.starts_with('/')).map(|path| Self::Unix(path.into()))
-            }
+            Transport::Unix => rest("unix://")
+                .filter(|path| path.starts_with('/'))
+                .map(|path| Self::Socket(Place::Unix(path.into()))),
         }
     }
 }
@@ -113,9 +113,6 @@ impl Socket {
     }
 }
 
-/// The reading half of a socket.
-pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
-
 /// Calls to the daemon. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Wire(Arc<Inner>);
@@ -150,22 +147,15 @@ impl Wire {
         &self.0.account
     }
 
+    /// Does something that nobody waits for, other than the end of the door.
+    pub(crate) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(work);
+    }
+
     /// Opens a socket; calls go through it from now on.
-    pub(crate) async fn open_socket(&self) -> Result<(Socket, ReadHalf), RpcError> {
-        let refused = |error: std::io::Error| RpcError::NotSent(error.kind().to_string());
-        let (read, write): (ReadHalf, Box<dyn AsyncWrite + Send + Unpin>) = match &self.0.target {
-            Target::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(refused)?;
-                drop(stream.set_nodelay(true));
-                let (read, write) = stream.into_split();
-                (Box::new(read), Box::new(write))
-            }
-            Target::Unix(path) => {
-                let (read, write) = UnixStream::connect(path).await.map_err(refused)?.into_split();
-                (Box::new(read), Box::new(write))
-            }
-            Target::Http(_) => return Err(RpcError::NotSent("there is no socket".into())),
-        };
+    pub(crate) async fn open_socket(&self, place: &Place) -> Result<(Socket, ReadHalf), RpcError> {
+        let opened = socket::connect(place, self.0.patience).await;
+        let (read, write) = opened.map_err(|error| RpcError::NotSent(error.kind().to_string()))?;
         let (out, lines) = mpsc::channel(BACKLOG);
         let socket = Socket { out, pending: Pending::default(), closed: CancellationToken::new() };
         self.0.tasks.spawn(write_lines(write, lines, socket.closed.clone()));
@@ -223,7 +213,7 @@ impl Wire {
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let answer = match &self.0.target {
             Target::Http(base) => self.post(base, &request).await?,
-            Target::Tcp(_) | Target::Unix(_) => self.line(&id, &request).await?,
+            Target::Socket(_) => self.line(&id, &request).await?,
         };
         match answer.get("error") {
             Some(error) if !error.is_null() => Err(RpcError::Daemon {
@@ -279,11 +269,7 @@ impl Wire {
     }
 }
 
-async fn write_lines(
-    mut write: Box<dyn AsyncWrite + Send + Unpin>,
-    mut lines: mpsc::Receiver<String>,
-    closed: CancellationToken,
-) {
+async fn write_lines(mut write: WriteHalf, mut lines: mpsc::Receiver<String>, closed: CancellationToken) {
     loop {
         let line = tokio::select! {
             line = lines.recv() => line,

@@ -26,4 +26,5 @@ mod limits;
 mod openai;
 mod reload;
 mod secrecy;
+mod signal;
 mod support;

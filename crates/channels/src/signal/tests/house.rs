@@ -181,6 +181,8 @@ impl House {
         self.tasks.close();
         let ended = tokio::time::timeout(Duration::from_secs(20), self.tasks.wait()).await;
         assert!(ended.is_ok(), "{} tasks go on", self.tasks.len());
+        // What the daemon writes before it has noticed is gone, as with the real one.
+        self.until(|| self.double.listeners() == 0).await;
     }
 
     /// Somebody whose session runs.
