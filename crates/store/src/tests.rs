@@ -7,6 +7,7 @@ macro_rules! cases {
             $($(#[$mark])* #[tokio::test] async fn $name() { super::$name(&super::Place::sqlite()).await; })*
         }
 
+        // req: S3-BUG-5, S4-KEYS
         $(#[$real])*
         #[tokio::test]
         async fn $postgres() {

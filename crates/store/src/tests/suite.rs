@@ -11,7 +11,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 cases!(
-    // req: S3-BUG-5, S4-KEYS
     the_same_suite_holds_on_a_real_postgres;
     a_key_comes_back_as_it_was_kept_and_its_id_is_taken,
     a_key_is_revoked_once_and_stays_revoked,
