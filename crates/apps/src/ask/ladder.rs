@@ -123,7 +123,7 @@ impl AskApp {
             searched,
             deadline,
         };
-        let mut answered = self.from_passages(request, &looked).await?;
+        let mut answered = self.by_passages(request, &looked).await?;
         let state = collection.state();
         if state.is_behind() && answered.note.is_none() {
             let date = state.created_at.map(date).unwrap_or_default();
@@ -132,7 +132,7 @@ impl AskApp {
         Ok(answered)
     }
 
-    async fn from_passages(&self, request: &Inspected, looked: &Looked<'_>) -> Result<Answered, Failure> {
+    async fn by_passages(&self, request: &Inspected, looked: &Looked<'_>) -> Result<Answered, Failure> {
         let evidence = looked.searched.found.evidence.is_there(self.config.evidence_cosine);
         let nothing = looked.sources.is_empty() || (!evidence && self.config.refuse_without_evidence);
         if nothing && !self.config.allow_general {
