@@ -93,9 +93,11 @@ async fn take(
         .map_err(|error| told("prepare", &error))?;
     let options = Options { depth: u8::try_from(depth).unwrap_or(u8::MAX), ..Options::default() };
     let now = jiff::Timestamp::now().as_second();
-    let report = job::run(&tools, &collection, &places, options, now).await.map_err(|error| match error {
-        IngestError::Held(_) => "Somebody else is changing the collection; nothing was changed.".to_owned(),
-        other => told("publish", &other),
+    let report = job::run(&tools, &collection, &places, options, now).await.map_err(|error| {
+        if let IngestError::Held(_) = error {
+            return "Somebody else is changing the collection; nothing was changed.".to_owned();
+        }
+        told("publish", &error)
     })?;
     let refusal =
         |refused: &Refused| Refusal { source: refused.source.clone(), reason: refused.detail.clone() };

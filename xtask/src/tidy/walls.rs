@@ -18,7 +18,7 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         words: &["TcpStream::connect", "UnixStream::connect", "TcpSocket::new"],
-        only_in: &["crates/resilience/", "crates/channels/src/signal/wire.rs"],
+        only_in: &["crates/resilience/"],
         reason: "outbound connections go through resilience::http and Dependency::call",
     },
     Wall {

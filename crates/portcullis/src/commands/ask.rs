@@ -96,7 +96,18 @@ fn refused(failure: Failure) -> Trouble {
     let mend = match failure {
         Failure::Unavailable { .. } => "`portcullis index verify` says what is wrong with the index",
         Failure::NotFound(_) => "`portcullis ingest FOLDER` takes documents in",
-        _ => "",
+        Failure::InvalidInput { .. }
+        | Failure::Unauthenticated(_)
+        | Failure::Forbidden(_)
+        | Failure::ModelNotAllowed(_)
+        | Failure::Conflict(_)
+        | Failure::RateLimited { .. }
+        | Failure::BudgetExceeded { .. }
+        | Failure::Blocked { .. }
+        | Failure::Overloaded { .. }
+        | Failure::DeadlineExceeded
+        | Failure::UpstreamInterrupted
+        | Failure::Internal { .. } => "",
     };
     Trouble::failed(portcullis_runtime::asking::sentence(&failure)).mend(mend)
 }

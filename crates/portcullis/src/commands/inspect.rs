@@ -133,7 +133,8 @@ mod tests {
         let mut out = Vec::new();
         let bad = lines(&inspector, rows.as_bytes(), &mut out, Channel::User).unwrap();
         let out = String::from_utf8(out).unwrap();
-        let told: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((bad, told.len()), (4, 6));
         assert_eq!(told[0]["verdict"], "allow");
         assert!(told[1]["error"].as_str().unwrap().starts_with("line 3:"), "{out}");
