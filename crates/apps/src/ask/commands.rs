@@ -124,7 +124,7 @@ impl AskApp {
                 }
                 None => Say::LanguageWhich.of(tongue).to_owned(),
             },
-            "ingest" | "reindex" | "verify" | "stats" if !admin => Say::AdminsOnly.of(tongue).to_owned(),
+            "ingest" | "verify" | "stats" if !admin => Say::AdminsOnly.of(tongue).to_owned(),
             "ingest" => {
                 let web = rest.starts_with("https://") || rest.starts_with("http://");
                 if !web || rest.contains(char::is_whitespace) {

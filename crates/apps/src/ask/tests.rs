@@ -2,7 +2,7 @@
 //! what a conversation knows, who may read what, what is planted in documents.
 
 use super::*;
-use crate::chat::tests::{PLAIN, app, inspected};
+use crate::chat::tests::{PLAIN, Routed, app, inspected};
 use portcullis_domain::{Degraded, MessageRequest, Scope, Scopes};
 use portcullis_knowledge::{
     Chunk, Collection, Contents, Document, EmbedFailure, Embedder, KnowledgeConfig, Space,
@@ -98,7 +98,7 @@ async fn house_of(
     publish(&folder.path().join("default"), extra);
     let double = OpenAi::start().await;
     double.always(Behaviour::Say(Say::Text("The notice period is two months [1].".into())));
-    let route: &[(&str, &[(&str, &str, u32)])] = &[("ask", &[("a", "gpt-double", 0)])];
+    let route: Routed<'_> = &[("ask", &[("a", "gpt-double", 0)])];
     let (chat, metrics) = if ai { app(&[("a", &double)], route) } else { app(&[], &[]) };
     let desk = Desk::new(folder.path().into(), KnowledgeConfig::default(), None, metrics.clone());
     let none: Ingesting = Arc::new(|_, _, progress, _| {

@@ -108,12 +108,12 @@ sentences! {
     ModeExtractive: "passages only, no AI is configured", "только отрывки, ИИ не настроен", "alleen passages, er is geen AI ingesteld";
     ModeOlder: "an older index answers", "отвечает прежний индекс", "een oudere index antwoordt";
     ModeWords: "search by words only", "поиск только по словам", "zoeken alleen op woorden";
-    Help: "Ask a question about the documents. Commands: /info what there is, /sources the passages behind the last answer, /long and /short the length of answers, /lang the language, /reset forget this conversation, /retry the question that could not be answered.",
-        "Задайте вопрос по документам. Команды: /info что есть, /sources отрывки к последнему ответу, /long и /short длина ответов, /lang язык, /reset забыть этот разговор, /retry вопрос, на который не удалось ответить.",
-        "Stel een vraag over de documenten. Opdrachten: /info wat er is, /sources de passages achter het laatste antwoord, /long en /short de lengte van antwoorden, /lang de taal, /reset dit gesprek vergeten, /retry de vraag die niet beantwoord kon worden.";
-    HelpAdmin: "For administrators: /ingest ADDRESS, /reindex, /verify, /stats.",
-        "Для администраторов: /ingest АДРЕС, /reindex, /verify, /stats.",
-        "Voor beheerders: /ingest ADRES, /reindex, /verify, /stats.";
+    Help: "Ask a question about the documents. Commands: /info what there is, /sources the passages behind the last answer, /long and /short the length of answers, /lang the language, /reset forget this conversation, /retry the question that could not be answered, /deactivate the end of this session.",
+        "Задайте вопрос по документам. Команды: /info что есть, /sources отрывки к последнему ответу, /long и /short длина ответов, /lang язык, /reset забыть этот разговор, /retry вопрос, на который не удалось ответить, /deactivate завершить сеанс.",
+        "Stel een vraag over de documenten. Opdrachten: /info wat er is, /sources de passages achter het laatste antwoord, /long en /short de lengte van antwoorden, /lang de taal, /reset dit gesprek vergeten, /retry de vraag die niet beantwoord kon worden, /deactivate het einde van deze sessie.";
+    HelpAdmin: "For administrators: /ingest ADDRESS, /verify, /stats, /sessions, /revoke ID, /trust ID.",
+        "Для администраторов: /ingest АДРЕС, /verify, /stats, /sessions, /revoke ID, /trust ID.",
+        "Voor beheerders: /ingest ADRES, /verify, /stats, /sessions, /revoke ID, /trust ID.";
 }
 
 impl Say {

@@ -176,10 +176,11 @@ mod tests {
     use super::*;
 
     fn asked(body: &str) -> Result<AskRequest, Failure> {
-        match ask(body.as_bytes(), &DecodeLimits::default())? {
-            Payload::Library(LibraryRequest::Ask(ask)) => Ok(ask),
-            other => unreachable!("{other:?}"),
-        }
+        let Payload::Library(LibraryRequest::Ask(ask)) = ask(body.as_bytes(), &DecodeLimits::default())?
+        else {
+            unreachable!("no question")
+        };
+        Ok(ask)
     }
 
     #[test]
