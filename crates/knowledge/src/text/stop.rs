@@ -1,5 +1,7 @@
 //! Words that say nothing by themselves, by language. Our own small lists; words that are rare in questions are worth
 //! little by BM25 anyway. Invariant: each list is sorted and in lower case, as words are when they are looked up.
+//!
+//! Size: a table.
 
 use crate::Language;
 

@@ -19,6 +19,7 @@ mod gateway;
 mod gemini;
 mod hardening;
 mod in_process;
+mod index;
 mod ingest;
 mod judges;
 mod lifecycle;
