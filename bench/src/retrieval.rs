@@ -221,7 +221,7 @@ fn large(page: &mut String, folder: &Path) -> Result<()> {
          | published, checked and synced | {published:.1} s | - |\n\
          | loaded with every check, best of 3 | {:.2} s | 1 s |\n\
          | files | {:.0} MiB | - |\n\
-         | memory for each passage (texts stay on disk) | {} bytes | 1024 beyond its text |",
+         | memory for each passage (texts stay on disk) | {} bytes | its text and 1024 |",
         text / PASSAGES,
         loads.iter().copied().fold(f64::MAX, f64::min),
         index.bytes() as f64 / f64::from(1 << 20),

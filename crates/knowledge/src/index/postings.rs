@@ -110,6 +110,8 @@ pub(crate) struct Postings {
     content: Vec<u8>,
     /// `k1 * (1 - b + b * length / mean)` of each passage.
     norms: Vec<f32>,
+    /// What one occurrence is worth there, `1 / (1 + norm)`: most counts are one, and dividing is slow.
+    once: Vec<f32>,
     terms: usize,
     text: Range<usize>,
     lists: Range<usize>,
@@ -147,10 +149,11 @@ impl Postings {
         let lengths = content.get(..text_at)?;
         let lengths = lengths.chunks_exact(4).map(|four| u32_at(four, 0).unwrap_or_default() as f32);
         let mean = (lengths.clone().map(f64::from).sum::<f64>() / count.max(1) as f64).max(1.0) as f32;
-        let norms = lengths.map(|length| K1 * (1.0 - B + B * length / mean)).collect();
+        let norms: Vec<f32> = lengths.map(|length| K1 * (1.0 - B + B * length / mean)).collect();
+        let once = norms.iter().map(|norm| 1.0 / (1.0 + norm)).collect();
         content.shrink_to_fit();
         let (text, lists) = (text_at..lists_at, lists_at..ends_at);
-        Some(Self { content, norms, terms, text, lists, ends_at, list_ends_at })
+        Some(Self { content, norms, once, terms, text, lists, ends_at, list_ends_at })
     }
 
     fn is_sound(&self) -> bool {
@@ -178,7 +181,7 @@ impl Postings {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.content.capacity() + self.norms.capacity() * 4
+        self.content.capacity() + (self.norms.capacity() + self.once.capacity()) * 4
     }
 
     fn text_end(&self, n: usize) -> Option<usize> {
@@ -227,7 +230,10 @@ impl Postings {
         let weight = self.rarity(list.holders) * weight * (K1 + 1.0);
         list.each(|passage, times| {
             let passage = passage as usize;
-            if let (Some(score), Some(norm)) = (scores.get_mut(passage), self.norms.get(passage)) {
+            let Some(score) = scores.get_mut(passage) else { return };
+            if times == 1 {
+                *score += weight * self.once.get(passage).copied().unwrap_or_default();
+            } else if let Some(norm) = self.norms.get(passage) {
                 let times = times as f32;
                 *score += weight * times / (times + norm);
             }
