@@ -127,7 +127,8 @@ proptest! {
             attend(isa, &joined, heads, &mut memory, &mut out).unwrap();
             prop_assert_eq!(out.len(), naive.len());
             for (ours, theirs) in out.iter().zip(&naive) {
-                prop_assert!((f64::from(*ours) - theirs).abs() < 1e-4, "{} {}", ours, theirs);
+                // A score is a sum of 32 products of up to 225: in f32 its weight is off by some 1e-4 of itself.
+                prop_assert!((f64::from(*ours) - theirs).abs() < 2e-3, "{} {}", ours, theirs);
             }
             prop_assert_eq!(first.get_or_insert_with(|| bits(&out)), &bits(&out), "{:?}", isa);
         }

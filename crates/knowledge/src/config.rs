@@ -25,6 +25,8 @@ pub struct KnowledgeConfig {
     pub keep_generations: usize,
     /// Hours between two full checks of every index in use; 0: never. Default 24.
     pub scrub_hours: u64,
+    /// Seconds between two looks of a server at its collections: published by others, damaged, mended. Default 15.
+    pub watch_secs: u64,
     /// Largest file that is taken in, in bytes. Default 52428800 (50 MiB).
     pub max_file_bytes: u64,
     /// Most text taken of one file, in bytes; more is refused. Default 20971520 (20 MiB).
@@ -72,6 +74,7 @@ impl Default for KnowledgeConfig {
             block_chars: 2000,
             keep_generations: 2,
             scrub_hours: 24,
+            watch_secs: 15,
             max_file_bytes: 50 << 20,
             max_text_bytes: 20 << 20,
             max_unpacked_bytes: 256 << 20,
@@ -105,6 +108,7 @@ impl KnowledgeConfig {
         range("overlap_sentences", self.overlap_sentences as u64, 0, 5);
         range("block_chars", self.block_chars as u64, 200, 20_000);
         range("keep_generations", self.keep_generations as u64, 1, 100);
+        range("watch_secs", self.watch_secs, 1, 86_400);
         range("scrub_hours", self.scrub_hours, 0, 8760);
         range("max_file_bytes", self.max_file_bytes, 1024, 1 << 32);
         range("max_text_bytes", self.max_text_bytes, 1024, 1 << 30);

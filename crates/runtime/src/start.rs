@@ -20,7 +20,10 @@ use crate::{
     trail,
 };
 use listen::{address, listen};
-use portcullis_apps::chat::{ByHand, cache::Answers};
+use portcullis_apps::{
+    ask,
+    chat::{ByHand, cache::Answers},
+};
 use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
@@ -265,6 +268,12 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     budgets.follow(&base.background, base.tokens.background.clone());
     let safety = base.safety(&store).await?;
     let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety);
+    base.background.spawn(ask::keep(
+        ground.asking.desk.clone(),
+        base.alerts.clone(),
+        base.health.clone(),
+        base.tokens.background.clone(),
+    ));
     let providers = ground.providers(settings, secrets, None)?.commit(&base.registry);
     base.holds(&store).await?;
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);

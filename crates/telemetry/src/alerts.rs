@@ -45,11 +45,13 @@ pub enum Category {
     Signal,
     /// Strangers guess the passphrase of a chat door.
     Guessing,
+    /// An index of documents is damaged.
+    Index,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -61,6 +63,7 @@ impl Category {
         Self::Anomalies,
         Self::Signal,
         Self::Guessing,
+        Self::Index,
     ];
 
     /// The stable name.
@@ -78,6 +81,7 @@ impl Category {
             Self::Anomalies => "anomalies",
             Self::Signal => "signal_error",
             Self::Guessing => "activation_guessing",
+            Self::Index => "index_corrupt",
         }
     }
 }

@@ -192,11 +192,25 @@ fn apart(text: &str) -> String {
     out
 }
 
+/// Cut at the ends of sentences, never inside a number in brackets.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut marks, mut from) = (Vec::new(), 0);
+    while let Some((before, _, after)) = next_mark(&text[from..]) {
+        let end = text.len() - after.len();
+        marks.push(from + before.len()..end);
+        from = end;
+    }
+    let inside = |at: usize| marks.iter().any(|mark| mark.start < at && at < mark.end);
+    let starts = text.split_sentence_bound_indices().map(|(at, _)| at).filter(|at| !inside(*at));
+    let cuts: Vec<usize> = starts.chain([text.len()]).collect();
+    cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+}
+
 /// Sentences; numbers that open one belong to the one before.
 fn sentences(answer: &str) -> Vec<Sentence> {
     let answer = apart(answer);
     let mut texts: Vec<String> = Vec::new();
-    for piece in answer.split_sentence_bounds() {
+    for piece in pieces(&answer) {
         let mut rest = piece;
         if let Some(before) = texts.last_mut() {
             while let Some((blank, n, after)) = next_mark(rest).filter(|(blank, ..)| blank.trim().is_empty())

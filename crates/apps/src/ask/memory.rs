@@ -187,7 +187,6 @@ mod tests {
         now + Duration::from_secs(secs)
     }
 
-    // req: S2-1.4
     #[test]
     fn the_last_five_messages_are_known_until_the_conversation_falls_silent() {
         let (memory, now) = (Memory::default(), Instant::now());

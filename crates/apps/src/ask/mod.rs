@@ -13,6 +13,7 @@ mod config;
 mod desk;
 mod extract;
 mod jobs;
+mod keeper;
 mod ladder;
 mod memory;
 mod passages;
@@ -22,6 +23,7 @@ mod words;
 pub use config::{AskConfig, CollectionAccess, is_name};
 pub use desk::Desk;
 pub use jobs::{Ingesting, Jobs, Progress, Refusal, Report, Taking};
+pub use keeper::keep;
 
 use crate::chat::ChatApp;
 use answer::Answered;
@@ -272,4 +274,4 @@ impl CollectionAccess {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,7 +70,7 @@ fn contents(extra: &[(&str, &str, &str, bool)]) -> Contents {
     out
 }
 
-fn publish(folder: &Path, extra: &[(&str, &str, &str, bool)]) {
+pub(crate) fn publish(folder: &Path, extra: &[(&str, &str, &str, bool)]) {
     let collection = Collection::open(folder, "default", &KnowledgeConfig::default()).unwrap();
     collection.lock(1).unwrap().publish(&contents(extra), None, 1_760_000_000).unwrap();
 }
