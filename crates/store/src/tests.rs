@@ -7,8 +7,8 @@ macro_rules! cases {
             $($(#[$mark])* #[tokio::test] async fn $name() { super::$name(&super::Place::sqlite()).await; })*
         }
 
-        // req: S3-BUG-5, S4-KEYS
         $(#[$real])*
+        // req: S3-BUG-5, S4-KEYS
         #[tokio::test]
         async fn $postgres() {
             let Some(server) = portcullis_testkit::postgres::start().await else { return };
