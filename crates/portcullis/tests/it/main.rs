@@ -10,6 +10,7 @@
 
 mod admin;
 mod anthropic;
+mod ask;
 mod audit;
 mod bad_input;
 mod budgets;

@@ -1,0 +1,74 @@
+//! Questions to documents, from outside: what `portcullis ingest` took in beside a running server answers over HTTP, as
+//! events and at the keyboard, with an AI and without. The index, the embedder and the processes are the product's own.
+
+use crate::support::{BINARY, post, serve, until};
+use portcullis_testkit::{
+    process::run,
+    upstream::{Behaviour, OpenAi, Reply},
+};
+use serde_json::{Value, json};
+use std::{fs, path::Path};
+
+const QUESTION: &str = "What is the notice period?";
+
+fn write_documents(folder: &Path) {
+    fs::create_dir(folder.join("docs")).unwrap();
+    let handbook = "# Handbook\n\n## Leaving\n\nThe notice period is two months. Notice is given in writing.\n\n\
+                    ## Holidays\n\nEverybody has twenty-five days of holidays a year.\n";
+    fs::write(folder.join("docs/handbook.md"), handbook).unwrap();
+    fs::write(folder.join("docs/backups.txt"), "Stop the server before a backup is restored.").unwrap();
+}
+
+// req: S2-2.4
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_taken_in_beside_a_running_server_answer_over_http_and_at_the_keyboard() {
+    let double = OpenAi::start().await;
+    double.always(Behaviour::Say(Reply::Text("The notice period is two months [1].".into())));
+    let route = "[routes.ask]\ntargets = [{ provider = \"openai\", model = \"gpt-double\" }]\n";
+    let server = serve(&double, &double.base_url(), route).await;
+    let (address, key) = (server.address(), server.key().expect("a first key"));
+    let asked = post(address, "/v1/ask", &key, &json!({ "question": QUESTION })).await;
+    assert_eq!((asked.status.as_u16(), &asked.json()["mode"]), (200, &"refused".into()), "{asked:?}");
+
+    write_documents(server.folder());
+    let taken = run(BINARY, server.folder(), &["ingest", "docs"], &[]).await;
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    until("the server follows what was published", async || {
+        post(address, "/v1/ask", &key, &json!({ "question": QUESTION })).await.json()["mode"] != "refused"
+    })
+    .await;
+    let answer = post(address, "/v1/ask", &key, &json!({ "question": QUESTION })).await.json();
+    assert_eq!(answer["answer"], "The notice period is two months [1].");
+    assert_eq!((&answer["sources"][0]["title"], &answer["degraded"]), (&"Handbook".into(), &false.into()));
+
+    let found = post(address, "/v1/search", &key, &json!({ "query": "restore backup", "k": 1 })).await.json();
+    assert!(found["results"][0]["text"].as_str().unwrap().contains("Stop the server"), "{found}");
+    let wrong = post(address, "/v1/ask", &key, &json!({ "question": QUESTION, "collection": "other" })).await;
+    assert_eq!((wrong.status.as_u16(), &wrong.json()["error"]), (404, &"NotFoundError".into()));
+
+    let url = server.url();
+    let typed = run(BINARY, server.folder(), &["ask", "--json", QUESTION], &[("PORTCULLIS_URL", &url)]).await;
+    let said: Value = serde_json::from_str(&typed.stdout).expect("JSON");
+    assert_eq!((typed.code, &said["answer"]), (Some(0), &answer["answer"]), "{}", typed.stderr);
+
+    double.always(Behaviour::error(500, "server_error", "down", "down"));
+    let body = json!({ "question": "How many days of holidays does everybody have?", "stream": true });
+    let streamed = post(address, "/v1/ask", &key, &body).await;
+    assert_eq!(
+        (streamed.header("content-type"), streamed.header("x-portcullis-degraded")),
+        ("text/event-stream", "extractive")
+    );
+    let events = streamed.text();
+    assert!(
+        events.starts_with("event: sources\n")
+            && events.contains("twenty-five days")
+            && events.contains("event: done\n")
+    );
+
+    let alone = run(BINARY, server.folder(), &["ask", "--offline", "How is a backup restored?"], &[]).await;
+    assert!(alone.stdout.contains("Stop the server before a backup is restored. [1]"), "{alone:?}");
+    for entry in fs::read_dir(server.folder().join("data/audit")).unwrap() {
+        let kept = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!String::from_utf8_lossy(&kept).contains("notice period"), "the trail holds no question");
+    }
+}
