@@ -25,6 +25,7 @@ pub(crate) async fn best(
     let all: Vec<(&str, usize)> = sources
         .iter()
         .flat_map(|source| sentences::split(&source.text).into_iter().map(|sentence| (sentence, source.n)))
+        .filter(|(sentence, _)| !asks(sentence, question))
         .collect();
     let texts: Vec<&str> = all.iter().map(|(sentence, _)| *sentence).collect();
     let words = sentences::score(question, &texts, language, None);
@@ -70,6 +71,15 @@ async fn likeness(
     (sentences.len() == compared.len()).then(|| sentences.iter().map(cosine).collect())
 }
 
+/// Whether a sentence is a question itself, or quotes this one: nothing is like a question as much as itself.
+fn asks(sentence: &str, question: &str) -> bool {
+    const MARKS: [char; 4] = ['?', '？', '؟', ' '];
+    let bare = |text: &str| text.trim_end_matches(MARKS).to_lowercase();
+    let quoted = bare(question);
+    let ends = sentence.trim_end_matches(['"', '\'', '”', '»', ')', ' ', ',', '.']);
+    ends.ends_with(['?', '？', '؟']) || (!quoted.is_empty() && sentence.to_lowercase().contains(&quoted))
+}
+
 fn cut(sentence: &str) -> String {
     if sentence.chars().count() <= MAX_CHARS {
         return sentence.to_owned();
@@ -77,4 +87,24 @@ fn cut(sentence: &str) -> String {
     let mut out: String = sentence.chars().take(MAX_CHARS).collect();
     out.push('…');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_no_answer_to_itself() {
+        let question = "How do I restore a backup?";
+        for sentence in [
+            "How do I restore a backup?",
+            "portcullis ask \"how do I restore a backup?\"",
+            "{\"question\": \"How do I restore a backup?\", \"k\": 3}",
+            "What is a backup?\"",
+        ] {
+            assert!(asks(sentence, question), "{sentence}");
+        }
+        assert!(!asks("To restore a backup, stop the server.", question));
+        assert!(!asks("Anything at all.", ""));
+    }
 }
