@@ -12,8 +12,9 @@ pub(crate) type List = Vec<(u32, f32)>;
 
 /// Most different words of a question that are looked up, rarest first.
 const MAX_WORDS: usize = 128;
-/// Most different pieces of words of a question that are looked up, rarest first.
-const MAX_GRAMS: usize = 384;
+/// Most different pieces of words of a question that are looked up, rarest first: the common ones cost most and tell
+/// least.
+const MAX_GRAMS: usize = 96;
 /// Languages of a collection whose stems a question is also looked up by.
 const MAX_LANGUAGES: usize = 4;
 
