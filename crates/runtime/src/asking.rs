@@ -13,22 +13,21 @@ use portcullis_apps::{
 };
 use portcullis_domain::{
     Caller, Deadline, Hints, IngestSource, LibraryRequest, MessageRequest, Payload, ReplyBody, RequestId,
-    SafetyView, Scope, Scopes, Tier,
+    Scope, Scopes, Tier,
 };
 use portcullis_engine::{App as _, Filter, Inspected};
 use portcullis_knowledge::{
-    Collection, Embedder,
+    Embedder,
     ingest::{
         job::{self, Options, Place},
         report::{IngestError, Progress as IngestProgress, Refused},
     },
 };
 use portcullis_pages::Pages;
-use portcullis_providers::{Embedders, Parts as ProviderParts, Providers, ProvidersConfig};
-use portcullis_resilience::{Registry, http::Client};
-use portcullis_telemetry::{Alerts, Metrics};
+use portcullis_providers::{Providers, ProvidersConfig};
+use portcullis_telemetry::Metrics;
 use serde_json::Value;
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use portcullis_domain::{AskRequest, Failure, MessageReply};
@@ -71,13 +70,8 @@ async fn take(
     progress: Progress,
     cancel: CancellationToken,
 ) -> Result<Report, String> {
-    let folder = desk.folder(&name).ok_or("The name is none of a collection.")?;
-    let opening = settings.knowledge.clone();
-    let opened = tokio::task::spawn_blocking(move || Collection::open(&folder, &name, &opening));
-    let collection = opened
-        .await
-        .map_err(|_| "The collection cannot be opened.".to_owned())?
-        .map_err(|error| told("open", &error))?;
+    let collection =
+        desk.for_writing(&name).await.ok_or("The collection cannot be opened; nothing was changed.")?;
     let (places, depth) = match source {
         IngestSource::Url { url, depth } => (vec![Place::Page(url)], depth),
         IngestSource::Files(files) => {
@@ -158,21 +152,9 @@ impl Alone {
     pub fn open(settings: &Settings, secrets: &Secrets, offline: bool) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let none = ProvidersConfig::new();
-        let parts = ProviderParts {
-            providers: if offline { &none } else { &settings.providers },
-            models: &settings.models,
-            embed: &settings.embed,
-            extract: &settings.extract,
-            upstream: &settings.upstream,
-            client: Client::new(&settings.outbound),
-            registry: &Registry::new(),
-            metrics: metrics.clone(),
-            alerts: Alerts::silent(),
-            paces: BTreeMap::new(),
-            overrides: SafetyView::none(),
-            embedders: Embedders::in_folder(&embedding::models_folder(&settings.data_dir)),
-        };
-        let providers = Providers::new(&parts, |name| if offline { None } else { secrets.get(name) })?;
+        let named = if offline { &none } else { &settings.providers };
+        let secret = |name: &str| if offline { None } else { secrets.get(name) };
+        let providers = embedding::providers_alone(settings, named, metrics.clone(), secret)?;
         let embedder = embedder(settings, &providers);
         let tasks = TaskTracker::new();
         let answers = Answers::new(&CacheConfig::default(), None, tasks.clone());

@@ -8,10 +8,11 @@ use portcullis_domain::{Failure, RequestId, SafetyView};
 use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose, Space};
 use portcullis_providers::{
     BUILTIN, Call, EmbedConfig, Embedders, MULTILINGUAL, Model, ModelKind, Parts, Provider, Providers,
-    ProvidersError, Reading,
+    ProvidersConfig, ProvidersError, Reading,
 };
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
+use secrecy::SecretString;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -117,22 +118,33 @@ pub fn embedder(name: &str, config: &EmbedConfig, providers: &Providers) -> Resu
 /// # Errors
 /// [`NoEmbedder`], in the operator's words.
 pub fn standalone(name: &str, settings: &Settings, secrets: &Secrets) -> Result<Embedder, NoEmbedder> {
+    let secret = |name: &str| secrets.get(name);
+    let providers = providers_alone(settings, &settings.providers, Metrics::new(), secret)?;
+    embedder(name, &settings.embed, &providers)
+}
+
+/// Providers for a command that runs alone: nobody is alerted, and nothing was overridden.
+pub(crate) fn providers_alone(
+    settings: &Settings,
+    providers: &ProvidersConfig,
+    metrics: Metrics,
+    secret: impl Fn(&str) -> Option<SecretString>,
+) -> Result<Providers, ProvidersError> {
     let parts = Parts {
-        providers: &settings.providers,
+        providers,
         models: &settings.models,
         embed: &settings.embed,
         extract: &settings.extract,
         upstream: &settings.upstream,
         client: Client::new(&settings.outbound),
         registry: &Registry::new(),
-        metrics: Metrics::new(),
+        metrics,
         alerts: Alerts::silent(),
         paces: BTreeMap::new(),
         overrides: SafetyView::none(),
         embedders: Embedders::in_folder(&models_folder(&settings.data_dir)),
     };
-    let providers = Providers::new(&parts, |name| secrets.get(name))?;
-    embedder(name, &settings.embed, &providers)
+    Providers::new(&parts, secret)
 }
 
 /// One model, and how it is asked.

@@ -112,6 +112,10 @@ impl Desk {
 
     /// The collection of that name, following what other processes published at most every `refresh`.
     pub(crate) async fn collection(&self, name: &str, refresh: Duration) -> Result<Collection, Nothing> {
+        self.look(name, false, refresh).await
+    }
+
+    async fn look(&self, name: &str, make: bool, refresh: Duration) -> Result<Collection, Nothing> {
         let folder = self.folder(name).ok_or(Nothing::Unknown)?;
         let now = Instant::now();
         let known = self.0.open.lock().get(name).cloned();
@@ -121,8 +125,14 @@ impl Desk {
             return Ok(opened.collection.clone());
         }
         let (inner, name) = (self.0.clone(), name.to_owned());
-        let opening = tokio::task::spawn_blocking(move || inner.look(&folder, &name, known, now));
+        let opening = tokio::task::spawn_blocking(move || inner.look((&folder, &name), make, known, now));
         opening.await.unwrap_or(Err(Nothing::Unreadable))
+    }
+
+    /// The collection of that name for taking documents in, made where there is none: what is published through it
+    /// answers at once. None when it may not be called so or cannot be opened.
+    pub async fn for_writing(&self, name: &str) -> Option<Collection> {
+        self.look(name, true, Duration::ZERO).await.ok()
     }
 
     /// How a collection is, where it is open.
@@ -187,8 +197,8 @@ impl Inner {
     /// Opens or follows a collection. Blocking.
     fn look(
         &self,
-        folder: &Path,
-        name: &str,
+        (folder, name): (&Path, &str),
+        make: bool,
         known: Option<Opened>,
         now: Instant,
     ) -> Result<Collection, Nothing> {
@@ -199,7 +209,7 @@ impl Inner {
                 }
                 opened.collection
             }
-            None if !folder.is_dir() => return Err(Nothing::Unknown),
+            None if !make && !folder.is_dir() => return Err(Nothing::Unknown),
             None => Collection::open(folder, name, &self.config).map_err(|error| {
                 tracing::error!(collection = name, %error, "the collection cannot be opened");
                 Nothing::Unreadable

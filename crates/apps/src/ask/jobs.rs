@@ -7,7 +7,10 @@ use super::{AskApp, no_collection, unreadable, whole};
 use parking_lot::Mutex;
 use portcullis_domain::{Caller, DocumentsRequest, Failure, IngestRequest, IngestSource, Reply, Scope};
 use portcullis_engine::Inspected;
-use portcullis_knowledge::{Collection, Contents, Document};
+use portcullis_knowledge::{
+    Collection, Document,
+    ingest::{remove::remove, report::IngestError},
+};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -296,44 +299,18 @@ fn shown(document: &Document, operator: bool) -> Value {
     out
 }
 
-/// Publishes the collection without a document. Blocking.
+/// Publishes the collection without a document; the generation that answers then. Blocking.
 fn without(collection: &Collection, id: &str) -> Result<u64, Failure> {
     let now = jiff::Timestamp::now().as_second();
-    let writer = collection.lock(now).map_err(|_| {
-        Failure::Conflict(
-            "The collection is being changed by somebody else; try again when that is done.".into(),
-        )
-    })?;
-    let index = collection.current().ok_or_else(unreadable)?;
-    let contents = index.contents().map_err(|_| unreadable())?;
-    let space = index.space().cloned();
-    let left = taken_out(contents, id, space.as_ref().map_or(0, |space| space.dimensions));
-    let published = writer.publish(&left, space.as_ref(), now).map_err(|error| {
+    remove(collection, &[id.to_owned()], now).map_err(|error| {
+        if let IngestError::Held(_) = error {
+            let words = "The collection is being changed by somebody else; try again when that is done.";
+            return Failure::Conflict(words.into());
+        }
         tracing::error!(collection = collection.name(), %error, "the collection could not be published without a document");
         unreadable()
     })?;
-    Ok(published.generation())
-}
-
-/// The contents without a document, its passages and their vectors.
-fn taken_out(contents: Contents, id: &str, dimensions: usize) -> Contents {
-    let Contents { mut documents, chunks, vectors } = contents;
-    let Some(gone) = documents.iter().position(|document| document.id == id) else {
-        return Contents { documents, chunks, vectors };
-    };
-    documents.remove(gone);
-    let at = |document: u32| usize::try_from(document).unwrap_or(usize::MAX);
-    let stays: Vec<bool> = chunks.iter().map(|chunk| at(chunk.document) != gone).collect();
-    let vectors = vectors.map(|vectors| {
-        let rows = vectors.chunks(dimensions.max(1)).zip(&stays).filter(|(_, stays)| **stays);
-        rows.flat_map(|(row, _)| row.to_vec()).collect()
-    });
-    let mut chunks: Vec<_> =
-        chunks.into_iter().zip(&stays).filter(|(_, stays)| **stays).map(|(chunk, _)| chunk).collect();
-    for chunk in chunks.iter_mut().filter(|chunk| at(chunk.document) > gone) {
-        chunk.document -= 1;
-    }
-    Contents { documents, chunks, vectors }
+    collection.current().map(|index| index.generation()).ok_or_else(unreadable)
 }
 
 const fn no_job() -> Failure {
