@@ -20,11 +20,19 @@ pub enum Action {
     Search,
     /// Documents taken in or out.
     Ingest,
+    /// A digest of news.
+    News,
+    /// A press of a button that only shows something else.
+    Menu,
+    /// A source of news added.
+    AddSource,
+    /// A group of posts summed up by a language model.
+    Summarise,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Chat,
         Self::Embed,
         Self::Models,
@@ -33,6 +41,10 @@ impl Action {
         Self::Message,
         Self::Search,
         Self::Ingest,
+        Self::News,
+        Self::Menu,
+        Self::AddSource,
+        Self::Summarise,
     ];
 
     /// The stable lower-case name: metric label, configuration key, audit field.
@@ -47,6 +59,10 @@ impl Action {
             Self::Message => "message",
             Self::Search => "search",
             Self::Ingest => "ingest",
+            Self::News => "news",
+            Self::Menu => "menu",
+            Self::AddSource => "add_source",
+            Self::Summarise => "summarise",
         }
     }
 
@@ -66,11 +82,13 @@ pub enum Door {
     Admin,
     /// The messenger Signal.
     Signal,
+    /// The messenger Telegram.
+    Telegram,
 }
 
 impl Door {
     /// Every door.
-    pub const ALL: [Self; 3] = [Self::Http, Self::Admin, Self::Signal];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Admin, Self::Signal, Self::Telegram];
 
     /// The stable lower-case name: metric label and audit field.
     #[must_use]
@@ -79,6 +97,7 @@ impl Door {
             Self::Http => "http",
             Self::Admin => "admin",
             Self::Signal => "signal",
+            Self::Telegram => "telegram",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Action, ChatRequest, Credential, Deadline, Door, EmbedRequest, Hints, LibraryRequest, ModelsRequest,
-    RequestId,
+    NewsRequest, RequestId,
 };
 use std::net::IpAddr;
 
@@ -41,6 +41,8 @@ pub enum Payload {
     Models(ModelsRequest),
     /// Something asked of documents, or typed at a chat door.
     Library(LibraryRequest),
+    /// Something asked of news, or typed at a chat door that has them.
+    News(NewsRequest),
 }
 
 impl Payload {
@@ -50,11 +52,11 @@ impl Payload {
         match self {
             Self::Chat(request) | Self::Count(request) => Some(&request.model),
             Self::Embed(request) => Some(&request.model),
-            Self::Models(_) | Self::Library(_) => None,
+            Self::Models(_) | Self::Library(_) | Self::News(_) => None,
         }
     }
 
-    /// The action whose limits apply.
+    /// The action whose app answers it; the limits of a message of a chat door are those of what it asks for.
     #[must_use]
     pub const fn action(&self) -> Action {
         match self {
@@ -71,6 +73,7 @@ impl Payload {
                     Action::Ingest
                 }
             },
+            Self::News(_) => Action::News,
         }
     }
 }

@@ -13,6 +13,8 @@ mod ids;
 mod inbound;
 mod library;
 mod limit;
+mod message;
+mod news;
 mod problem;
 mod reply;
 mod request;
@@ -28,11 +30,10 @@ pub use deadline::Deadline;
 pub use failure::{AuthProblem, Failure, InputCode};
 pub use ids::{Incident, RequestId};
 pub use inbound::{Inbound, Payload};
-pub use library::{
-    AskRequest, DocumentsRequest, IngestRequest, IngestSource, LibraryRequest, Look, MessageReply,
-    MessageRequest, SearchRequest, Style, Vouched,
-};
+pub use library::{AskRequest, DocumentsRequest, IngestRequest, IngestSource, LibraryRequest, SearchRequest};
 pub use limit::{LimitScope, LimitView};
+pub use message::{Button, File, Look, MessageReply, MessageRequest, Post, Progress, Style, Vouched};
+pub use news::{DigestRequest, NewsRequest};
 pub use problem::Problem;
 pub use reply::{ByteStream, CacheNote, Degraded, Meter, Price, Reply, ReplyBody, Usage};
 pub use request::{

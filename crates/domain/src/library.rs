@@ -1,8 +1,7 @@
-//! What is asked of documents, and what chat doors carry: questions, searches, collections, and messages of people who
-//! type. Invariant: every text here was bounded by its door; an app sees it only after inspection.
+//! What is asked of documents: questions, searches, collections, and messages of people who type. Invariant: every text here was bounded by its door; an app sees it only after inspection.
 
+use crate::MessageRequest;
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// Something asked of documents, or typed to an app at a chat door.
 #[derive(Clone, Debug)]
@@ -126,63 +125,4 @@ pub enum IngestSource {
     },
     /// Files as they were sent: name and bytes.
     Files(Vec<(String, Bytes)>),
-}
-
-/// A message that somebody typed at a chat door.
-#[derive(Clone, Debug)]
-pub struct MessageRequest {
-    /// What was typed.
-    pub text: String,
-    /// Where it was typed: a person, or a group as a whole. Unique over all doors, such as `signal:<uuid>`.
-    pub conversation: Arc<str>,
-    /// Two letters, where the door knows the language of the interface.
-    pub language: Option<String>,
-    /// Whether others read along.
-    pub group: bool,
-    /// Seconds after which messages disappear there; nothing may be remembered longer.
-    pub disappears_secs: Option<u64>,
-}
-
-/// An answer for a chat door.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MessageReply {
-    /// The words.
-    pub text: String,
-    /// What stands out in them, in order, without overlap.
-    pub styles: Vec<Style>,
-    /// A link that may be shown as a card.
-    pub preview: Option<String>,
-}
-
-/// A piece of a text that stands out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Style {
-    /// Where it begins, in UTF-16 units.
-    pub start: usize,
-    /// How long it is, in UTF-16 units.
-    pub length: usize,
-    /// How it looks.
-    pub look: Look,
-}
-
-/// How a piece of a text looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Bold.
-    Bold,
-    /// Italic.
-    Italic,
-    /// Letters of equal width.
-    Mono,
-    /// Struck through.
-    Strike,
-}
-
-/// Who sent a message at a door that knows its people itself, such as a messenger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vouched {
-    /// Stable identity with the door's name before it, such as `signal:<uuid>`: at most 160 bytes.
-    pub id: Arc<str>,
-    /// Whether the operator named this person as administrator.
-    pub admin: bool,
 }

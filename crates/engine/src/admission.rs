@@ -141,11 +141,18 @@ pub fn default_tiers() -> BTreeMap<String, TierConfig> {
 #[must_use]
 pub fn default_actions() -> BTreeMap<String, ActionConfig> {
     let row = |per_min, per_hour| ActionConfig {
-        per_user_per_min: Some(per_min),
+        per_user_per_min: per_min,
         per_user_per_hour: per_hour,
         rpm: None,
     };
-    BTreeMap::from([("embed".into(), row(100, None)), ("message".into(), row(10, Some(100)))])
+    BTreeMap::from([
+        ("embed".into(), row(Some(100), None)),
+        ("message".into(), row(Some(10), Some(100))),
+        ("menu".into(), row(Some(60), None)),
+        ("add_source".into(), row(Some(10), None)),
+        ("news".into(), row(None, Some(12))),
+        ("summarise".into(), ActionConfig { rpm: Some(240), ..ActionConfig::default() }),
+    ])
 }
 
 impl AdmissionConfig {

@@ -1,6 +1,6 @@
 //! What the engine knows of an app: its name and one function. Apps live above; the engine never names one.
 
-use crate::{Filter, Shape};
+use crate::{Filter, Quotas, Shape};
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -62,4 +62,6 @@ pub struct Inspected {
     pub flagged: bool,
     /// What its words must pass before they leave, where the app itself says them.
     pub filter: Filter,
+    /// Limits of what the app does for it beside: a message may be a digest, which has a limit of its own.
+    pub quotas: Quotas,
 }

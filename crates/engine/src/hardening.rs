@@ -80,7 +80,11 @@ pub(crate) async fn harden(
     let output = policy.output.clone();
     let mut request = match payload {
         Payload::Chat(request) => request,
-        payload @ (Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_)) => {
+        payload @ (Payload::Count(_)
+        | Payload::Embed(_)
+        | Payload::Models(_)
+        | Payload::Library(_)
+        | Payload::News(_)) => {
             return Ok(Prompted { payload, watch: output, hardened: false, instructions: None });
         }
     };

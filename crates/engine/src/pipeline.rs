@@ -17,6 +17,7 @@ use crate::{
     keys::Keys,
     outgoing::Sight,
     policy::{self, Policies},
+    quotas::Quotas,
     record::{Finishing, Record},
     screening::{self, Screening, Suspicion, Who},
     shape::Shape,
@@ -83,8 +84,8 @@ pub struct Engine(Arc<Inner>);
 
 pub(crate) struct Inner {
     identity: Arc<Identity>,
-    limits: Limits,
-    admission: Admission,
+    pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
     budgets: Budgets,
     pub(crate) screening: Screening,
     store: Store,
@@ -230,9 +231,19 @@ impl Engine {
     /// Who has nothing left to spend need not send a body.
     fn affordable(&self, caller: &Caller, action: Action) -> Result<(), Failure> {
         match action {
-            Action::Chat | Action::Embed | Action::Ask | Action::Message => self.0.budgets.precheck(caller),
+            Action::Chat
+            | Action::Embed
+            | Action::Ask
+            | Action::Message
+            | Action::News
+            | Action::Summarise => self.0.budgets.precheck(caller),
             // Costs nothing.
-            Action::Models | Action::Admin | Action::Search | Action::Ingest => Ok(()),
+            Action::Models
+            | Action::Admin
+            | Action::Search
+            | Action::Ingest
+            | Action::Menu
+            | Action::AddSource => Ok(()),
         }
     }
 
@@ -283,9 +294,16 @@ fn by_action(listed: Vec<(Action, Arc<dyn App>)>) -> [Option<Arc<dyn App>>; Acti
 /// What the caller's scopes do not allow.
 fn forbidden(caller: &Caller, action: Action) -> Option<Failure> {
     let needed = match action {
-        Action::Chat | Action::Embed | Action::Models | Action::Ask | Action::Message | Action::Search => {
-            Scope::Chat
-        }
+        Action::Chat
+        | Action::Embed
+        | Action::Models
+        | Action::Ask
+        | Action::Message
+        | Action::Search
+        | Action::News
+        | Action::Menu
+        | Action::AddSource
+        | Action::Summarise => Scope::Chat,
         Action::Admin => Scope::AdminRead,
         Action::Ingest => Scope::AdminWrite,
     };
@@ -402,12 +420,20 @@ impl Admitted {
         };
         let shape = match &payload {
             Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
-            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => None,
+            Payload::Count(_)
+            | Payload::Embed(_)
+            | Payload::Models(_)
+            | Payload::Library(_)
+            | Payload::News(_) => None,
         };
         // Formats whose answers are looked at here; what a library says is looked at by its app, text by text.
         let spoken = match &payload {
             Payload::Chat(request) => Some((request.format, request.n)),
-            Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => None,
+            Payload::Count(_)
+            | Payload::Embed(_)
+            | Payload::Models(_)
+            | Payload::Library(_)
+            | Payload::News(_) => None,
         };
         let app = engine.apps[payload.action().index()]
             .clone()
@@ -423,6 +449,7 @@ impl Admitted {
             shape: shape.clone(),
             flagged: screened.flagged,
             filter: Filter::new(engine, &policy, watch.as_ref(), remembered.as_ref(), &who),
+            quotas: Quotas::new(engine),
         };
         if let Some(charged) = tokens::charge(&engine.limits, &request.caller, &request.payload).await? {
             self.record.charged(charged);

@@ -212,15 +212,15 @@ pub(crate) fn incoming(watch: &Watch, payload: &mut Payload, metrics: &Metrics) 
             })
             .collect(),
         Payload::Embed(request) => request.texts().map(|text| (true, text)).collect(),
-        Payload::Library(request) => {
-            request.text().map(|text| (true, Cow::Borrowed(text))).into_iter().collect()
-        }
+        Payload::Library(request) => one(request.text()),
+        Payload::News(request) => one(request.text()),
         Payload::Models(_) => Vec::new(),
     };
     let body: &[u8] = match &*payload {
         Payload::Chat(request) | Payload::Count(request) => &request.body,
         Payload::Embed(request) => &request.body,
         Payload::Library(request) => request.text().map_or(&[], str::as_bytes),
+        Payload::News(request) => request.text().map_or(&[], str::as_bytes),
         Payload::Models(_) => &[],
     };
     // However a name is written there, its letters are.
@@ -246,16 +246,24 @@ pub(crate) fn incoming(watch: &Watch, payload: &mut Payload, metrics: &Metrics) 
         match payload {
             Payload::Chat(request) | Payload::Count(request) => request.replace(edits),
             Payload::Embed(request) => request.replace(edits),
-            Payload::Library(request) => {
-                if let (Some(text), Some((_, edited))) = (request.text_mut(), edits.pop()) {
-                    *text = edited;
-                }
-            }
+            Payload::Library(request) => replace(request.text_mut(), edits.pop()),
+            Payload::News(request) => replace(request.text_mut(), edits.pop()),
             Payload::Models(_) => {}
         }
         found.remembered = Remembered::new(names, metrics);
     }
     found
+}
+
+/// The one text of a person.
+fn one(text: Option<&str>) -> Vec<(bool, Cow<'_, str>)> {
+    text.map(|text| (true, Cow::Borrowed(text))).into_iter().collect()
+}
+
+fn replace(text: Option<&mut String>, edit: Option<(usize, String)>) {
+    if let (Some(text), Some((_, edited))) = (text, edit) {
+        *text = edited;
+    }
 }
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ pub(crate) async fn screen(
         Payload::Chat(request) | Payload::Count(request) => request.body.len(),
         Payload::Embed(request) => request.body.len(),
         Payload::Library(request) => request.text().map_or(0, str::len),
+        Payload::News(request) => request.text().map_or(0, str::len),
         Payload::Models(_) => return Ok((payload, Screened::default())),
     };
     if size <= screening.offload_bytes {
@@ -126,15 +127,23 @@ fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screen
                 look(screening, (caller, &text), Channel::Document, index, "input", &mut worst)?;
             }
         }
-        Payload::Library(request) => {
-            if let Some(text) = request.text() {
-                worst.length = text.len();
-                look(screening, (caller, text), Channel::User, 0, "question", &mut worst)?;
-            }
-        }
+        Payload::Library(request) => said(screening, caller, request.text(), &mut worst)?,
+        Payload::News(request) => said(screening, caller, request.text(), &mut worst)?,
         Payload::Models(_) => {}
     }
     Ok(worst)
+}
+
+/// The one text of a person.
+fn said(
+    screening: &Screening,
+    caller: &str,
+    text: Option<&str>,
+    worst: &mut Screened,
+) -> Result<(), Failure> {
+    let Some(text) = text else { return Ok(()) };
+    worst.length = text.len();
+    look(screening, (caller, text), Channel::User, 0, "question", worst)
 }
 
 fn look(

@@ -50,7 +50,7 @@ pub(crate) async fn charge(
         }
         Payload::Embed(request) => request.body.len() as u64 / BYTES_PER_TOKEN,
         // Its app asks an AI in a conversation of its own, and what that takes is counted there.
-        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => return Ok(None),
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => return Ok(None),
     };
     let cost = u32::try_from(tokens).unwrap_or(u32::MAX).clamp(1, tpm.max(1));
     let (subject, quota) = (subject(&caller.id), quota(tpm));

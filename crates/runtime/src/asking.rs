@@ -15,7 +15,7 @@ use portcullis_domain::{
     Caller, Deadline, Hints, IngestSource, LibraryRequest, MessageRequest, Payload, ReplyBody, RequestId,
     Scope, Scopes, Tier,
 };
-use portcullis_engine::{App as _, Filter, Inspected};
+use portcullis_engine::{App as _, Filter, Inspected, Quotas};
 use portcullis_knowledge::{
     Embedder,
     ingest::{
@@ -183,6 +183,7 @@ impl Alone {
             shape: None,
             flagged: false,
             filter: Filter::OPEN,
+            quotas: Quotas::OPEN,
         };
         Ok(self.app.run(request).await?.body)
     }
@@ -203,13 +204,8 @@ impl Alone {
     /// # Errors
     /// As the app.
     pub async fn message(&self, text: String, language: Option<String>) -> Result<MessageReply, Failure> {
-        let message = MessageRequest {
-            text,
-            conversation: "local".into(),
-            language,
-            group: false,
-            disappears_secs: None,
-        };
+        let message =
+            MessageRequest { text, conversation: "local".into(), language, ..MessageRequest::default() };
         match self.run(LibraryRequest::Message(message)).await? {
             ReplyBody::Message(message) => Ok(*message),
             ReplyBody::Whole(_) | ReplyBody::Stream(_) => Ok(MessageReply::default()),

@@ -3,6 +3,7 @@
 
 use crate::{Secrets, Settings, settings::Sources, start::StartError};
 use portcullis_channels::signal::{self, FindEngine};
+use portcullis_engine::messages::ChatDoors;
 use portcullis_resilience::http::Client;
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Audit, Health, Metrics};
@@ -18,6 +19,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) secrets: &'a Secrets,
     pub(crate) sources: Option<&'a Sources>,
     pub(crate) engine: FindEngine,
+    pub(crate) doors: ChatDoors,
     pub(crate) store: Store,
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
@@ -65,6 +67,7 @@ pub(crate) async fn open(
         account,
         passphrase,
         engine: ground.engine,
+        doors: ground.doors,
         store: ground.store,
         client: ground.client,
         metrics: ground.metrics,

@@ -9,8 +9,11 @@ use portcullis_apps::{
 };
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
-use portcullis_engine::{App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets};
+use portcullis_engine::{
+    App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets, messages::ChatDoors,
+};
 use portcullis_inspect::{Exceptions, Inspector, Mode};
+use portcullis_pages::Pages;
 use portcullis_providers::{Embedders, Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
@@ -29,6 +32,8 @@ pub(crate) struct Ground {
     pub(crate) by_hand: ByHand,
     pub(crate) embedders: Embedders,
     pub(crate) asking: AskState,
+    pub(crate) chat_doors: ChatDoors,
+    pub(crate) pages: Pages,
 }
 
 /// Which app answers which action.

@@ -33,6 +33,7 @@ use portcullis_engine::{
     identity::{Identity, IdentityParts},
     jwt::Jwt,
     keys::{AdminKey, Keys, KeysParts},
+    messages::ChatDoors,
     safety::{SafetyDesk, SafetyParts},
 };
 use portcullis_inspect::Inspector;
@@ -74,6 +75,7 @@ impl Base {
         budgets: Budgets,
         safety: &SafetyDesk,
     ) -> Ground {
+        let pages = pages::pages(settings, &self.metrics, &self.alerts, &self.registry);
         Ground {
             answers: Answers::new(&settings.cache, shared, self.background.clone()),
             budgets,
@@ -84,12 +86,14 @@ impl Base {
             alerts: self.alerts.clone(),
             overrides: safety.view(),
             embedders: Embedders::in_folder(&embedding::models_folder(&settings.data_dir)),
+            chat_doors: ChatDoors::default(),
             asking: asking::state(
                 settings,
-                &pages::pages(settings, &self.metrics, &self.alerts, &self.registry),
+                &pages,
                 &self.metrics,
                 (&self.background, &self.tokens.background),
             ),
+            pages,
         }
     }
 
@@ -168,6 +172,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         secrets: &secrets,
         sources: sources.as_ref(),
         engine: doors.find_engine(),
+        doors: behind.ground.chat_doors.clone(),
         store: behind.store.clone(),
         client: base.client.clone(),
         metrics: base.metrics.clone(),

@@ -4,7 +4,7 @@
 
 use super::words::{Say, Tongue};
 use bytes::Bytes;
-use portcullis_domain::{Degraded, Look, MessageReply, RequestId, Style, Usage};
+use portcullis_domain::{Degraded, Look, MessageReply, Post, RequestId, Style, Usage};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -155,7 +155,7 @@ impl Answered {
         let mut links: Vec<&String> = self.sources.iter().filter_map(|source| source.url.as_ref()).collect();
         links.dedup();
         let preview = (links.len() == 1).then(|| links[0].clone());
-        MessageReply { text: out.text, styles: out.styles, preview }
+        MessageReply::post(Post { text: out.text, styles: out.styles, preview, ..Post::default() })
     }
 
     /// One line a source, each after a line's end.
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_message_names_its_sources_and_counts_styles_in_utf_16_units() {
-        let message = answered().message(Tongue::En);
+        let message = answered().message(Tongue::En).posts.remove(0);
         assert_eq!(
             message.text,
             "Ü: less\n\nTwo months [1]. 🙂\n\nSources\n[1] Handbook, p. 12–13 https://example.org/h"

@@ -200,6 +200,5 @@ impl AskApp {
 }
 
 fn says(text: &str) -> Reply {
-    let message = MessageReply { text: text.to_owned(), ..MessageReply::default() };
-    Reply::new(ReplyBody::Message(Box::new(message)), Meter::default())
+    Reply::new(ReplyBody::Message(Box::new(MessageReply::text(text))), Meter::default())
 }

@@ -239,6 +239,7 @@ impl AskApp {
             shape: None,
             flagged: request.flagged,
             filter: portcullis_engine::Filter::OPEN,
+            quotas: request.quotas.clone(),
         };
         let reply = match tokio::time::timeout(until, self.chat.run(inner)).await {
             Ok(Ok(reply)) => reply,

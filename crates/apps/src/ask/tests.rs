@@ -129,13 +129,7 @@ async fn body(reply: Reply) -> Value {
 }
 
 fn message(text: &str) -> MessageRequest {
-    MessageRequest {
-        text: text.into(),
-        conversation: "signal:1".into(),
-        language: None,
-        group: false,
-        disappears_secs: None,
-    }
+    MessageRequest { text: text.into(), conversation: "signal:1".into(), ..MessageRequest::default() }
 }
 
 async fn said(app: &AskApp, text: &str) -> String {
@@ -144,7 +138,7 @@ async fn said(app: &AskApp, text: &str) -> String {
 
 async fn said_in(app: &AskApp, message: MessageRequest, scopes: Scopes) -> String {
     match run(app, scopes, LibraryRequest::Message(message)).await.unwrap().body {
-        ReplyBody::Message(message) => message.text,
+        ReplyBody::Message(message) => message.words(),
         ReplyBody::Whole(_) | ReplyBody::Stream(_) => unreachable!("a message is answered by one"),
     }
 }

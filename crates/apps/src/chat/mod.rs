@@ -80,7 +80,7 @@ impl ChatApp {
             Payload::Embed(embed) => self.embed(request, embed, route).await,
             Payload::Count(chat) => self.count(request, chat),
             Payload::Models(models) => self.models(request, models),
-            Payload::Library(_) => Err(elsewhere()),
+            Payload::Library(_) | Payload::News(_) => Err(elsewhere()),
         }
     }
 
@@ -256,7 +256,7 @@ impl App for ChatApp {
                 Payload::Count(chat) => return self.count(&request, chat),
                 Payload::Embed(embed) => &embed.model,
                 Payload::Models(models) => return self.models(&request, models),
-                Payload::Library(_) => return Err(elsewhere()),
+                Payload::Library(_) | Payload::News(_) => return Err(elsewhere()),
             };
             let route = self.routes.resolve(model, &request.caller, &self.providers)?;
             match request.hints.idempotency_key.take() {

@@ -12,7 +12,7 @@ use portcullis_domain::{
     InputCode, ModelsRequest, Needs, Payload, Reply, ReplyBody, RequestId, Role, Scope, Scopes, TextPart,
     Tier,
 };
-use portcullis_engine::{App as _, Filter, Inspected};
+use portcullis_engine::{App as _, Filter, Inspected, Quotas};
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, Parts, ProviderConfig, Providers, ProvidersConfig,
     UpstreamConfig,
@@ -129,6 +129,7 @@ pub(crate) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
         shape: None,
         flagged: false,
         filter: Filter::OPEN,
+        quotas: Quotas::OPEN,
     }
 }
 
@@ -177,7 +178,7 @@ pub(super) async fn ask(app: &ChatApp, scopes: Scopes, model: &str) -> Result<Re
 
 pub(crate) async fn bytes(reply: Reply) -> Result<Bytes, Failure> {
     match reply.body {
-        ReplyBody::Message(message) => Ok(message.text.into()),
+        ReplyBody::Message(message) => Ok(message.words().into()),
         ReplyBody::Whole(bytes) => Ok(bytes),
         ReplyBody::Stream(stream) => {
             let items: Vec<_> = stream.collect().await;

@@ -111,7 +111,11 @@ pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAd
         | Action::Ask
         | Action::Message
         | Action::Search
-        | Action::Ingest => door.gateway.timeout_secs,
+        | Action::Ingest
+        | Action::News
+        | Action::Menu
+        | Action::AddSource
+        | Action::Summarise => door.gateway.timeout_secs,
     };
     let asked = head
         .headers
@@ -216,7 +220,7 @@ fn success(
         }
         ReplyBody::Whole(bytes) => (Body::from(bytes), "application/json", false),
         ReplyBody::Message(message) => {
-            (Body::from(json!({ "text": message.text }).to_string()), "application/json", false)
+            (Body::from(json!({ "text": message.words() }).to_string()), "application/json", false)
         }
         ReplyBody::Stream(source) => {
             let every = Duration::from_secs(door.gateway.comment_secs);

@@ -6,7 +6,7 @@
 
 use super::{
     config::SignalConfig,
-    envelope::Message,
+    envelope::{Message, Sender},
     letter::{Letter, To, letters},
     people::{People, Standing, caller, group_caller},
     taking::conversation,
@@ -14,12 +14,12 @@ use super::{
 };
 use parking_lot::Mutex;
 use portcullis_domain::{
-    Action, Credential, Deadline, Door, Failure, Hints, Inbound, LibraryRequest, MessageReply,
-    MessageRequest, Payload, ReplyBody, Vouched,
+    Action, Credential, Deadline, Door, Failure, Hints, Inbound, LibraryRequest, MessageRequest, Payload,
+    Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
     Admitted, Engine,
-    messages::{Channel, Delivery, MessagesConfig, Outbox, Work, now_ms},
+    messages::{Channel, Delivery, MessagesConfig, Outbox, Sending, Work, now_ms},
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -266,11 +266,14 @@ impl Desk {
                 .map(|tongue| tongue.as_str().to_owned()),
             group: asked.message.group.is_some(),
             disappears_secs: Some(asked.message.expires_secs).filter(|secs| *secs > 0),
+            ..MessageRequest::default()
         };
         let payload = Payload::Library(LibraryRequest::Message(request));
         let answer = self.while_typing(asked, Box::pin(admitted.run(payload))).await;
         match answer.result.map(|reply| reply.body) {
-            Ok(ReplyBody::Message(reply)) => self.letters(asked.message, &reply),
+            Ok(ReplyBody::Message(reply)) => {
+                reply.posts.iter().flat_map(|post| self.letters(asked.message, post)).collect()
+            }
             Ok(ReplyBody::Whole(_) | ReplyBody::Stream(_)) => {
                 tracing::error!("an app answered a chat door in a form for others");
                 self.away(asked.message)
@@ -418,24 +421,16 @@ impl Desk {
     }
 
     fn text(&self, message: &Message, text: String) -> Vec<NewOut> {
-        self.letters(message, &MessageReply { text, ..MessageReply::default() })
+        self.letters(message, &Post::text(text))
     }
 
     /// Rows of the outbox for an answer. In groups it quotes the question.
-    fn letters(&self, message: &Message, reply: &MessageReply) -> Vec<NewOut> {
+    fn letters(&self, message: &Message, post: &Post) -> Vec<NewOut> {
         let quote = message.group.is_some().then(|| (message.at, message.from.uuid.clone()));
-        let now = now_ms();
         let life = i64::try_from(self.messages.expire_hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
-        let row = |letter: Letter| NewOut {
-            door: Door::Signal.as_str(),
-            chat: conversation(message),
-            caller: caller(&message.from),
-            class: 0,
-            payload: serde_json::to_string(&letter).unwrap_or_default(),
-            created_at: now,
-            expires_at: now.saturating_add(life),
-        };
-        letters(reply, &to(message), quote.as_ref()).into_iter().map(row).collect()
+        let expires_at = now_ms().saturating_add(life);
+        let how = Sending { caller: caller(&message.from), class: 0, expires_at };
+        rows(&conversation(message), letters(post, &to(message), quote.as_ref()), &how)
     }
 
     fn prove(&self, kind: &'static str, whose: &str, details: Vec<(&'static str, String)>) {
@@ -449,6 +444,29 @@ fn to(message: &Message) -> To {
         Some(group) => To::Group(group.clone()),
         None => To::Person(message.from.uuid.clone()),
     }
+}
+
+/// Where a conversation is.
+fn place(conversation: &str) -> Option<To> {
+    let person = caller(&Sender::default());
+    let group = group_caller("");
+    conversation
+        .strip_prefix(&person)
+        .map(|uuid| To::Person(uuid.to_owned()))
+        .or_else(|| conversation.strip_prefix(&group).map(|id| To::Group(id.to_owned())))
+}
+
+fn rows(chat: &str, letters: Vec<Letter>, how: &Sending) -> Vec<NewOut> {
+    let row = |letter: Letter| NewOut {
+        door: Door::Signal.as_str(),
+        chat: chat.to_owned(),
+        caller: how.caller.clone(),
+        class: how.class,
+        payload: serde_json::to_string(&letter).unwrap_or_default(),
+        created_at: now_ms(),
+        expires_at: how.expires_at,
+    };
+    letters.into_iter().map(row).collect()
 }
 
 fn first_word(text: &str) -> &str {
@@ -475,6 +493,16 @@ impl Channel for Desk {
         let Ok(message) = serde_json::from_str::<Message>(&row.payload) else { return Vec::new() };
         let active = matches!(self.people.standing(&message.from, now_ms()), Standing::Active { .. });
         if active && message.group.is_none() { self.away(&message) } else { Vec::new() }
+    }
+
+    fn compose(&self, conversation: &str, posts: &[Post], how: &Sending) -> Vec<NewOut> {
+        let Some(to) = place(conversation) else { return Vec::new() };
+        posts.iter().flat_map(|post| rows(conversation, letters(post, &to, None), how)).collect()
+    }
+
+    /// Of a group nobody but an administrator of ours: Signal does not say who leads it.
+    fn manages<'a>(&'a self, conversation: &'a str, caller: &'a str) -> Work<'a, bool> {
+        Box::pin(async move { conversation == caller })
     }
 
     fn deliver<'a>(&'a self, row: &'a OutRow) -> Work<'a, Delivery> {

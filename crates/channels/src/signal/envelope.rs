@@ -26,7 +26,7 @@ pub(super) struct Message {
 }
 
 /// Who wrote a message.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Sender {
     /// Account id; the number where an old daemon gives none.
     pub(super) uuid: String,

@@ -4,7 +4,7 @@
 //!
 //! Source: ask.md section 9.
 
-use portcullis_domain::{Look, MessageReply, Style};
+use portcullis_domain::{Look, Post, Style};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub(super) enum To {
 }
 
 /// The letters of an answer.
-pub(super) fn letters(reply: &MessageReply, to: &To, quote: Option<&(i64, String)>) -> Vec<Letter> {
+pub(super) fn letters(reply: &Post, to: &To, quote: Option<&(i64, String)>) -> Vec<Letter> {
     let parts = parts(&reply.text);
     let letter = |(index, range): (usize, &Range<usize>)| {
         let text = reply.text[range.clone()].to_owned();
@@ -109,17 +109,20 @@ fn styles(all: &[Style], text: &str, part: &Range<usize>) -> Vec<String> {
     let to = from + units(&text[part.clone()]);
     let inside = |style: &Style| {
         let (start, end) = (style.start.max(from), (style.start + style.length).min(to));
-        (start < end).then(|| format!("{}:{}:{}", start - from, end - start, look(style.look)))
+        let look = look(&style.look)?;
+        (start < end).then(|| format!("{}:{}:{look}", start - from, end - start))
     };
     all.iter().filter_map(inside).collect()
 }
 
-const fn look(look: Look) -> &'static str {
+/// Signal has no links behind words and no quotes within a text.
+const fn look(look: &Look) -> Option<&'static str> {
     match look {
-        Look::Bold => "BOLD",
-        Look::Italic => "ITALIC",
-        Look::Mono => "MONOSPACE",
-        Look::Strike => "STRIKETHROUGH",
+        Look::Bold => Some("BOLD"),
+        Look::Italic => Some("ITALIC"),
+        Look::Mono | Look::Lines(_) => Some("MONOSPACE"),
+        Look::Strike => Some("STRIKETHROUGH"),
+        Look::Link(_) | Look::Quote => None,
     }
 }
 
@@ -135,10 +138,11 @@ mod tests {
     #[test]
     fn a_short_answer_is_one_letter_with_its_styles_preview_and_quote() {
         let style = Style { start: 3, length: 4, look: Look::Bold };
-        let reply = MessageReply {
+        let reply = Post {
             text: "👍 bold, see https://example.org/a".into(),
             styles: vec![style],
             preview: Some("https://example.org/a".into()),
+            ..Post::default()
         };
         let letters = letters(&reply, &to(), Some(&(5, "ann".into())));
         assert_eq!(letters[0].styles, ["3:4:BOLD"]);
@@ -149,12 +153,12 @@ mod tests {
     #[test]
     fn long_answers_are_cut_at_sentences_and_very_long_ones_not_at_all() {
         let sentence = "This sentence says what it says and says it once. ";
-        let reply = |times: usize| MessageReply { text: sentence.repeat(times), ..MessageReply::default() };
+        let reply = |times: usize| Post::text(sentence.repeat(times));
         let cut = letters(&reply(100), &to(), None);
         assert_eq!(cut.len(), 3);
         assert!(cut.iter().all(|letter| letter.text.ends_with("once.") && letter.text.len() <= PART_BYTES));
         assert_eq!(letters(&reply(300), &to(), None).len(), 1);
-        assert!(letters(&MessageReply::default(), &to(), None).is_empty());
+        assert!(letters(&Post::default(), &to(), None).is_empty());
     }
 
     proptest! {
@@ -165,7 +169,7 @@ mod tests {
             let text = words.join(" ");
             let total = text.encode_utf16().count();
             let style = Style { start: start % total, length: length.min(total - start % total), look: Look::Mono };
-            let reply = MessageReply { text: text.clone(), styles: vec![style], preview: None };
+            let reply = Post { styles: vec![style], ..Post::text(text.clone()) };
             let letters = letters(&reply, &to(), None);
             let bare = |text: &str| text.split_whitespace().collect::<String>();
             let joined: String = letters.iter().map(|letter| letter.text.as_str()).collect::<Vec<_>>().join(" ");

@@ -29,7 +29,7 @@ use desk::Desk;
 use people::People;
 use portcullis_domain::Door;
 use portcullis_engine::{
-    messages::{Inbox, MessagesConfig, Outbox, Pace},
+    messages::{ChatDoors, Inbox, MessagesConfig, Outbox, Pace},
     words::Words,
 };
 use portcullis_resilience::http::Client;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub passphrase: Option<SecretString>,
     /// The way in, as it is when a message comes.
     pub engine: FindEngine,
+    /// Where it says that it is open.
+    pub doors: ChatDoors,
     /// Where messages are kept.
     pub store: Store,
     /// The client for calls.
@@ -101,6 +103,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
         account,
         passphrase,
         engine,
+        doors,
         store,
         client,
         metrics,
@@ -134,6 +137,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
         audit,
         memory: parking_lot::Mutex::default(),
     });
+    doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store.clone(), messages, metrics.clone(), outbox.clone());
     let taking = Arc::new(Taking {
         account,

@@ -5,6 +5,7 @@
 //! Source: news.md sections 9 and 11, ask.md sections 2 and 9.
 
 mod config;
+mod doors;
 mod inbox;
 mod outbox;
 mod pace;
@@ -12,12 +13,13 @@ mod pace;
 mod tests;
 
 pub use config::MessagesConfig;
+pub use doors::{ChatDoors, Command, Commands, Sending};
 pub use inbox::Inbox;
 pub use outbox::Outbox;
 pub use pace::Pace;
 
 use jiff::Timestamp;
-use portcullis_domain::Door;
+use portcullis_domain::{Door, Post};
 use portcullis_store::{InRow, NewOut, OutRow};
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -34,6 +36,12 @@ pub trait Channel: Send + Sync + 'static {
 
     /// What is sent for a message that cannot be worked off.
     fn give_up(&self, row: &InRow) -> Vec<NewOut>;
+
+    /// The door's own rows for posts that go to that conversation.
+    fn compose(&self, conversation: &str, posts: &[Post], how: &Sending) -> Vec<NewOut>;
+
+    /// Whether that caller may change what holds for the whole conversation, and may be answered there at all.
+    fn manages<'a>(&'a self, conversation: &'a str, caller: &'a str) -> Work<'a, bool>;
 
     /// Sends a message.
     fn deliver<'a>(&'a self, row: &'a OutRow) -> Work<'a, Delivery>;

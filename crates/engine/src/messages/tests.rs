@@ -1,8 +1,8 @@
 //! Inbox and outbox with a channel that notes what it is asked.
 
-use super::{Channel, Delivery, Inbox, MessagesConfig, Outbox, Pace, Trouble, Work, now_ms};
+use super::{Channel, Delivery, Inbox, MessagesConfig, Outbox, Pace, Sending, Trouble, Work, now_ms};
 use parking_lot::Mutex;
-use portcullis_domain::Door;
+use portcullis_domain::{Door, Post};
 use portcullis_store::{InRow, Kept, NewIn, NewOut, OutRow, OutState, Store, StoreConfig, StoreParts};
 use portcullis_telemetry::{Alerts, Health, Metrics};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -60,6 +60,14 @@ impl Channel for Echo {
 
     fn give_up(&self, row: &InRow) -> Vec<NewOut> {
         vec![answer(&row.conversation, "given up")]
+    }
+
+    fn compose(&self, conversation: &str, posts: &[Post], _how: &Sending) -> Vec<NewOut> {
+        posts.iter().map(|post| answer(conversation, &post.text)).collect()
+    }
+
+    fn manages<'a>(&'a self, conversation: &'a str, caller: &'a str) -> Work<'a, bool> {
+        Box::pin(async move { conversation == caller })
     }
 
     fn deliver<'a>(&'a self, row: &'a OutRow) -> Work<'a, Delivery> {

@@ -9,7 +9,7 @@ use crate::{
 use http::Method;
 use portcullis_runtime::{
     Settings,
-    asking::{Alone, AskRequest, Failure, MessageReply},
+    asking::{Alone, AskRequest, Failure},
     read_secrets,
     remote::{Listener, RemoteError},
     settings::Sources,
@@ -172,7 +172,7 @@ fn talk(settings: &Settings, sources: &Sources, arguments: &cli::Ask) -> Ended {
             continue;
         }
         match runtime.block_on(alone.message(typed.trim().to_owned(), arguments.language.clone())) {
-            Ok(MessageReply { text, .. }) => line(text),
+            Ok(reply) => line(reply.words()),
             Err(failure) => {
                 refused(failure).tell(false);
             }

@@ -114,7 +114,7 @@ pub(crate) fn print(payload: &Payload) -> Option<Key> {
         Payload::Chat(chat) if chat.stream => "stream",
         Payload::Chat(_) => "chat",
         Payload::Embed(_) => "embed",
-        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => return None,
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => return None,
     };
     for piece in [kind.as_bytes(), format.as_str().as_bytes(), model.as_bytes(), body] {
         digest.put(piece);
@@ -126,7 +126,7 @@ fn asked(payload: &Payload) -> Option<(Format, &str, &[u8])> {
     match payload {
         Payload::Chat(chat) => Some((chat.format, &chat.model, &chat.body)),
         Payload::Embed(embed) => Some((embed.format, &embed.model, &embed.body)),
-        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => None,
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => None,
     }
 }
 

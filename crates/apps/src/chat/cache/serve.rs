@@ -195,7 +195,7 @@ impl ChatApp {
         let reply = match &request.payload {
             Payload::Chat(chat) => replay::chat(entry, chat, request.id, note)?,
             Payload::Embed(_) => replay::whole(entry, note),
-            Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => return None,
+            Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => return None,
         };
         self.metrics.cache(&route.label, how);
         Some(reply)
@@ -279,7 +279,7 @@ const fn may_be_kept(route: &Route, payload: &Payload) -> bool {
     let deterministic = match payload {
         Payload::Chat(chat) => chat.deterministic,
         Payload::Embed(_) => false,
-        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) => return false,
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => return false,
     };
     match route.cache {
         CacheMode::Off => false,
@@ -291,7 +291,11 @@ const fn may_be_kept(route: &Route, payload: &Payload) -> bool {
 const fn is_stream(payload: &Payload) -> bool {
     match payload {
         Payload::Chat(chat) => chat.stream,
-        Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => false,
+        Payload::Count(_)
+        | Payload::Embed(_)
+        | Payload::Models(_)
+        | Payload::Library(_)
+        | Payload::News(_) => false,
     }
 }
 
@@ -299,7 +303,11 @@ const fn is_stream(payload: &Payload) -> bool {
 const fn format(payload: &Payload) -> Option<Format> {
     match payload {
         Payload::Chat(chat) => Some(chat.format),
-        Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) | Payload::Library(_) => None,
+        Payload::Count(_)
+        | Payload::Embed(_)
+        | Payload::Models(_)
+        | Payload::Library(_)
+        | Payload::News(_) => None,
     }
 }
 

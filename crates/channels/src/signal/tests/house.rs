@@ -9,7 +9,7 @@ use portcullis_engine::{
     identity::{AuthConfig, Identity, IdentityParts},
     jwt::{Jwt, JwtConfig},
     keys::{Keys, KeysConfig, KeysParts},
-    messages::MessagesConfig,
+    messages::{ChatDoors, MessagesConfig},
 };
 use portcullis_inspect::{InspectConfig, Inspector};
 use portcullis_resilience::{
@@ -52,7 +52,7 @@ impl App for Echo {
                     rate_limited: false,
                 });
             }
-            let reply = MessageReply { text: format!("re: {}", message.text), ..MessageReply::default() };
+            let reply = MessageReply::text(format!("re: {}", message.text));
             Ok(Reply::new(ReplyBody::Message(Box::new(reply)), Meter::default()))
         })
     }
@@ -164,6 +164,7 @@ impl House {
             account: ACCOUNT.to_owned().into(),
             passphrase: Some(PASSPHRASE.to_owned().into()),
             engine: Arc::new(move || engine.clone()),
+            doors: ChatDoors::default(),
             store: self.store.clone(),
             client: Client::new(&HttpConfig::default()),
             metrics: self.metrics.clone(),

@@ -1,0 +1,100 @@
+//! The chat doors that are open, by name: for apps that say something nobody asked for at that moment, such as a digest
+//! on schedule, or that keep an answer in a transaction of their own. Invariant: an app names a place by its
+//! conversation and never a door.
+
+use super::{Channel, Outbox};
+use parking_lot::RwLock;
+use portcullis_domain::{Action, Door, MessageRequest, Payload, Post};
+use portcullis_store::NewOut;
+use std::{collections::HashMap, sync::Arc};
+
+/// How posts are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// Whose they are.
+    pub caller: String,
+    /// 0 replies, 1 stories, 2 alerts to administrators, 3 scheduled and broadcast: lower ones first.
+    pub class: u8,
+    /// When they are worth nothing any more, Unix milliseconds.
+    pub expires_at: i64,
+}
+
+/// The chat doors that are open. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct ChatDoors(Arc<RwLock<HashMap<Door, (Arc<dyn Channel>, Outbox)>>>);
+
+impl ChatDoors {
+    /// A door opened.
+    pub fn add(&self, channel: Arc<dyn Channel>, outbox: Outbox) {
+        self.0.write().insert(channel.door(), (channel, outbox));
+    }
+
+    fn of(&self, conversation: &str) -> Option<(Arc<dyn Channel>, Outbox)> {
+        let name = conversation.split([':', '-']).next()?;
+        self.0.read().iter().find(|(door, _)| door.as_str() == name).map(|(_, open)| open.clone())
+    }
+
+    /// Rows of the outbox for these posts; none: the door of that conversation is not open. They leave once they are in
+    /// the outbox, and [`ChatDoors::wake`] hurries them.
+    #[must_use]
+    pub fn compose(&self, conversation: &str, posts: &[Post], how: &Sending) -> Option<Vec<NewOut>> {
+        Some(self.of(conversation)?.0.compose(conversation, posts, how))
+    }
+
+    /// Something was added for that conversation.
+    pub fn wake(&self, conversation: &str) {
+        if let Some((_, outbox)) = self.of(conversation) {
+            outbox.wake();
+        }
+    }
+
+    /// Whether that person may change what holds for the conversation, as its door knows it now: the person alone, or an
+    /// administrator of a group; also whether the bot may post there.
+    pub async fn manages(&self, conversation: &str, person: &str) -> bool {
+        match self.of(conversation) {
+            Some((channel, _)) => channel.manages(conversation, person).await,
+            None => false,
+        }
+    }
+}
+
+/// A command that an app understands, as doors list it and route by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Its name, without a slash.
+    pub name: &'static str,
+    /// What it does, in the languages of [`crate::words::Tongue::ALL`]; none of them empty, at most 256 characters. Of a
+    /// command that is not listed: empty.
+    pub about: [&'static str; 3],
+    /// Whether only administrators hear of it.
+    pub admin: bool,
+    /// Whether it may take long: then it is worked on beside others of its conversation.
+    pub beside: bool,
+    /// Which limits it is charged when it comes in.
+    pub action: Action,
+    /// What the engine is asked.
+    pub payload: fn(MessageRequest) -> Payload,
+}
+
+/// What apps behind a door understand.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// By name.
+    pub listed: Vec<Command>,
+    /// For presses, files and words that are no command.
+    pub other: fn(MessageRequest) -> Payload,
+}
+
+impl Commands {
+    /// The command that a text begins with, such as `/news` or `/news@its_name`; the name of another bot is none of
+    /// ours.
+    #[must_use]
+    pub fn find(&self, text: &str, our_name: &str) -> Option<&Command> {
+        let word = text.split_whitespace().next()?.strip_prefix('/')?;
+        let (name, whose) = word.split_once('@').unwrap_or((word, our_name));
+        if !whose.eq_ignore_ascii_case(our_name) {
+            return None;
+        }
+        self.listed.iter().find(|command| command.name.eq_ignore_ascii_case(name))
+    }
+}
