@@ -12,6 +12,7 @@ pub mod files;
 mod guard;
 mod inbox;
 mod keys;
+mod leases;
 mod ledger;
 mod migrations;
 mod outbox;
@@ -25,6 +26,7 @@ pub use definitions::{DefinitionRow, Definitions};
 pub use error::{Result, StoreError};
 pub use inbox::{Finished, InRow, Inbox, Kept, NewIn};
 pub use keys::{Changes, KeyOrigin, KeyRow, Keys, NewKey};
+pub use leases::Leases;
 pub use ledger::{
     GroupBy, Ledger, LedgerId, LedgerPrice, LedgerRow, NoLedgerId, RaiseRow, Recovered, Spent, SumBy, SumRow,
     UsageQuery, UsageSum,
@@ -146,6 +148,12 @@ impl Store {
     #[must_use]
     pub fn sessions(&self) -> Sessions<'_> {
         Sessions(&self.0.db)
+    }
+
+    /// What one replica at a time does.
+    #[must_use]
+    pub fn leases(&self) -> Leases<'_> {
+        Leases(&self.0.db)
     }
 
     /// Who used how much.

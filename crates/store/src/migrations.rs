@@ -1,5 +1,7 @@
-//! The tables, brought up to date when the store is opened. Each step is one file per database, applied once, in
-//! order, and never changed afterwards (its checksum is kept); two processes that start together take turns.
+//! The tables, brought up to date when the store is opened. Each step is one file per database, applied once, and never
+//! changed afterwards (its checksum is kept); two processes that start together take turns. Steps are applied in the
+//! order of their numbers; one with a lower number that comes later is still applied, so steps must not build upon
+//! one another's numbers but upon tables that are there.
 
 use crate::error::{Result, StoreError};
 use sqlx::{
@@ -7,42 +9,63 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-const SQLITE: &[&str] = &[
-    include_str!("../migrations/sqlite/0001_first.sql"),
-    include_str!("../migrations/sqlite/0002_ledger.sql"),
-    include_str!("../migrations/sqlite/0003_keys.sql"),
-    include_str!("../migrations/sqlite/0004_overrides.sql"),
-    include_str!("../migrations/sqlite/0005_budgets.sql"),
-    include_str!("../migrations/sqlite/0006_messages.sql"),
-];
-const POSTGRES: &[&str] = &[
-    include_str!("../migrations/postgres/0001_first.sql"),
-    include_str!("../migrations/postgres/0002_ledger.sql"),
-    include_str!("../migrations/postgres/0003_keys.sql"),
-    include_str!("../migrations/postgres/0004_overrides.sql"),
-    include_str!("../migrations/postgres/0005_budgets.sql"),
-    include_str!("../migrations/postgres/0006_messages.sql"),
-];
+/// The number of each step with what it does, for SQLite and for PostgreSQL.
+macro_rules! steps {
+    ($($number:literal $name:literal),* $(,)?) => {
+        const STEPS: &[(i64, &str, &str)] = &[$((
+            $number,
+            include_str!(concat!("../migrations/sqlite/", $name, ".sql")),
+            include_str!(concat!("../migrations/postgres/", $name, ".sql")),
+        )),*];
+    };
+}
 
-fn migrator(steps: &'static [&'static str]) -> Migrator {
-    let steps = steps.iter().zip(1..).map(|(sql, version)| {
-        Migration::new(version, "".into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(steps.collect())
+steps!(
+    1 "0001_first",
+    2 "0002_ledger",
+    3 "0003_keys",
+    4 "0004_overrides",
+    5 "0005_budgets",
+    6 "0006_messages",
+    10 "0010_leases",
+);
+
+fn migrator(steps: impl Iterator<Item = (i64, &'static str)>) -> Migrator {
+    let step = |(number, sql): (i64, &'static str)| {
+        Migration::new(number, "".into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(steps.map(step).collect())
 }
 
 pub(crate) async fn sqlite(pool: &SqlitePool) -> Result<()> {
-    migrator(SQLITE).run(pool).await.map_err(|error| StoreError::Migration(error.to_string()))
+    let steps = migrator(STEPS.iter().map(|(number, sqlite, _)| (*number, *sqlite)));
+    steps.run(pool).await.map_err(|error| StoreError::Migration(error.to_string()))
 }
 
 pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
-    migrator(POSTGRES).run(pool).await.map_err(|error| StoreError::Migration(error.to_string()))
+    let steps = migrator(STEPS.iter().map(|(number, _, postgres)| (*number, *postgres)));
+    steps.run(pool).await.map_err(|error| StoreError::Migration(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn both_databases_have_the_same_steps() {
-        assert_eq!(super::SQLITE.len(), super::POSTGRES.len());
+    fn the_numbers_of_the_steps_rise() {
+        assert!(STEPS.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[tokio::test]
+    async fn a_step_with_a_lower_number_that_comes_later_is_still_applied() {
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await;
+        let pool = pool.unwrap();
+        let (one, two, three) =
+            ((1, "CREATE TABLE one (x)"), (2, "CREATE TABLE two (x)"), (3, "CREATE TABLE three (x)"));
+        migrator([one, three].into_iter()).run(&pool).await.unwrap();
+        migrator([one, two, three].into_iter()).run(&pool).await.unwrap();
+        sqlx::query("SELECT * FROM one, two, three").execute(&pool).await.unwrap();
+        let newer = migrator([one, two].into_iter()).run(&pool).await;
+        assert!(newer.is_err(), "the tables of a newer program are not touched");
     }
 }

@@ -20,6 +20,7 @@ cases!(
     revocations_keep_the_later_end_and_go_when_it_has_passed,
     tiers_and_budgets_are_kept_replaced_and_removed,
     a_note_is_kept_once,
+    of_several_who_ask_for_a_lease_one_gets_it_until_it_ends_or_is_given_back,
     overrides_and_holds_are_kept_until_somebody_ends_them,
     two_replicas_add_up_their_usage_by_utc_day,
     a_batch_that_is_sent_twice_counts_once,
@@ -32,6 +33,28 @@ cases!(
     many_rows_of_usage_go_in_several_statements,
     everything_is_there_after_closing_and_opening_again,
 );
+
+async fn of_several_who_ask_for_a_lease_one_gets_it_until_it_ends_or_is_given_back(place: &Place) {
+    let stores = [place.open("a").await, place.open("b").await];
+    let [one, two] = [stores[0].leases(), stores[1].leases()];
+    let (a, b) = tokio::join!(one.take("poll", "a", 1000, 2000), two.take("poll", "b", 1000, 2000));
+    assert_ne!(a.unwrap(), b.unwrap());
+    let first = one.holder("poll", 1000).await.unwrap().unwrap();
+    let (first, second) = if first == "a" { ("a", "b") } else { ("b", "a") };
+    assert!(one.take("poll", first, 1500, 2500).await.unwrap(), "its own it takes again");
+    assert!(!two.take("poll", second, 2500, 9000).await.unwrap(), "it ends after its last moment");
+    assert!(two.take("other", second, 2500, 9000).await.unwrap(), "each name is a lease of its own");
+    assert!(one.renew("poll", first, 3000).await.unwrap());
+    assert!(!two.renew("poll", second, 9000).await.unwrap());
+    two.release("poll", second).await.unwrap();
+    assert!(!two.take("poll", second, 3000, 9000).await.unwrap(), "what is another's cannot be given back");
+    assert!(two.take("poll", second, 3001, 4000).await.unwrap());
+    assert!(!one.renew("poll", first, 9000).await.unwrap(), "it was too late");
+    two.release("poll", second).await.unwrap();
+    assert_eq!(two.holder("poll", 3001).await.unwrap(), None);
+    assert!(one.take("poll", first, 3001, 4000).await.unwrap());
+    assert_eq!(one.holder("poll", 4001).await.unwrap(), None, "it lapsed");
+}
 
 async fn overrides_and_holds_are_kept_until_somebody_ends_them(place: &Place) {
     let store = place.open("a").await;
