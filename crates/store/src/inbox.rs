@@ -79,6 +79,9 @@ const KEEP: &str = "INSERT INTO inbox (door, key, conversation, caller, payload,
     (SELECT COUNT(*) AS waiting FROM inbox WHERE door = $1 AND conversation = $3 AND state <> 'done') AS line \
     WHERE true ON CONFLICT (door, key) DO NOTHING RETURNING state";
 
+const MARK: &str = "INSERT INTO meta (name, value, note) VALUES ($1, $2, '') \
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
 /// The second condition on `state` is for another replica that was faster: Postgres looks at it again after waiting.
 const TAKE: &str = "UPDATE inbox SET state = 'working', lease_owner = $2, lease_until = $4, attempts = attempts + 1 \
     WHERE id IN (SELECT head.id FROM inbox AS head WHERE head.door = $1 AND head.state <> 'done' \
@@ -97,26 +100,50 @@ impl Inbox<'_> {
     /// # Errors
     /// A database that is away: the message was not kept.
     pub async fn keep(&self, new: &NewIn, max_waiting: u32) -> Result<Kept> {
+        let kept = self.keep_all(std::slice::from_ref(new), max_waiting, None).await?;
+        Ok(kept.first().copied().unwrap_or(Kept::Known))
+    }
+
+    /// Keeps messages likewise, and with them how far a door has read: a number under a name, as [`crate::Store::note`]
+    /// shows it. One transaction: all or nothing.
+    ///
+    /// # Errors
+    /// A database that is away: nothing was kept.
+    pub async fn keep_all(
+        &self,
+        batch: &[NewIn],
+        max_waiting: u32,
+        mark: Option<(&str, i64)>,
+    ) -> Result<Vec<Kept>> {
         let db = self.0;
-        let state: Option<(String,)> = db
-            .call(async {
-                on!(db, write pool => sqlx::query_as(KEEP)
-                    .bind(new.door)
-                    .bind(&new.key)
-                    .bind(&new.conversation)
-                    .bind(&new.caller)
-                    .bind(&new.payload)
-                    .bind(new.received_at)
-                    .bind(i64::from(max_waiting))
-                    .fetch_optional(pool)
-                    .await)
+        db.call(async {
+            on!(db, write pool => {
+                let mut tx = pool.begin().await?;
+                let mut out = Vec::with_capacity(batch.len());
+                for new in batch {
+                    let state: Option<(String,)> = sqlx::query_as(KEEP)
+                        .bind(new.door)
+                        .bind(&new.key)
+                        .bind(&new.conversation)
+                        .bind(&new.caller)
+                        .bind(&new.payload)
+                        .bind(new.received_at)
+                        .bind(i64::from(max_waiting))
+                        .fetch_optional(&mut *tx)
+                        .await?;
+                    out.push(match state {
+                        None => Kept::Known,
+                        Some((state,)) if state == "queued" => Kept::New,
+                        Some(_) => Kept::Full,
+                    });
+                }
+                if let Some((name, value)) = mark {
+                    sqlx::query(MARK).bind(name).bind(value).execute(&mut *tx).await?;
+                }
+                tx.commit().await.map(|()| out)
             })
-            .await?;
-        Ok(match state {
-            None => Kept::Known,
-            Some((state,)) if state == "queued" => Kept::New,
-            Some(_) => Kept::Full,
         })
+        .await
     }
 
     /// Puts other words into a message that waits; says whether it still did.

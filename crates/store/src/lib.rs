@@ -4,6 +4,7 @@
 //! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
 //! that is its owner's alone; a row of the ledger is added exactly once, however often a batch is sent.
 
+mod chats;
 mod config;
 mod db;
 mod definitions;
@@ -21,6 +22,7 @@ mod passages;
 mod revocations;
 mod sessions;
 
+pub use chats::Chats;
 pub use config::StoreConfig;
 pub use definitions::{DefinitionRow, Definitions};
 pub use error::{Result, StoreError};
@@ -144,6 +146,12 @@ impl Store {
         Outbox(&self.0.db)
     }
 
+    /// Conversations that nothing reaches.
+    #[must_use]
+    pub fn chats(&self) -> Chats<'_> {
+        Chats(&self.0.db)
+    }
+
     /// Who was let in through chat doors.
     #[must_use]
     pub fn sessions(&self) -> Sessions<'_> {
@@ -193,6 +201,20 @@ impl Store {
         })
         .await?;
         self.note(name).await?.map(|(_, note)| note).ok_or(StoreError::Damaged("meta"))
+    }
+
+    /// Keeps a small text under a name, in the place of what was there; its number stays.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn note_text(&self, name: &str, text: &str) -> Result<()> {
+        let db = &self.0.db;
+        let sql = "INSERT INTO meta (name, value, note) VALUES ($1, 0, $2) \
+                   ON CONFLICT (name) DO UPDATE SET note = excluded.note";
+        db.call(async {
+            on!(db, write pool => sqlx::query(sql).bind(name).bind(text).execute(pool).await.map(drop))
+        })
+        .await
     }
 
     /// Adds what usage is left, or spools it, and closes the connections.

@@ -27,6 +27,7 @@ steps!(
     4 "0004_overrides",
     5 "0005_budgets",
     6 "0006_messages",
+    7 "0007_chats",
     10 "0010_leases",
 );
 

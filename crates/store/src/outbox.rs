@@ -146,13 +146,14 @@ macro_rules! columns {
     };
 }
 
-/// See `inbox::TAKE`. A lower class first; of one class the oldest.
+/// See `inbox::TAKE`. A chat is as urgent as the most urgent of its rows: what waits behind a row of no hurry would
+/// wait with it otherwise. Of chats of one class the one whose head is oldest.
 const TAKE: &str = concat!(
     "UPDATE outbox SET state = 'sending', lease_owner = $2, lease_until = $4 WHERE id IN (SELECT head.id \
-     FROM outbox AS head WHERE head.door = $1 AND head.state = 'queued' AND head.not_before <= $3 \
-     AND NOT EXISTS (SELECT 1 FROM outbox AS older WHERE older.door = head.door AND older.chat = head.chat \
-     AND older.state IN ('queued', 'sending') AND older.id < head.id) \
-     ORDER BY head.class, head.id LIMIT $5) AND state = 'queued' RETURNING ",
+     FROM (SELECT MIN(id) AS id, MIN(class) AS urgency FROM outbox WHERE door = $1 \
+     AND state IN ('queued', 'sending') GROUP BY chat) AS line JOIN outbox AS head ON head.id = line.id \
+     WHERE head.state = 'queued' AND head.not_before <= $3 AND line.urgency < $6 \
+     ORDER BY line.urgency, head.id LIMIT $5) AND state = 'queued' RETURNING ",
     columns!()
 );
 
@@ -220,7 +221,8 @@ impl Outbox<'_> {
         .await
     }
 
-    /// The oldest open row of each chat that may be sent now, at most `limit`, leased to `owner`.
+    /// The oldest open row of each chat that may be sent now, at most `limit`, leased to `owner`; only of chats where
+    /// something of a class below `below` waits.
     ///
     /// # Errors
     /// A database that is away; a row that is none.
@@ -231,6 +233,7 @@ impl Outbox<'_> {
         now: i64,
         lease_until: i64,
         limit: u32,
+        below: u8,
     ) -> Result<Vec<OutRow>> {
         if limit == 0 {
             return Ok(Vec::new());
@@ -244,6 +247,7 @@ impl Outbox<'_> {
                     .bind(now)
                     .bind(lease_until)
                     .bind(i64::from(limit))
+                    .bind(i64::from(below))
                     .fetch_all(pool)
                     .await)
             })
@@ -251,6 +255,42 @@ impl Outbox<'_> {
         let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         rows.sort_unstable_by_key(|row| (row.class, row.id));
         Ok(rows)
+    }
+
+    /// Gives leased rows back untried, each until that moment in Unix milliseconds.
+    ///
+    /// # Errors
+    /// A database that is away; the leases then lapse, and the outcomes count as unknown.
+    pub async fn defer(&self, rows: &[(i64, i64)], owner: &str) -> Result<()> {
+        let db = self.0;
+        let sql = "UPDATE outbox SET state = 'queued', not_before = $3, lease_until = 0 \
+                   WHERE id = $1 AND state = 'sending' AND lease_owner = $2";
+        db.call(async {
+            on!(db, write pool => {
+                let mut tx = pool.begin().await?;
+                for (id, until) in rows {
+                    sqlx::query(sql).bind(id).bind(owner).bind(until).execute(&mut *tx).await?;
+                }
+                tx.commit().await
+            })
+        })
+        .await
+    }
+
+    /// To whom the message was sent that the other side knows by that id, as far as it is remembered.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn sent_for(&self, door: &str, chat: &str, message_id: &str) -> Result<Option<String>> {
+        let db = self.0;
+        let sql = "SELECT caller FROM outbox WHERE door = $1 AND chat = $2 AND message_id = $3 \
+                   AND message_id <> '' ORDER BY id DESC LIMIT 1";
+        let found: Option<(String,)> = db
+            .call(async {
+                on!(db, read pool => sqlx::query_as(sql).bind(door).bind(chat).bind(message_id).fetch_optional(pool).await)
+            })
+            .await?;
+        Ok(found.map(|(caller,)| caller))
     }
 
     /// Says how a try ended; false when the lease had lapsed and the row is somebody else's by now. A second unknown

@@ -120,8 +120,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
     let people =
         People::open(&config, passphrase.as_ref(), store.clone(), metrics.clone(), alerts.clone()).await?;
     let people = Arc::new(people);
-    let pace =
-        Pace { chat_interval: Duration::from_millis(config.send_interval_ms), per_sec: config.send_per_sec };
+    let pace = Pace::even(Duration::from_millis(config.send_interval_ms), config.send_per_sec);
     let outbox = Outbox::new(Door::Signal, store.clone(), messages.clone(), metrics.clone(), pace);
     let desk = Arc::new(Desk {
         wire: wire.clone(),

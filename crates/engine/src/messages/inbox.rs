@@ -55,6 +55,18 @@ impl Inbox {
         Ok(kept)
     }
 
+    /// Keeps messages, and with them how far the door has read (see [`portcullis_store::Inbox::keep_all`]).
+    ///
+    /// # Errors
+    /// A store that is away: nothing was kept.
+    pub async fn keep_all(&self, batch: &[NewIn], mark: Option<(&str, i64)>) -> Result<Vec<Kept>> {
+        let kept = self.0.store.inbox().keep_all(batch, self.0.config.waiting, mark).await?;
+        if kept.contains(&Kept::New) {
+            self.0.wake.notify_one();
+        }
+        Ok(kept)
+    }
+
     /// Works until `stop`; what is under way is ended before it returns.
     pub async fn run(&self, stop: CancellationToken) {
         let inner = &self.0;

@@ -85,6 +85,12 @@ pub enum Trouble {
     TooOld,
     /// The account is not linked.
     NotLinked,
+    /// The chat is gone, or its owner does not want us.
+    Unreachable,
+    /// The chat became another one.
+    Moved,
+    /// Our own name is not believed.
+    Token,
     /// Two outcomes are unknown.
     Unknown,
     /// Too many tries failed.
@@ -104,6 +110,9 @@ impl Trouble {
             Self::Refused => "refused",
             Self::TooOld => "too_old",
             Self::NotLinked => "not_linked",
+            Self::Unreachable => "unreachable",
+            Self::Moved => "moved",
+            Self::Token => "token_refused",
             Self::Unknown => "unknown",
             Self::Tries => "tries",
         }

@@ -1,15 +1,18 @@
 //! Sends what waits: chats side by side, each in order, at the door's pace. Invariants: a chat that waits holds up only
 //! itself; a try whose outcome nobody knows is made once more and no oftener; nothing ends without a reason.
 
-use super::{AWAY, Channel, Delivery, IDLE, MessagesConfig, Pace, TEND, Trouble, ms, now_ms, pace::Pacer};
+use super::{
+    AWAY, Channel, Delivery, IDLE, MessagesConfig, Pace, TEND, Trouble, ms, now_ms,
+    pace::{PATIENT, Pacer},
+};
 use parking_lot::Mutex;
 use portcullis_domain::Door;
-use portcullis_store::{OutRow, Settle, Store};
+use portcullis_store::{NewOut, OutRow, Settle, Store};
 use portcullis_telemetry::Metrics;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -23,6 +26,14 @@ struct Inner {
     pacer: Mutex<Pacer>,
     paused_until: Mutex<Option<Instant>>,
     wake: Notify,
+}
+
+/// What the loop does next.
+enum Next {
+    /// These are to be sent; perhaps none, because their chats must wait.
+    Rows(Vec<OutRow>),
+    /// Nothing until something changes.
+    Nothing,
 }
 
 /// The outbox of one door. Cheap to clone.
@@ -62,6 +73,35 @@ impl Outbox {
         self.wake();
     }
 
+    /// Adds rows that answer no message of the inbox, all or none, and hurries them; says whether there was room.
+    ///
+    /// # Errors
+    /// A store that is away: nothing was added.
+    pub async fn add(&self, out: &[NewOut]) -> portcullis_store::Result<bool> {
+        let added = self.0.store.outbox().add(out, self.0.config.rows()).await?;
+        self.wake();
+        Ok(added)
+    }
+
+    /// For what a door sends beside the outbox, such as how far some work is: whether it may go now. It counts as a
+    /// message of that chat, or of none. Who is told no leaves it, or comes back with something newer.
+    #[must_use]
+    pub fn may_pass(&self, chat: Option<&str>) -> bool {
+        let now = Instant::now();
+        let paused = self.0.paused_until.lock().is_some_and(|until| until > now);
+        !paused && self.0.pacer.lock().admit(chat, false, now).is_ok()
+    }
+
+    /// Something that passed beside the outbox has arrived: the chat's pause begins.
+    pub fn has_passed(&self, chat: &str) {
+        self.0.pacer.lock().arrived(chat, Instant::now());
+    }
+
+    /// Nothing goes to that chat for so long.
+    pub fn hold(&self, chat: &str, wait: Duration) {
+        self.0.pacer.lock().hold(chat, Instant::now() + wait);
+    }
+
     /// Sends through `channel` until `stop`; what is under way is ended before it returns.
     pub async fn run(&self, channel: Arc<dyn Channel>, stop: CancellationToken) {
         let inner = &self.0;
@@ -81,12 +121,11 @@ impl Outbox {
                 self.tend().await;
             }
             let pause = match self.next(&places).await {
-                Ok(rows) if rows.is_empty() => self.idle(),
-                Ok(rows) => {
+                Ok(Next::Nothing) => self.idle(),
+                Ok(Next::Rows(rows)) => {
                     for row in rows {
                         let Ok(place) = places.clone().try_acquire_owned() else { break };
-                        let at = inner.pacer.lock().next(&row.chat, Instant::now());
-                        tasks.spawn(self.clone().send(channel.clone(), row, at, place));
+                        tasks.spawn(self.clone().send(channel.clone(), row, place));
                     }
                     continue;
                 }
@@ -106,21 +145,50 @@ impl Outbox {
 
     /// How long a loop waits that has nothing to do.
     fn idle(&self) -> Duration {
-        let until = *self.0.paused_until.lock();
-        until.map_or(IDLE, |until| {
-            until.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), IDLE)
-        })
+        let now = Instant::now();
+        let (until, wakes) = (*self.0.paused_until.lock(), self.0.pacer.lock().wakes_at(now));
+        let soonest = until.filter(|until| *until > now).or(wakes).unwrap_or(now + IDLE);
+        soonest.saturating_duration_since(now).clamp(Duration::from_millis(1), IDLE)
     }
 
-    async fn next(&self, places: &Semaphore) -> portcullis_store::Result<Vec<OutRow>> {
+    /// What may be sent now. Rows whose chat must wait go back, so that they hold no place.
+    async fn next(&self, places: &Semaphore) -> portcullis_store::Result<Next> {
         let inner = &self.0;
         if inner.paused_until.lock().is_some_and(|until| until > Instant::now()) {
-            return Ok(Vec::new());
+            return Ok(Next::Nothing);
         }
+        let [room, share] = inner.pacer.lock().room(Instant::now());
+        let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX).min(room);
+        let mut taken: Vec<_> = self.take(free, PATIENT).await?.into_iter().map(|row| (false, row)).collect();
+        let left = free.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX)).min(share);
+        // With nothing urgent left, what is found in addition is in no hurry.
+        let patient = |row: OutRow| (row.class >= PATIENT, row);
+        taken.extend(self.take(left, u8::MAX).await?.into_iter().map(patient));
+        if taken.is_empty() {
+            return Ok(Next::Nothing);
+        }
+        let (now, wall) = (Instant::now(), now_ms());
+        let (mut rows, mut back) = (Vec::new(), Vec::new());
+        {
+            let mut pacer = inner.pacer.lock();
+            for (patient, row) in taken {
+                match pacer.admit(Some(&row.chat), patient, now) {
+                    Ok(()) => rows.push(row),
+                    Err(at) => back.push((row.id, wall.saturating_add(ms(at - now)).saturating_add(1))),
+                }
+            }
+        }
+        if !back.is_empty() {
+            inner.store.outbox().defer(&back, &inner.owner).await?;
+        }
+        Ok(Next::Rows(rows))
+    }
+
+    async fn take(&self, most: u32, below: u8) -> portcullis_store::Result<Vec<OutRow>> {
+        let inner = &self.0;
         let now = now_ms();
         let lease = now.saturating_add(ms(Duration::from_secs(inner.config.lease_secs)));
-        let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
-        inner.store.outbox().take(inner.door, &inner.owner, now, lease, free).await
+        inner.store.outbox().take(inner.door, &inner.owner, now, lease, most, below).await
     }
 
     async fn tend(&self) {
@@ -147,10 +215,10 @@ impl Outbox {
         }
     }
 
-    async fn send(self, channel: Arc<dyn Channel>, row: OutRow, at: Instant, place: OwnedSemaphorePermit) {
+    async fn send(self, channel: Arc<dyn Channel>, row: OutRow, place: OwnedSemaphorePermit) {
         let inner = &self.0;
-        sleep_until(at).await;
         let delivery = channel.deliver(&row).await;
+        self.has_passed(&row.chat);
         let now = now_ms();
         let later = |wait: Duration| now.saturating_add(ms(wait));
         let dead = |trouble: Trouble| Settle::Dead { reason: trouble.as_str() };
@@ -178,7 +246,8 @@ impl Outbox {
         // Before this row ends: the next one of the chat would be taken up at once.
         if let Delivery::Unreachable(trouble) = &delivery {
             let ended = inner.store.outbox().end_chat(inner.door, &row.chat, trouble.as_str(), now).await;
-            if let Err(error) = ended {
+            let lost = inner.store.chats().lost(&row.chat, trouble.as_str(), now).await;
+            if let Err(error) = ended.and(lost) {
                 tracing::warn!(door = inner.door, %error, "rows of an unreachable chat end one by one");
             }
         }

@@ -98,7 +98,7 @@ impl House {
         let folder = TempDir::new().unwrap();
         let (store, echo, metrics) = (store(&folder).await, Arc::new(echo), Metrics::new());
         let config = MessagesConfig { retry_secs: [1, 1], tries: 3, waiting: 5, ..MessagesConfig::default() };
-        let pace = Pace { chat_interval: Duration::from_millis(1), per_sec: 1000 };
+        let pace = Pace::even(Duration::from_millis(1), 1000);
         let outbox = Outbox::new(Door::Signal, store.clone(), config.clone(), metrics.clone(), pace);
         let inbox = Inbox::new(echo.clone(), store.clone(), config, metrics, outbox.clone());
         Self {

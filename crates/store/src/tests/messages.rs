@@ -15,6 +15,9 @@ cases!(
     a_full_outbox_takes_replies_from_its_reserve_and_no_broadcast,
     dead_and_expired_rows_are_listed_retried_and_swept,
     sessions_begin_are_seen_and_end,
+    a_batch_is_kept_together_with_how_far_it_was_read,
+    a_chat_is_as_urgent_as_its_most_urgent_row_and_rows_can_be_put_off,
+    a_conversation_is_lost_found_and_moved_in_every_table_at_once,
 );
 
 const ROOM: [u32; 2] = [1000, 100];
@@ -137,13 +140,13 @@ async fn chats_take_turns_and_each_is_sent_in_order(place: &Place) {
     let outbox = store.outbox();
     let out = [answer("team", 3), answer("ann", 0), answer("ann", 0), answer("bob", 1)];
     assert!(outbox.add(&out, ROOM).await.unwrap());
-    assert!(outbox.take("signal", "s", 999, 5000, 9).await.unwrap().is_empty(), "made later");
-    let first = outbox.take("signal", "s", 1000, 5000, 2).await.unwrap();
+    assert!(outbox.take("signal", "s", 999, 5000, 9, u8::MAX).await.unwrap().is_empty(), "made later");
+    let first = outbox.take("signal", "s", 1000, 5000, 2, u8::MAX).await.unwrap();
     assert_eq!(chats(&first), ["ann", "bob"], "lower classes first");
-    let rest = outbox.take("signal", "s", 1000, 5000, 9).await.unwrap();
+    let rest = outbox.take("signal", "s", 1000, 5000, 9, u8::MAX).await.unwrap();
     assert_eq!(chats(&rest), ["team"]);
     assert!(outbox.settle(first[0].id, "s", &Settle::Sent { message_id: "77" }, 1001).await.unwrap());
-    let next = outbox.take("signal", "s", 1002, 5000, 9).await.unwrap();
+    let next = outbox.take("signal", "s", 1002, 5000, 9, u8::MAX).await.unwrap();
     assert_eq!(chats(&next), ["ann"]);
     assert!(next[0].id > first[0].id);
 }
@@ -152,7 +155,7 @@ async fn a_try_ends_sent_later_dead_or_unknown_and_a_second_unknown_is_the_last(
     let store = place.open("a").await;
     let outbox = store.outbox();
     outbox.add(&[answer("a", 0), answer("b", 0), answer("c", 0), answer("d", 0)], ROOM).await.unwrap();
-    let rows = outbox.take("signal", "s", 1000, 5000, 9).await.unwrap();
+    let rows = outbox.take("signal", "s", 1000, 5000, 9, u8::MAX).await.unwrap();
     let settle =
         async |index: usize, how: Settle<'_>| outbox.settle(rows[index].id, "s", &how, 2000).await.unwrap();
     assert!(settle(0, Settle::Sent { message_id: "77" }).await);
@@ -162,8 +165,8 @@ async fn a_try_ends_sent_later_dead_or_unknown_and_a_second_unknown_is_the_last(
     assert!(settle(3, Settle::Uncertain { not_before: 2500 }).await);
     let sent = outbox.list(Some(OutState::Sent), Some("signal"), 9).await.unwrap();
     assert_eq!((sent.len(), sent[0].payload.as_str()), (1, ""), "a text that left is forgotten");
-    assert!(outbox.take("signal", "s", 2400, 5000, 9).await.unwrap().is_empty());
-    let again = outbox.take("signal", "s", 3000, 5000, 9).await.unwrap();
+    assert!(outbox.take("signal", "s", 2400, 5000, 9, u8::MAX).await.unwrap().is_empty());
+    let again = outbox.take("signal", "s", 3000, 5000, 9, u8::MAX).await.unwrap();
     assert_eq!(chats(&again), ["b", "d"]);
     assert_eq!(
         [(again[0].attempts, again[0].uncertain), (again[1].attempts, again[1].uncertain)],
@@ -203,7 +206,7 @@ async fn dead_and_expired_rows_are_listed_retried_and_swept(place: &Place) {
     assert!(outbox.retry(expired[0].id, 91_000, 99_000).await.unwrap());
     assert!(!outbox.retry(expired[0].id, 91_000, 99_000).await.unwrap(), "it is queued");
     assert!(!outbox.retry(expired[1].id, 91_000, 99_000).await.unwrap(), "its text was dropped");
-    assert_eq!(chats(&outbox.take("signal", "s", 91_000, 95_000, 9).await.unwrap()), ["c"]);
+    assert_eq!(chats(&outbox.take("signal", "s", 91_000, 95_000, 9, u8::MAX).await.unwrap()), ["c"]);
     assert_eq!(outbox.sweep(1500).await.unwrap(), 0);
     assert_eq!(outbox.sweep(1501).await.unwrap(), 2);
 }
@@ -227,4 +230,53 @@ async fn sessions_begin_are_seen_and_end(place: &Place) {
     assert_eq!(sessions.list("signal").await.unwrap(), [ann, row("signal:bob", 20)]);
     assert!(sessions.end("signal:ann").await.unwrap() && !sessions.end("signal:ann").await.unwrap());
     assert!(sessions.list("telegram").await.unwrap().is_empty());
+}
+
+async fn a_batch_is_kept_together_with_how_far_it_was_read(place: &Place) {
+    let store = place.open("a").await;
+    let inbox = store.inbox();
+    let batch = ["1", "2", "1"].map(|key| message(key, "ann"));
+    let kept = inbox.keep_all(&batch, 9, Some(("telegram/7", 42))).await.unwrap();
+    assert_eq!(kept, [Kept::New, Kept::New, Kept::Known]);
+    assert_eq!(store.note("telegram/7").await.unwrap(), Some((42, String::new())));
+    store.note_text("telegram/7", "words").await.unwrap();
+    assert!(inbox.keep_all(&[], 9, Some(("telegram/7", 3))).await.unwrap().is_empty());
+    assert_eq!(store.note("telegram/7").await.unwrap(), Some((3, "words".into())));
+}
+
+async fn a_chat_is_as_urgent_as_its_most_urgent_row_and_rows_can_be_put_off(place: &Place) {
+    let store = place.open("a").await;
+    let outbox = store.outbox();
+    let out = [answer("late", 3), answer("mixed", 3), answer("mixed", 0), answer("soon", 1)];
+    assert!(outbox.add(&out, ROOM).await.unwrap());
+    let urgent = outbox.take("signal", "s", 1000, 5000, 9, 3).await.unwrap();
+    assert_eq!(
+        urgent.iter().map(|row| (row.chat.as_str(), row.class)).collect::<Vec<_>>(),
+        [("soon", 1), ("mixed", 3)]
+    );
+    outbox.defer(&[(urgent[0].id, 2000), (urgent[1].id, 3000)], "s").await.unwrap();
+    outbox.defer(&[(urgent[0].id, 9000)], "somebody else").await.unwrap();
+    assert_eq!(chats(&outbox.take("signal", "s", 1999, 5000, 9, u8::MAX).await.unwrap()), ["late"]);
+    assert_eq!(chats(&outbox.take("signal", "s", 2000, 5000, 9, u8::MAX).await.unwrap()), ["soon"]);
+}
+
+async fn a_conversation_is_lost_found_and_moved_in_every_table_at_once(place: &Place) {
+    let store = place.open("a").await;
+    let (chats_of, outbox) = (store.chats(), store.outbox());
+    assert!(outbox.add(&[answer("old", 0)], ROOM).await.unwrap());
+    store.inbox().keep(&message("1", "old"), 9).await.unwrap();
+    chats_of.lost("old", "unreachable", 5).await.unwrap();
+    chats_of.lost("old", "unreachable", 9).await.unwrap();
+    chats_of.lost("new", "unreachable", 9).await.unwrap();
+    chats_of.moved("old", "new").await.unwrap();
+    assert_eq!(chats_of.unreachable_since("new").await.unwrap(), Some(5));
+    assert_eq!(chats_of.unreachable_since("old").await.unwrap(), None);
+    let row = outbox.take("signal", "s", 1000, 5000, 9, u8::MAX).await.unwrap().remove(0);
+    assert_eq!(row.chat, "new");
+    assert!(outbox.settle(row.id, "s", &Settle::Sent { message_id: "77" }, 1001).await.unwrap());
+    assert_eq!(outbox.sent_for("signal", "new", "77").await.unwrap().as_deref(), Some("signal:old"));
+    assert_eq!(outbox.sent_for("signal", "new", "78").await.unwrap(), None);
+    assert_eq!(store.inbox().take("signal", "w", 10, 100, 9).await.unwrap()[0].conversation, "new");
+    assert!(chats_of.found("new").await.unwrap());
+    assert!(!chats_of.found("new").await.unwrap());
 }
