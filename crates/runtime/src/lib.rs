@@ -10,6 +10,7 @@ mod check;
 pub mod embedding;
 mod environment;
 pub mod ingestion;
+mod kept;
 mod messenger;
 pub mod models;
 pub mod pages;

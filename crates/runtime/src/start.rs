@@ -10,7 +10,7 @@ mod listen;
 pub use error::StartError;
 
 use crate::{
-    Secrets, Settings, alerting, asking, embedding, messenger, pages,
+    Secrets, Settings, alerting, asking, embedding, kept, messenger, pages,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
@@ -423,7 +423,9 @@ async fn store(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<St
         health: &base.health,
         alerts: &base.alerts,
     };
-    Ok(Store::open(parts).await?)
+    let store = Store::open_sealed(parts, kept::seal(settings, secrets)?).await?;
+    store.reseal(&base.background, base.tokens.background.clone());
+    Ok(store)
 }
 
 /// What may be spent, as the ledger says it was.

@@ -19,6 +19,7 @@ macro_rules! cases {
 
 mod away;
 mod messages;
+mod sealed;
 mod suite;
 mod survival;
 

@@ -1,5 +1,6 @@
 //! Keys of our own, which nobody has to invent: given by the adapter, else kept in `data/keys/` (0600), else made at
-//! the first start. Losing them invalidates every API key and makes audit identities unlinkable, so backups hold them.
+//! the first start. Losing them invalidates every API key, makes audit identities unlinkable and leaves sealed texts
+//! closed for good: whoever keeps backups of the database keeps a copy of them too, elsewhere.
 
 use super::Secrets;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Names of our own keys and what each is for.
-pub const OWN_KEYS: [(&str, &str); 3] = [
+pub const OWN_KEYS: [(&str, &str); 4] = [
     ("api_key_pepper", "keyed hash of API keys; changing it invalidates every key"),
     (
         "audit_id_key",
@@ -19,6 +20,10 @@ pub const OWN_KEYS: [(&str, &str); 3] = [
     (
         "audit_sign_key",
         "signs the checkpoints of the audit trail; before changing it, name its public key in audit.retired_sign_keys",
+    ),
+    (
+        "data_key",
+        "seals texts of people in the database; before changing it, name its secret in store.retired_data_key_secrets",
     ),
 ];
 
