@@ -13,7 +13,6 @@ use crate::{
     files,
     guard::Guard,
     migrations,
-    seal::Seal,
 };
 use portcullis_telemetry::{Component, Health, HealthState, Metrics};
 use sqlx::{
@@ -48,8 +47,6 @@ pub(crate) use on;
 
 pub(crate) struct Db {
     pub(crate) pools: Pools,
-    /// Seals and opens texts of people; every query that writes or reads one goes through it.
-    pub(crate) seal: Seal,
     guard: Option<Guard>,
     component: Component,
     call_timeout: Duration,
@@ -60,7 +57,6 @@ impl Db {
     pub(crate) async fn open(
         config: &StoreConfig,
         url: &str,
-        seal: Seal,
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Self> {
@@ -78,7 +74,6 @@ impl Db {
         component.set(HealthState::Healthy, "");
         Ok(Self {
             pools,
-            seal,
             guard,
             component,
             call_timeout: connect + statement * 2,

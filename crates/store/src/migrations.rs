@@ -28,6 +28,7 @@ steps!(
     5 "0005_budgets",
     6 "0006_messages",
     7 "0007_chats",
+    8 "0008_news",
     10 "0010_leases",
 );
 

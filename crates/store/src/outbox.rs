@@ -9,9 +9,6 @@ use crate::{
     error::{Result, StoreError},
 };
 
-/// The sealed field, see [`crate::Seal`].
-pub(crate) const PAYLOAD: &str = "outbox.payload";
-
 /// The outbox.
 pub struct Outbox<'a>(pub(crate) &'a Db);
 
@@ -173,13 +170,13 @@ pub(crate) const OPEN: &str = "SELECT COUNT(*) FROM outbox WHERE state IN ('queu
 
 /// Adds a row inside the transaction `$tx`.
 macro_rules! insert_out {
-    ($db:expr, $tx:expr, $new:expr) => {
+    ($tx:expr, $new:expr) => {
         sqlx::query($crate::outbox::INSERT)
             .bind($new.door)
             .bind(&$new.chat)
             .bind(&$new.caller)
             .bind(i64::from($new.class))
-            .bind($db.seal.seal($crate::outbox::PAYLOAD, &$new.payload))
+            .bind(&$new.payload)
             .bind($new.created_at)
             .bind($new.expires_at)
             .execute(&mut *$tx)
@@ -216,7 +213,7 @@ impl Outbox<'_> {
                     return tx.rollback().await.map(|()| false);
                 }
                 for new in out {
-                    insert_out!(db, tx, new);
+                    insert_out!(tx, new);
                 }
                 tx.commit().await.map(|()| true)
             })
@@ -255,19 +252,9 @@ impl Outbox<'_> {
                     .await)
             })
             .await?;
-        let mut read_rows = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut row = read(row)?;
-            match db.seal.open(PAYLOAD, std::mem::take(&mut row.payload)) {
-                Ok(payload) => read_rows.push(OutRow { payload, ..row }),
-                Err(error) => {
-                    tracing::error!(%error, id = row.id, "a message that goes out cannot be read; it is dead");
-                    self.settle(row.id, owner, &Settle::Dead { reason: "unreadable" }, now).await?;
-                }
-            }
-        }
-        read_rows.sort_unstable_by_key(|row| (row.class, row.id));
-        Ok(read_rows)
+        let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        rows.sort_unstable_by_key(|row| (row.class, row.id));
+        Ok(rows)
     }
 
     /// Gives leased rows back untried, each until that moment in Unix milliseconds.
@@ -410,7 +397,7 @@ impl Outbox<'_> {
         .await
     }
 
-    /// Rows, newest first; of one state and door where named. The text of one that cannot be opened is empty.
+    /// Rows, newest first; of one state and door where named.
     ///
     /// # Errors
     /// A database that is away; a row that is none.
@@ -426,12 +413,7 @@ impl Outbox<'_> {
                     .await)
             })
             .await?;
-        let opened = |row: Row| {
-            let mut row = read(row)?;
-            row.payload = db.seal.open(PAYLOAD, row.payload).unwrap_or_default();
-            Ok(row)
-        };
-        rows.into_iter().map(opened).collect()
+        rows.into_iter().map(read).collect()
     }
 
     /// Queues a dead or expired row again, as if new; says whether there was one with a text to send.

@@ -19,7 +19,7 @@ macro_rules! cases {
 
 mod away;
 mod messages;
-mod sealed;
+mod news;
 mod suite;
 mod survival;
 
