@@ -4,8 +4,19 @@
 //! Invariant: every fetched text is untrusted and comes out as plain text, without markup, hidden parts and control
 //! characters; no page, however broken, costs more than its size. Source: news.md sections 3, 4 and 6.
 
+mod channel;
+mod charset;
+mod content;
+mod dates;
+mod feed;
+mod markup;
+mod page;
 mod post;
 mod source;
+mod text;
 
+pub use channel::{ChannelPage, Unreadable, channel};
+pub use feed::{FeedPage, feed};
+pub use page::{Form, Link, alternates, form, links};
 pub use post::Post;
 pub use source::{Source, SourceError};

@@ -40,7 +40,10 @@ impl Source {
         if let Some(name) = written.strip_prefix('@') {
             return channel(name);
         }
-        let bare = ["https://", "http://"].iter().find_map(|scheme| written.strip_prefix(scheme));
+        let bare = ["https://", "http://"].iter().find_map(|scheme| {
+            let start = written.get(..scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then(|| written.get(scheme.len()..))?
+        });
         let rest = bare.unwrap_or(written);
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
         if ["t.me", "telegram.me"].contains(&host.strip_prefix("www.").unwrap_or(&host)) {
