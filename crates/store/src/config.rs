@@ -39,6 +39,16 @@ pub struct StoreConfig {
     /// Size of `data/spool`, in bytes. Beyond it the newest usage is lost, which is logged and alerted.
     /// Default 67108864.
     pub spool_max_bytes: u64,
+    /// Whether texts of people (messages in and out, what dialogs hold) are kept sealed with the data key, the secret
+    /// `data_key`. Without it a stolen database file tells them. Turned off, what is sealed is still read. Default true.
+    pub encrypt: bool,
+    /// Names of secrets that hold earlier data keys; what they sealed is read, and sealed anew by the present one. A name
+    /// can go once the log has said that everything is sealed by the present key. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retired_data_key_secrets: Vec<String>,
+    /// Whether to start with an empty database when the one there was is lost or damaged and no backup of it is valid.
+    /// Keys, usage and messages are then gone; damaged files are kept in `data/quarantine`. Default false.
+    pub allow_empty_start: bool,
 }
 
 impl Default for StoreConfig {
@@ -56,6 +66,9 @@ impl Default for StoreConfig {
             journal_ms: 50,
             usage_rows: 10_000,
             spool_max_bytes: 67_108_864,
+            encrypt: true,
+            retired_data_key_secrets: Vec::new(),
+            allow_empty_start: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     files,
     guard::Guard,
     migrations,
+    seal::Seal,
 };
 use portcullis_telemetry::{Component, Health, HealthState, Metrics};
 use sqlx::{
@@ -47,6 +48,8 @@ pub(crate) use on;
 
 pub(crate) struct Db {
     pub(crate) pools: Pools,
+    /// Seals and opens texts of people; every query that writes or reads one goes through it.
+    pub(crate) seal: Seal,
     guard: Option<Guard>,
     component: Component,
     call_timeout: Duration,
@@ -57,6 +60,7 @@ impl Db {
     pub(crate) async fn open(
         config: &StoreConfig,
         url: &str,
+        seal: Seal,
         metrics: &Metrics,
         health: &Health,
     ) -> Result<Self> {
@@ -74,6 +78,7 @@ impl Db {
         component.set(HealthState::Healthy, "");
         Ok(Self {
             pools,
+            seal,
             guard,
             component,
             call_timeout: connect + statement * 2,

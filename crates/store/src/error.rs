@@ -34,6 +34,12 @@ pub enum StoreError {
     /// A row holds what this program never wrote.
     #[error("a row of {0} holds something unreadable")]
     Damaged(&'static str),
+    /// A row is sealed by a key that is not here.
+    #[error(
+        "texts are sealed by the data key {0}, which is not here. Mend: give the secret `data_key` (or put its file back \
+         into data/keys), or name an earlier one in `store.retired_data_key_secrets`"
+    )]
+    Sealed(String),
     /// The database refused a statement.
     #[error("the database refused: {0}")]
     Refused(String),

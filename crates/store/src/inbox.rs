@@ -10,6 +10,9 @@ use crate::{
     outbox::{NewOut, insert_out, room},
 };
 
+/// The sealed field, see [`crate::Seal`].
+pub(crate) const PAYLOAD: &str = "inbox.payload";
+
 /// The inbox.
 pub struct Inbox<'a>(pub(crate) &'a Db);
 
@@ -91,6 +94,9 @@ const TAKE: &str = "UPDATE inbox SET state = 'working', lease_owner = $2, lease_
     ORDER BY head.id LIMIT $5) AND (state = 'queued' OR lease_until < $3) \
     RETURNING id, key, conversation, caller, payload, attempts, received_at";
 
+/// A message whose text cannot be opened is ended: it can never be answered, and would hold up its conversation.
+const UNREADABLE: &str = "UPDATE inbox SET state = 'done', payload = '', lease_until = 0 WHERE id = $1";
+
 const DONE: &str = "UPDATE inbox SET state = 'done', payload = '', lease_until = 0 \
                     WHERE id = $1 AND state = 'working' AND lease_owner = $2";
 
@@ -126,7 +132,7 @@ impl Inbox<'_> {
                         .bind(&new.key)
                         .bind(&new.conversation)
                         .bind(&new.caller)
-                        .bind(&new.payload)
+                        .bind(db.seal.seal(PAYLOAD, &new.payload))
                         .bind(new.received_at)
                         .bind(i64::from(max_waiting))
                         .fetch_optional(&mut *tx)
@@ -152,10 +158,11 @@ impl Inbox<'_> {
     /// A database that is away.
     pub async fn replace(&self, door: &str, key: &str, payload: &str) -> Result<bool> {
         let db = self.0;
+        let payload = db.seal.seal(PAYLOAD, payload);
         let sql = "UPDATE inbox SET payload = $3 WHERE door = $1 AND key = $2 AND state = 'queued'";
         db.call(async {
             on!(db, write pool => {
-                let done = sqlx::query(sql).bind(door).bind(key).bind(payload).execute(pool).await?;
+                let done = sqlx::query(sql).bind(door).bind(key).bind(&payload).execute(pool).await?;
                 Ok(done.rows_affected() == 1)
             })
         })
@@ -223,16 +230,22 @@ impl Inbox<'_> {
                     .await)
             })
             .await?;
-        let read = |(id, key, conversation, caller, payload, attempts, received_at): Row| InRow {
-            id,
-            key,
-            conversation,
-            caller,
-            payload,
-            attempts,
-            received_at,
-        };
-        let mut rows: Vec<_> = rows.into_iter().map(read).collect();
+        let mut read = Vec::with_capacity(rows.len());
+        for (id, key, conversation, caller, payload, attempts, received_at) in rows {
+            match db.seal.open(PAYLOAD, payload) {
+                Ok(payload) => {
+                    read.push(InRow { id, key, conversation, caller, payload, attempts, received_at });
+                }
+                Err(error) => {
+                    tracing::error!(%error, id, "a message that came in cannot be read; it is not answered");
+                    db.call(async {
+                        on!(db, write pool => sqlx::query(UNREADABLE).bind(id).execute(pool).await.map(drop))
+                    })
+                    .await?;
+                }
+            }
+        }
+        let mut rows = read;
         // What an UPDATE returns has no order.
         rows.sort_unstable_by_key(|row| row.id);
         Ok(rows)
@@ -256,7 +269,7 @@ impl Inbox<'_> {
                     return tx.rollback().await.map(|()| Finished::Full);
                 }
                 for new in out {
-                    insert_out!(tx, new);
+                    insert_out!(db, tx, new);
                 }
                 tx.commit().await.map(|()| Finished::Done)
             })

@@ -20,7 +20,9 @@ mod news;
 mod outbox;
 mod overrides;
 mod passages;
+mod reseal;
 mod revocations;
+mod seal;
 mod sessions;
 
 pub use chats::Chats;
@@ -39,6 +41,7 @@ pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use passages::{Nearest, PassageDocument, PassageGeneration, PassageRow, Passages};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
+pub use seal::Seal;
 pub use sessions::{SessionRow, Sessions};
 
 use db::{Db, on};
@@ -81,17 +84,27 @@ impl Store {
     /// # Errors
     /// A data folder that others may enter, a URL of no known kind, a database that is away or refuses.
     pub async fn open(parts: StoreParts<'_>) -> Result<Self> {
+        Self::open_sealed(parts, Seal::default()).await
+    }
+
+    /// The same for whoever writes and reads texts of people: they are kept sealed.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; a seal without the key under which texts are kept.
+    pub async fn open_sealed(parts: StoreParts<'_>, seal: Seal) -> Result<Self> {
         files::private_dir(parts.data_dir)?;
         let url = match (parts.url, &parts.config.url) {
             (Some(secret), _) => secret.expose_secret().to_owned(),
             (None, Some(url)) => url.clone(),
             (None, None) => format!("sqlite:{}", parts.data_dir.join("portcullis.db").display()),
         };
-        let db = Db::open(parts.config, &url, parts.metrics, parts.health).await?;
+        let db = Db::open(parts.config, &url, seal, parts.metrics, parts.health).await?;
         let (bytes, rows) = (parts.config.spool_max_bytes, parts.config.usage_rows);
         let clerk =
             ledger::Clerk::open(spool_dir(parts.data_dir), bytes, rows, parts.metrics, parts.alerts.clone())?;
-        Ok(Self(Arc::new(Inner { db, clerk, config: parts.config.clone() })))
+        let store = Self(Arc::new(Inner { db, clerk, config: parts.config.clone() }));
+        store.holds_the_key().await?;
+        Ok(store)
     }
 
     /// `sqlite` or `postgres`.

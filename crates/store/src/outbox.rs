@@ -9,6 +9,9 @@ use crate::{
     error::{Result, StoreError},
 };
 
+/// The sealed field, see [`crate::Seal`].
+pub(crate) const PAYLOAD: &str = "outbox.payload";
+
 /// The outbox.
 pub struct Outbox<'a>(pub(crate) &'a Db);
 
@@ -170,13 +173,13 @@ pub(crate) const OPEN: &str = "SELECT COUNT(*) FROM outbox WHERE state IN ('queu
 
 /// Adds a row inside the transaction `$tx`.
 macro_rules! insert_out {
-    ($tx:expr, $new:expr) => {
+    ($db:expr, $tx:expr, $new:expr) => {
         sqlx::query($crate::outbox::INSERT)
             .bind($new.door)
             .bind(&$new.chat)
             .bind(&$new.caller)
             .bind(i64::from($new.class))
-            .bind(&$new.payload)
+            .bind($db.seal.seal($crate::outbox::PAYLOAD, &$new.payload))
             .bind($new.created_at)
             .bind($new.expires_at)
             .execute(&mut *$tx)
@@ -213,7 +216,7 @@ impl Outbox<'_> {
                     return tx.rollback().await.map(|()| false);
                 }
                 for new in out {
-                    insert_out!(tx, new);
+                    insert_out!(db, tx, new);
                 }
                 tx.commit().await.map(|()| true)
             })
@@ -252,9 +255,19 @@ impl Outbox<'_> {
                     .await)
             })
             .await?;
-        let mut rows = rows.into_iter().map(read).collect::<Result<Vec<_>>>()?;
-        rows.sort_unstable_by_key(|row| (row.class, row.id));
-        Ok(rows)
+        let mut read_rows = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut row = read(row)?;
+            match db.seal.open(PAYLOAD, std::mem::take(&mut row.payload)) {
+                Ok(payload) => read_rows.push(OutRow { payload, ..row }),
+                Err(error) => {
+                    tracing::error!(%error, id = row.id, "a message that goes out cannot be read; it is dead");
+                    self.settle(row.id, owner, &Settle::Dead { reason: "unreadable" }, now).await?;
+                }
+            }
+        }
+        read_rows.sort_unstable_by_key(|row| (row.class, row.id));
+        Ok(read_rows)
     }
 
     /// Gives leased rows back untried, each until that moment in Unix milliseconds.
@@ -397,7 +410,7 @@ impl Outbox<'_> {
         .await
     }
 
-    /// Rows, newest first; of one state and door where named.
+    /// Rows, newest first; of one state and door where named. The text of one that cannot be opened is empty.
     ///
     /// # Errors
     /// A database that is away; a row that is none.
@@ -413,7 +426,12 @@ impl Outbox<'_> {
                     .await)
             })
             .await?;
-        rows.into_iter().map(read).collect()
+        let opened = |row: Row| {
+            let mut row = read(row)?;
+            row.payload = db.seal.open(PAYLOAD, row.payload).unwrap_or_default();
+            Ok(row)
+        };
+        rows.into_iter().map(opened).collect()
     }
 
     /// Queues a dead or expired row again, as if new; says whether there was one with a text to send.

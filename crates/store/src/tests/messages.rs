@@ -20,9 +20,9 @@ cases!(
     a_conversation_is_lost_found_and_moved_in_every_table_at_once,
 );
 
-const ROOM: [u32; 2] = [1000, 100];
+pub(super) const ROOM: [u32; 2] = [1000, 100];
 
-fn message(key: &str, conversation: &str) -> NewIn {
+pub(super) fn message(key: &str, conversation: &str) -> NewIn {
     NewIn {
         door: "signal",
         key: key.into(),
@@ -33,7 +33,7 @@ fn message(key: &str, conversation: &str) -> NewIn {
     }
 }
 
-fn answer(chat: &str, class: u8) -> NewOut {
+pub(super) fn answer(chat: &str, class: u8) -> NewOut {
     NewOut {
         door: "signal",
         chat: chat.into(),
