@@ -22,6 +22,7 @@ pub mod python;
 pub mod redis;
 pub mod signal;
 pub mod signal_cli;
+pub mod telegram;
 pub mod upstream;
 
 use std::{
