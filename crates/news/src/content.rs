@@ -9,14 +9,22 @@ use std::ops::Range;
 
 /// Whether people do not see it.
 pub(crate) fn is_hidden(element: Element<'_, '_>) -> bool {
+    is_never_text(element) || is_made_invisible(element)
+}
+
+/// Whether what stands inside is no text of the page.
+pub(crate) fn is_never_text(element: Element<'_, '_>) -> bool {
     const NEVER: [&str; 20] = [
         "script", "style", "noscript", "template", "svg", "math", "iframe", "object", "audio", "video",
         "canvas", "select", "datalist", "textarea", "title", "head", "xmp", "noembed", "noframes", "button",
     ];
     let name = element.name();
-    (NEVER.contains(&name) && name != "math")
-        || (name == "dialog" && element.attribute("open").is_none())
-        || element.attribute("hidden").is_some_and(|value| value != "false")
+    (NEVER.contains(&name) && name != "math") || (name == "dialog" && element.attribute("open").is_none())
+}
+
+/// Whether attributes of the element hide it.
+pub(crate) fn is_made_invisible(element: Element<'_, '_>) -> bool {
+    element.attribute("hidden").is_some_and(|value| value != "false")
         || element.attribute("aria-hidden").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || element.attribute("style").is_some_and(hides)
 }
@@ -47,6 +55,15 @@ pub(crate) fn text(
     range: Range<usize>,
     mut skip: impl FnMut(Element<'_, '_>) -> bool,
 ) -> String {
+    without(tree, range, |element| is_hidden(element) || skip(element))
+}
+
+/// The text of a stretch of nodes without what `skip` names.
+pub(crate) fn without(
+    tree: &Tree<'_>,
+    range: Range<usize>,
+    mut skip: impl FnMut(Element<'_, '_>) -> bool,
+) -> String {
     let mut out = Writer::default();
     let mut at = range.start;
     while at < range.end {
@@ -56,7 +73,7 @@ pub(crate) fn text(
             Some(Kind::Element(tag)) => {
                 let element = Element { tree, at, tag };
                 let end = tree.inside(at).end;
-                if is_hidden(element) || skip(element) {
+                if skip(element) {
                     // Two words with something between them are two words.
                     out.gap(element.name());
                     at = end;

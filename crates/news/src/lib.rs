@@ -4,6 +4,7 @@
 //! Invariant: every fetched text is untrusted and comes out as plain text, without markup, hidden parts and control
 //! characters; no page, however broken, costs more than its size. Source: news.md sections 3, 4 and 6.
 
+mod article;
 mod channel;
 mod charset;
 mod content;
@@ -15,6 +16,7 @@ mod post;
 mod source;
 mod text;
 
+pub use article::{Article, article};
 pub use channel::{ChannelPage, Unreadable, channel};
 pub use feed::{FeedPage, feed};
 pub use page::{Form, Link, alternates, form, links};

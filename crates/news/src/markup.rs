@@ -10,4 +10,4 @@ mod tests;
 mod token;
 mod tree;
 
-pub(crate) use tree::{Element, Kind, Tree, is_block};
+pub(crate) use tree::{Element, Kind, Tree, is_block, is_inline};

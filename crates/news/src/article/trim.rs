@@ -1,0 +1,49 @@
+//! The text of the chosen element without lines that are no part of it. Invariant: what is left is in the page's order.
+
+use super::{facts::Facts, words::is_note};
+use crate::{
+    content,
+    markup::{Element, Tree},
+    text::line,
+};
+
+/// Longest line that may be a note beside the text, in characters.
+const NOTE: usize = 140;
+
+/// The text of the article in `chosen`.
+pub(super) fn text(tree: &Tree<'_>, facts: &Facts, chosen: usize, title: Option<&str>) -> String {
+    let text = content::without(tree, tree.inside(chosen), |element| {
+        facts.is_out(element.at) || is_links(facts, element) || element.name() == "h1"
+    });
+    let title = title.map(key);
+    let mut blocks: Vec<&str> = text.split("\n\n").filter(|block| !block.trim().is_empty()).collect();
+    blocks.retain(|block| {
+        let short = block.chars().nth(NOTE).is_none();
+        !(short && (is_note(block) || title.as_ref().is_some_and(|title| *title == key(block))))
+    });
+    let begins = blocks.iter().position(|block| is_sentence(block)).unwrap_or(0);
+    let ends = blocks.iter().rposition(|block| is_sentence(block)).map_or(blocks.len(), |at| at + 1);
+    blocks.get(begins..ends).unwrap_or_default().join("\n\n")
+}
+
+fn key(text: &str) -> String {
+    line(text).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a block reads like a part of a text rather than a label.
+fn is_sentence(block: &str) -> bool {
+    let long = block.chars().nth(100).is_some();
+    long || block
+        .trim_end_matches(['"', '”', '’', '\'', ')', '»', ']'])
+        .ends_with(['.', '!', '?', ':', '…', '。', '！', '？'])
+}
+
+/// Whether an element is a list of links, or a line that is nothing but one.
+fn is_links(facts: &Facts, element: Element<'_, '_>) -> bool {
+    let links = facts.links(element.at);
+    match element.name() {
+        "ul" | "ol" | "dl" | "table" => links > 0.5,
+        "p" | "div" | "section" | "h2" | "h3" | "h4" | "h5" | "h6" | "li" => links > 0.8,
+        _ => false,
+    }
+}
