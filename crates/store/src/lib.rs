@@ -20,6 +20,7 @@ mod news;
 mod outbox;
 mod overrides;
 mod passages;
+mod readers;
 mod reseal;
 mod revocations;
 mod seal;
@@ -40,6 +41,10 @@ pub use news::{FeedRow, Feeds, PostRow};
 pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use passages::{Nearest, PassageDocument, PassageGeneration, PassageRow, Passages};
+pub use readers::{
+    Added, Deliver, Delivered, DialogRow, Fire, FireRow, FolderRow, Follow, NewFolder, NewSchedule,
+    OwnerRequest, ReaderRow, Readers, Removed, Reserve, Reserved, ScheduleRow, Setting, Traffic, Undone,
+};
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use seal::Seal;
 pub use sessions::{SessionRow, Sessions};
@@ -183,6 +188,12 @@ impl Store {
     #[must_use]
     pub fn leases(&self) -> Leases<'_> {
         Leases(&self.0.db)
+    }
+
+    /// People who read news.
+    #[must_use]
+    pub fn readers(&self) -> Readers<'_> {
+        Readers(&self.0.db)
     }
 
     /// Who used how much.

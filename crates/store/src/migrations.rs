@@ -29,6 +29,7 @@ steps!(
     6 "0006_messages",
     7 "0007_chats",
     8 "0008_news",
+    9 "0009_readers",
     10 "0010_leases",
 );
 

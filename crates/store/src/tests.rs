@@ -20,6 +20,7 @@ macro_rules! cases {
 mod away;
 mod messages;
 mod news;
+mod readers;
 mod sealed;
 mod suite;
 mod survival;

@@ -1,6 +1,7 @@
-//! The catalogue: what chat doors say themselves, in every language we speak, with plural forms. One file of data for
-//! each language. Invariants: every word is in every language (a test holds it); no text names a provider, a path or a
-//! rule of inspection; each says what to do next where there is something to do.
+//! What people are told at chat doors, in every language we speak, with plural forms: [`Catalogue`] for whoever has
+//! texts, one file of data for each language, and [`Words`], those of the doors themselves. Invariants: every word is in
+//! every language (a test holds it); no text names a provider, a path or a rule of inspection; each says what to do next
+//! where there is something to do.
 //!
 //! Source: news.md section 13, ask.md section 10. Plural rules: CLDR.
 
@@ -40,14 +41,6 @@ impl Tongue {
         Self::ALL.into_iter().find(|tongue| tongue.as_str() == code)
     }
 
-    const fn file(self) -> &'static str {
-        match self {
-            Self::En => include_str!("en.toml"),
-            Self::Ru => include_str!("ru.toml"),
-            Self::Nl => include_str!("nl.toml"),
-        }
-    }
-
     /// Which of its forms a noun has after that number.
     const fn form(self, n: u64) -> Form {
         match self {
@@ -73,93 +66,203 @@ enum Form {
     Other,
 }
 
-macro_rules! catalogue {
-    ($($(#[doc = $doc:literal])+ $name:ident = $key:literal;)*) => {
-        /// A word of the catalogue.
+/// Names the words of a catalogue: an enum with `ALL`, and `as_str` for a word's name in the files.
+#[macro_export]
+macro_rules! words {
+    ($(#[$outer:meta])* $vis:vis enum $word:ident { $($(#[$meta:meta])* $name:ident = $key:literal;)* }) => {
+        $(#[$outer])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Word { $($(#[doc = $doc])+ $name),* }
+        $vis enum $word { $($(#[$meta])* $name),* }
 
-        impl Word {
+        impl $word {
             /// Every word.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
+            $vis const ALL: &[Self] = &[$(Self::$name),*];
 
             /// Its name in the files.
             #[must_use]
-            pub const fn as_str(self) -> &'static str {
+            $vis const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $key),* }
             }
         }
     };
 }
 
-catalogue! {
-    /// A limit refused; so many seconds.
-    WaitSeconds = "wait_seconds";
-    /// A limit refused; so many minutes.
-    WaitMinutes = "wait_minutes";
-    /// A limit refused; so many hours.
-    WaitHours = "wait_hours";
-    /// A budget is used up.
-    Budget = "budget";
-    /// No room; so many seconds.
-    Busy = "busy";
-    /// Too many messages of one conversation wait.
-    LineFull = "line_full";
-    /// Nothing that could answer is healthy; so many seconds.
-    Unavailable = "unavailable";
-    /// The deadline passed.
-    TooSlow = "too_slow";
-    /// The message is wrong, and how.
-    Invalid = "invalid";
-    /// Inspection refused.
-    Blocked = "blocked";
-    /// Not allowed.
-    Forbidden = "forbidden";
-    /// Not there.
-    NotFound = "not_found";
-    /// Our mistake, and its incident.
-    Internal = "internal";
-    /// A session begins.
-    Welcome = "welcome";
-    /// A session ended by itself.
-    SessionEnded = "session_ended";
-    /// A session was ended.
-    Deactivated = "deactivated";
-    /// What ends a session, typed as a word.
-    Deactivate = "deactivate";
-    /// A group is answered from now on.
-    GroupActivated = "group_activated";
-    /// A group is answered no more.
-    GroupDeactivated = "group_deactivated";
-    /// So many messages were too old to be answered.
-    Backlog = "backlog";
-    /// A file came.
-    Attachment = "attachment";
-    /// So many sessions.
-    Sessions = "sessions";
-    /// An administrator ended a session.
-    Revoked = "revoked";
-    /// There is no such session.
-    NoSession = "no_session";
-    /// A changed safety number is trusted.
-    Trusted = "trusted";
-    /// A changed safety number could not be trusted, and why.
-    NotTrusted = "not_trusted";
-    /// What administrators can do at a door.
-    AdminCommands = "admin_commands";
+words! {
+    /// A word that doors say.
+    pub enum Word {
+        /// A limit refused; so many seconds.
+        WaitSeconds = "wait_seconds";
+        /// A limit refused; so many minutes.
+        WaitMinutes = "wait_minutes";
+        /// A limit refused; so many hours.
+        WaitHours = "wait_hours";
+        /// A budget is used up.
+        Budget = "budget";
+        /// No room; so many seconds.
+        Busy = "busy";
+        /// Too many messages of one conversation wait.
+        LineFull = "line_full";
+        /// Nothing that could answer is healthy; so many seconds.
+        Unavailable = "unavailable";
+        /// The deadline passed.
+        TooSlow = "too_slow";
+        /// The message is wrong, and how.
+        Invalid = "invalid";
+        /// Inspection refused.
+        Blocked = "blocked";
+        /// Not allowed.
+        Forbidden = "forbidden";
+        /// Not there.
+        NotFound = "not_found";
+        /// Our mistake, and its incident.
+        Internal = "internal";
+        /// A session begins.
+        Welcome = "welcome";
+        /// A session ended by itself.
+        SessionEnded = "session_ended";
+        /// A session was ended.
+        Deactivated = "deactivated";
+        /// What ends a session, typed as a word.
+        Deactivate = "deactivate";
+        /// A group is answered from now on.
+        GroupActivated = "group_activated";
+        /// A group is answered no more.
+        GroupDeactivated = "group_deactivated";
+        /// So many messages were too old to be answered.
+        Backlog = "backlog";
+        /// A file came.
+        Attachment = "attachment";
+        /// So many sessions.
+        Sessions = "sessions";
+        /// An administrator ended a session.
+        Revoked = "revoked";
+        /// There is no such session.
+        NoSession = "no_session";
+        /// A changed safety number is trusted.
+        Trusted = "trusted";
+        /// A changed safety number could not be trusted, and why.
+        NotTrusted = "not_trusted";
+        /// What administrators can do at a door.
+        AdminCommands = "admin_commands";
+    }
+}
+
+/// A text: one form, or one for each plural that the language has.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    One(String),
+    Forms(Forms),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+struct Forms {
     one: Option<String>,
     few: Option<String>,
     other: String,
 }
 
-/// The catalogue. Cheap to clone.
+impl Text {
+    fn form(&self, form: &Form) -> &str {
+        let forms = match self {
+            Self::One(text) => return text,
+            Self::Forms(forms) => forms,
+        };
+        let found = match form {
+            Form::One => forms.one.as_ref(),
+            Form::Few => forms.few.as_ref(),
+            Form::Other => None,
+        };
+        found.unwrap_or(&forms.other)
+    }
+
+    /// Every form, with whether it has one for few.
+    fn forms(&self) -> (Vec<&str>, bool) {
+        match self {
+            Self::One(text) => (vec![text], false),
+            Self::Forms(forms) => {
+                let all = [Some(&forms.other), forms.one.as_ref(), forms.few.as_ref()];
+                (all.into_iter().flatten().map(String::as_str).collect(), forms.few.is_some())
+            }
+        }
+    }
+}
+
+/// Texts in every language, by name: `name = "text"`, or `name = { one = "…", other = "…" }` where a number `{n}` is put
+/// in. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Words(Arc<[HashMap<String, Text>; 3]>);
+pub struct Catalogue(Arc<[HashMap<String, Text>; 3]>);
+
+impl Catalogue {
+    /// Reads files in the order of [`Tongue::ALL`]. One that is no such file has no texts, which
+    /// [`Catalogue::problems`] tells.
+    #[must_use]
+    pub fn new(files: [&str; 3]) -> Self {
+        Self(Arc::new(files.map(|file| toml::from_str(file).unwrap_or_default())))
+    }
+
+    /// A text with a number as `{n}` and values put in for the other places, such as `{name}`; what is put in is not
+    /// looked at for places. Empty where there is no such text.
+    #[must_use]
+    pub fn say(&self, tongue: Tongue, name: &str, n: u64, values: &[(&str, &str)]) -> String {
+        let Some(found) = self.0[tongue as usize].get(name) else { return String::new() };
+        let mut rest = found.form(&tongue.form(n));
+        let mut out = String::with_capacity(rest.len() + 32);
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            let (place, tail) = after.split_once('}').unwrap_or((after, ""));
+            match values.iter().find(|(known, _)| *known == place) {
+                Some((_, value)) => out.push_str(value),
+                None if place == "n" => out.push_str(&n.to_string()),
+                None => {}
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// What is wrong with the files, for the test of whoever has them: names that are not in each, places that differ,
+    /// plurals that are missing.
+    #[must_use]
+    pub fn problems(&self, names: &[&str]) -> Vec<String> {
+        let mut out = Vec::new();
+        for tongue in Tongue::ALL {
+            let (code, file) = (tongue.as_str(), &self.0[tongue as usize]);
+            let extra = file.keys().filter(|name| !names.contains(&name.as_str()));
+            out.extend(extra.map(|name| format!("{code}: {name} is in no list")));
+            for name in names {
+                let (Some(text), Some(english)) = (file.get(*name), self.0[0].get(*name)) else {
+                    out.push(format!("{code}: {name} is missing"));
+                    continue;
+                };
+                let ((forms, few), expected) = (text.forms(), places(english.forms().0[0]));
+                if forms.iter().any(|form| form.is_empty() || places(form) != expected) {
+                    out.push(format!("{code}: {name} is empty or has other places than in English"));
+                }
+                let plural = matches!(english, Text::Forms(forms) if forms.one.is_some());
+                if few != (plural && tongue == Tongue::Ru) {
+                    out.push(format!("{code}: {name} has a plural too few or too many"));
+                }
+            }
+        }
+        out.sort_unstable();
+        out
+    }
+}
+
+/// The places of a text, sorted.
+fn places(text: &str) -> Vec<&str> {
+    let mut found: Vec<_> = text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// What doors say. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Words(Catalogue);
 
 impl Default for Words {
     fn default() -> Self {
@@ -168,11 +271,10 @@ impl Default for Words {
 }
 
 impl Words {
-    /// The catalogue of all languages.
+    /// In all languages.
     #[must_use]
     pub fn new() -> Self {
-        // The files are part of the program; a test reads them.
-        Self(Arc::new(Tongue::ALL.map(|tongue| toml::from_str(tongue.file()).unwrap_or_default())))
+        Self(Catalogue::new([include_str!("en.toml"), include_str!("ru.toml"), include_str!("nl.toml")]))
     }
 
     /// A word as it is.
@@ -184,14 +286,7 @@ impl Words {
     /// A word with a number or a text put in.
     #[must_use]
     pub fn say(&self, tongue: Tongue, word: Word, n: u64, text: &str) -> String {
-        let Some(found) = self.0[tongue as usize].get(word.as_str()) else { return String::new() };
-        let form = match tongue.form(n) {
-            Form::One => found.one.as_ref(),
-            Form::Few => found.few.as_ref(),
-            Form::Other => None,
-        };
-        // The text last: what is put in is not looked at for places.
-        form.unwrap_or(&found.other).replace("{n}", &n.to_string()).replacen("{text}", text, 1)
+        self.0.say(tongue, word.as_str(), n, &[("text", text)])
     }
 
     /// A wait in words: seconds up to a minute, minutes up to an hour, hours beyond, always rounded up.
@@ -238,30 +333,28 @@ fn seconds(wait: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn places(text: &str) -> [bool; 2] {
-        ["{n}", "{text}"].map(|place| text.contains(place))
+    #[test]
+    fn every_word_is_in_every_language_with_every_plural_and_the_same_places() {
+        let names: Vec<_> = Word::ALL.iter().map(|word| word.as_str()).collect();
+        assert_eq!(Words::new().0.problems(&names), Vec::<String>::new());
     }
 
     #[test]
-    fn every_word_is_in_every_language_with_every_plural_and_the_same_places() {
-        let words = Words::new();
-        for tongue in Tongue::ALL {
-            let file: HashMap<String, Text> = toml::from_str(tongue.file()).unwrap();
-            let mut extra: Vec<_> =
-                file.keys().filter(|key| !Word::ALL.iter().any(|word| word.as_str() == *key)).collect();
-            extra.sort_unstable();
-            assert!(extra.is_empty(), "{tongue:?}: {extra:?}");
-            for word in Word::ALL {
-                let text = file.get(word.as_str()).unwrap_or_else(|| panic!("{tongue:?} lacks {word:?}"));
-                let english = &words.0[0][word.as_str()];
-                let forms = [Some(&text.other), text.one.as_ref(), text.few.as_ref()];
-                for form in forms.into_iter().flatten() {
-                    assert_eq!(places(form), places(&english.other), "{tongue:?} {word:?}");
-                }
-                let counts = places(&text.other)[0];
-                assert_eq!(text.few.is_some(), counts && tongue == Tongue::Ru, "{tongue:?} {word:?}");
-            }
-        }
+    fn a_catalogue_that_lacks_something_is_told_what() {
+        let files = [
+            "a = \"{x}\"\nb = { one = \"{n} b\", other = \"{n} bs\" }",
+            "a = \"{y}\"\nb = { one = \"{n} b\", other = \"{n} bs\" }",
+            "a = \"{x}\"\nc = \"?\"",
+        ];
+        assert_eq!(
+            Catalogue::new(files).problems(&["a", "b"]),
+            [
+                "nl: b is missing",
+                "nl: c is in no list",
+                "ru: a is empty or has other places than in English",
+                "ru: b has a plural too few or too many",
+            ]
+        );
     }
 
     // req: S0-10
