@@ -264,12 +264,12 @@ fn instead(fault: &Fault) -> Option<(u16, &'static str, Bytes)> {
     Some((status, JSON, body.into()))
 }
 
-async fn run(shared: &Arc<Shared>, name: &str, params: &Params) -> Outcome {
+pub(super) async fn run(shared: &Arc<Shared>, name: &str, params: &Params) -> Outcome {
     if name == "getUpdates" {
         return poll::get_updates(shared, &params.values).await;
     }
     shared.change(|state, now| {
-        let work = Work { shared, state, now, values: &params.values, files: &params.files };
+        let work = Work { shared, state, now, values: &params.values, files: &params.files, rival: false };
         methods::perform(name, work)
     })
 }
@@ -337,7 +337,10 @@ pub(super) fn answered_by_webhook(shared: &Shared, body: &Bytes) {
         let outcome = checked.and_then(|checked| {
             state.violations.extend(checked.unknown);
             let files = std::collections::BTreeMap::new();
-            methods::perform(name, Work { shared, state, now, values: &checked.values, files: &files })
+            methods::perform(
+                name,
+                Work { shared, state, now, values: &checked.values, files: &files, rival: false },
+            )
         });
         let (_, _, _, refused) = envelope(name, outcome.clone());
         let status = outcome.map_or_else(|refusal| refusal.code, |_| 200);

@@ -73,8 +73,14 @@ struct Parser<'a> {
     may_quote: bool,
 }
 
+/// Texts with what they come to, one a line: `["raw", "text", [entity, ...]]`, or `["raw", "error"]` when refused.
+pub const MARKDOWN_VECTORS: &str = include_str!("markdown_vectors.jsonl");
+
 /// The text without marks, and its entities in the Bot API's form, outer ones first.
-pub(super) fn parse(raw: &str) -> Result<(String, Vec<Value>), String> {
+///
+/// # Errors
+/// In the server's words, without its prefix.
+pub fn markdown_v2(raw: &str) -> Result<(String, Vec<Value>), String> {
     let mut parser = Parser {
         raw: raw.as_bytes(),
         at: 0,

@@ -46,6 +46,8 @@ pub(super) struct Work<'a> {
     pub(super) now: Moment,
     pub(super) values: &'a Map<String, Value>,
     pub(super) files: &'a BTreeMap<String, Document>,
+    /// Somebody else's doing, for which the bot is not to blame.
+    pub(super) rival: bool,
 }
 
 /// Methods that write where people see it, and are counted.

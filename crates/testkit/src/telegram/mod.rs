@@ -27,6 +27,7 @@ mod text;
 mod webhook;
 
 pub use fault::{Fault, Reset, Rule};
+pub use markdown::{MARKDOWN_VECTORS, markdown_v2};
 pub use people::{Access, Group, Incoming, Kind, Person, Pushed};
 pub use records::{Action, Answered, Call, Deleted, Document, Draft, Edited, Menu, Reaction, Sent};
 
@@ -207,7 +208,14 @@ impl Telegram {
         self.shared.change(|state, now| {
             state.next_set_webhook = now;
             let files = std::collections::BTreeMap::new();
-            let mut work = methods::Work { shared: &self.shared, state, now, values: &values, files: &files };
+            let mut work = methods::Work {
+                shared: &self.shared,
+                state,
+                now,
+                values: &values,
+                files: &files,
+                rival: true,
+            };
             if let Err(refusal) = webhook::set(&mut work) {
                 panic!("the rival's webhook is refused: {}", refusal.description);
             }

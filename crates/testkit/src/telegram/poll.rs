@@ -115,7 +115,7 @@ pub(super) fn end(state: &mut State, why: &'static str) -> bool {
 pub(super) async fn get_updates(shared: &Arc<Shared>, values: &serde_json::Map<String, Value>) -> Outcome {
     let begun = shared.change(|state, now| {
         let files = std::collections::BTreeMap::new();
-        begin(shared, &mut Work { shared, state, now, values, files: &files })
+        begin(shared, &mut Work { shared, state, now, values, files: &files, rival: false })
     });
     let (waiting, mut ended) = match begun {
         Begun::Answer(updates) => return Ok(updates.into()),

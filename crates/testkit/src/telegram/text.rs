@@ -71,7 +71,7 @@ pub(super) fn formatted(
         "" | "none" => (raw.to_owned(), explicit(state, values.get(wanted.entities))?),
         _ if raw.is_empty() => (String::new(), Vec::new()),
         "markdownv2" => {
-            let parsed = markdown::parse(raw);
+            let parsed = markdown::markdown_v2(raw);
             parsed.map_err(|why| Refusal::bad(&format!("can't parse entities: {why}")))?
         }
         "html" | "markdown" => {
@@ -82,6 +82,11 @@ pub(super) fn formatted(
     };
     if !mode.is_empty() && values.contains_key(wanted.entities) {
         state.violation_once(format!("{} is ignored beside a parse_mode", wanted.entities));
+    }
+    let (given, length) = (entities.len(), units(&text));
+    let outside = entities.iter().filter(|entity| end_of(entity) > length).count();
+    if outside > 0 {
+        state.violation(format!("{outside} of {given} entities lie outside the text"));
     }
     let formatted = clean(&text, entities)?;
     if units(&formatted.text) > wanted.most {
@@ -167,18 +172,22 @@ struct Span {
     body: Value,
 }
 
+fn place(entity: &Value, name: &str) -> usize {
+    entity[name].as_u64().and_then(|at| usize::try_from(at).ok()).unwrap_or(0)
+}
+
+fn end_of(entity: &Value) -> usize {
+    place(entity, "offset") + place(entity, "length")
+}
+
 /// Takes out what the server takes out, and trims.
 fn clean(text: &str, entities: Vec<Value>) -> Result<Formatted, Refusal> {
     let wide: Vec<u16> = text.encode_utf16().collect();
-    let place = |entity: &Value, name: &str| {
-        entity[name].as_u64().and_then(|at| usize::try_from(at).ok()).unwrap_or(0)
-    };
     let mut spans = Vec::new();
     for body in entities {
-        let (from, length) = (place(&body, "offset"), place(&body, "length"));
-        let to = from + length;
+        let (from, to) = (place(&body, "offset"), end_of(&body));
         // Outside the text: dropped.
-        if length == 0 || to > wide.len() {
+        if from == to || to > wide.len() {
             continue;
         }
         for (at, what) in [(from, "begins"), (to, "ends")] {
@@ -210,11 +219,7 @@ fn clean(text: &str, entities: Vec<Value>) -> Result<Formatted, Refusal> {
     spans.retain(|span| span.to > span.from && !kept[span.from..span.to].iter().all(blank));
     let end = kept.iter().rposition(|unit| !blank(unit)).map_or(0, |last| last + 1);
     if end == 0 {
-        return Err(Refusal::bad(if text.is_empty() {
-            "message text is empty"
-        } else {
-            "text must be non-empty"
-        }));
+        return Err(Refusal::bad("text must be non-empty"));
     }
     let first = spans.iter().map(|span| span.from).min().unwrap_or(end);
     let begin = kept.iter().position(|unit| !matches!(unit, 0x20 | 0x0A)).unwrap_or(0).min(first);
