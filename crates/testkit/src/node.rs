@@ -13,6 +13,9 @@ use std::{
 const PACKAGE: &str = include_str!("../clients/package.json");
 const LOCK: &str = include_str!("../clients/package-lock.json");
 
+const TELEGRAM: &str = include_str!("../clients/telegram/package.json");
+const TELEGRAM_LOCK: &str = include_str!("../clients/telegram/package-lock.json");
+
 /// The clients ask for newer ones, but run from here on.
 const OLDEST: u32 = 20;
 
@@ -32,23 +35,52 @@ pub async fn run(script: &str, args: &[&str]) -> Option<Output> {
                 return None;
             }
         };
-        let mut command = Command::new(node);
-        command.args(["--input-type=module", "--eval"]).arg(script).arg("--").args(args);
-        command.current_dir(folder).env_remove("NODE_OPTIONS").stdin(Stdio::null());
-        Some(command.output().expect("node starts"))
+        Some(command(&node, &folder, &script, &args).output().expect("node starts"))
     })
     .await
 }
 
 /// The program and the folder with its packages, made on first use.
 fn ready() -> io::Result<(PathBuf, PathBuf)> {
+    let node = program()?;
+    let folder = installed("clients", (PACKAGE, LOCK), "the official JavaScript clients")?;
+    Ok((node, folder))
+}
+
+/// A command that runs a script (an ES module) with arguments in a folder with grammY and `telegram-test-api`; nothing,
+/// said in one line, where they cannot be had.
+pub async fn telegram(script: &str, args: &[&str]) -> Option<Command> {
+    let (script, args): (String, Vec<String>) =
+        (script.to_owned(), args.iter().map(ToString::to_string).collect());
+    crate::blocking(move || {
+        let ready = program().and_then(|node| {
+            Ok((node, installed("telegram", (TELEGRAM, TELEGRAM_LOCK), "Telegram clients in JavaScript")?))
+        });
+        match ready {
+            Ok((node, folder)) => Some(command(&node, &folder, &script, &args)),
+            Err(problem) => {
+                crate::skip("node with Telegram clients", &format!("cannot be had: {problem}"));
+                None
+            }
+        }
+    })
+    .await
+}
+
+fn command(node: &Path, folder: &Path, script: &str, args: &[String]) -> Command {
+    let mut command = Command::new(node);
+    command.args(["--input-type=module", "--eval", script, "--"]).args(args);
+    command.current_dir(folder).env_remove("NODE_OPTIONS").stdin(Stdio::null());
+    command
+}
+
+fn program() -> io::Result<PathBuf> {
     let node = find("node")?;
     let version = major(&node)?;
     if version < OLDEST {
         return Err(io::Error::other(format!("node {version} is too old, {OLDEST} is needed")));
     }
-    let folder = installed("clients", (PACKAGE, LOCK), "the official JavaScript clients")?;
-    Ok((node, folder))
+    Ok(node)
 }
 
 fn find(name: &str) -> io::Result<PathBuf> {

@@ -18,6 +18,10 @@ pub const ANTHROPIC: &str = "anthropic==2.12.0";
 pub const GOOGLE: &str = "google-genai==3.4.0";
 /// The official client of Z.ai: OpenAI-shaped, with a null for whatever is left out.
 pub const ZAI: &str = "zai-sdk==0.2.3";
+/// A Telegram client that sends forms, with what it needs to receive webhooks.
+pub const PYTHON_TELEGRAM_BOT: &str = "python-telegram-bot[webhooks]==22.8";
+/// A Telegram client that checks the type of everything it gets.
+pub const AIOGRAM: &str = "aiogram==3.31.0";
 /// Tries an OpenAPI description against a server (`bin/st`).
 pub const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 

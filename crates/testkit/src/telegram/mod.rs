@@ -93,6 +93,8 @@ pub struct Options {
     pub webhook_retry: Duration,
     /// The first update's number.
     pub first_update: i64,
+    /// How long [`Telegram::until`] waits for what never comes.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -109,6 +111,7 @@ impl Default for Options {
             loopback_webhooks: true,
             webhook_retry: Duration::from_secs(1),
             first_update: 430_000_001,
+            patience: Duration::from_secs(20),
         }
     }
 }
@@ -127,9 +130,6 @@ pub struct Telegram {
     shared: Arc<Shared>,
     address: SocketAddr,
 }
-
-/// How long [`Telegram::until`] waits for what never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Telegram {
     /// A double on any port, with lenient counters, that delivers webhooks on loopback.
@@ -327,7 +327,7 @@ impl Telegram {
     /// Waits until something holds of the double; looks again after each change.
     ///
     /// # Panics
-    /// When it does not come to hold within 20 s; says what was sent and called.
+    /// When it does not come to hold within the patience of its options; says what was sent and called.
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let waiting = async {
             loop {
@@ -340,18 +340,19 @@ impl Telegram {
                 changed.await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        let patience = self.shared.options.patience;
+        if tokio::time::timeout(patience, waiting).await.is_err() {
             let texts: Vec<String> = self.sent().iter().map(|sent| sent.shown().to_owned()).collect();
             let calls: Vec<String> =
                 self.calls().iter().rev().take(20).map(|call| format!("{call:?}")).collect();
-            panic!("{what}: not within {PATIENCE:?}.\nsent: {texts:#?}\nlast calls: {calls:#?}");
+            panic!("{what}: not within {patience:?}.\nsent: {texts:#?}\nlast calls: {calls:#?}");
         }
     }
 
     /// Waits until so many messages arrived in a chat; gives them all.
     ///
     /// # Panics
-    /// When they do not come within 20 s.
+    /// When they do not come within the patience of its options.
     pub async fn sent_count(&self, chat: i64, count: usize) -> Vec<Sent> {
         let what = format!("{count} messages in chat {chat}");
         self.until(&what, |double| double.sent_to(chat).len() >= count).await;

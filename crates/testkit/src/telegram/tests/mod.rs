@@ -3,6 +3,7 @@
 mod basics;
 mod chats;
 mod files;
+mod judges;
 mod markdown;
 mod messages;
 mod rates;
