@@ -13,9 +13,12 @@ mod tests;
 mod trim;
 mod words;
 
-use crate::{charset, markup::Tree, text::cut};
+use crate::{charset, content, markup::Tree, text::cut};
+use facts::{Facts, Strictness};
 use url::Url;
 
+/// A text so short is looked for again with less left out, in bytes.
+const SHORT: usize = 300;
 /// Longest text that is kept, in characters.
 const LONGEST: usize = 200_000;
 
@@ -36,13 +39,28 @@ pub fn article(html: &[u8], content_type: &str, url: Option<&Url>, now: i64) -> 
     let html = charset::text(html, content_type);
     let tree = Tree::html(&html);
     let data = meta::Data::read(&tree);
-    let title = meta::title(&tree, &data);
-    let facts = facts::Facts::new(&tree);
-    let text = choose::choose(&tree, &facts)
-        .map_or_else(String::new, |chosen| trim::text(&tree, &facts, chosen, title.as_deref()));
+    let (title, heading) = meta::title(&tree, &data);
+    let read = |strictness| {
+        let facts = Facts::new(&tree, heading, strictness);
+        choose::choose(&tree, &facts, heading)
+            .map_or_else(String::new, |chosen| trim::text(&tree, &facts, chosen, title.as_deref()))
+    };
+    let mut text = read(Strictness::Names);
+    if text.len() < SHORT {
+        let said = data.body.as_deref().map(html_text).unwrap_or_default();
+        text = [read(Strictness::Kinds), said]
+            .into_iter()
+            .fold(text, |best, other| if other.len() > 2 * best.len() { other } else { best });
+    }
     Article {
         text: cut(&text, LONGEST).to_owned(),
         published_at: meta::published(&tree, &data, url, now),
         title,
     }
+}
+
+/// The text of a piece of HTML.
+fn html_text(html: &str) -> String {
+    let tree = Tree::html(html);
+    content::text(&tree, 0..tree.len(), |_| false)
 }

@@ -14,12 +14,12 @@ pub(crate) fn is_hidden(element: Element<'_, '_>) -> bool {
 
 /// Whether what stands inside is no text of the page.
 pub(crate) fn is_never_text(element: Element<'_, '_>) -> bool {
-    const NEVER: [&str; 20] = [
-        "script", "style", "noscript", "template", "svg", "math", "iframe", "object", "audio", "video",
+    const NEVER: [&str; 21] = [
+        "script", "style", "noscript", "template", "svg", "rt", "rp", "iframe", "object", "audio", "video",
         "canvas", "select", "datalist", "textarea", "title", "head", "xmp", "noembed", "noframes", "button",
     ];
     let name = element.name();
-    (NEVER.contains(&name) && name != "math") || (name == "dialog" && element.attribute("open").is_none())
+    NEVER.contains(&name) || (name == "dialog" && element.attribute("open").is_none())
 }
 
 /// Whether attributes of the element hide it.

@@ -12,14 +12,16 @@ use url::Url;
 
 /// Values of JSON-LD that are looked at.
 const MOST_VALUES: usize = 5000;
-/// First-level headings that are looked at.
-const MOST_HEADINGS: usize = 8;
+/// Headings, and times, that are looked at.
+const MOST_HEADINGS: usize = 40;
 
 /// What is taken from JSON-LD.
 #[derive(Default)]
 pub(super) struct Data {
     headline: Option<String>,
     published: Option<String>,
+    /// The whole text, which some pages show by script only.
+    pub(super) body: Option<String>,
 }
 
 impl Data {
@@ -56,6 +58,7 @@ impl Data {
                         let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
                         self.headline = self.headline.take().or_else(|| text("headline"));
                         self.published = self.published.take().or_else(|| text("datePublished"));
+                        self.body = self.body.take().or_else(|| text("articleBody"));
                     }
                     for name in ["mainEntity", "mainEntityOfPage", "itemListElement", "@graph"] {
                         left.extend(members.get(name));
@@ -98,33 +101,39 @@ fn meta<'t>(tree: &'t Tree<'_>, names: &[&str]) -> Option<&'t str> {
     })
 }
 
-/// The headline: the heading that the page's title is about, else what the page calls itself.
-pub(super) fn title(tree: &Tree<'_>, data: &Data) -> Option<String> {
+/// The headline: the heading that the page's title is about, else what the page calls itself; and where it stands.
+pub(super) fn title(tree: &Tree<'_>, data: &Data) -> (Option<String>, Option<usize>) {
     let of_page = tree
         .all()
         .find(|element| element.name() == "title" && element.around().all(|around| around.name() != "svg"));
     let of_page = of_page.map(|element| line(&element.raw_text())).filter(|title| !title.is_empty());
     let shared = meta(tree, &["og:title", "twitter:title", "title", "dc.title"]).and_then(cleaned);
-    let headings: Vec<String> = tree
+    let headings: Vec<(usize, String)> = tree
         .all()
-        .filter(|element| element.name() == "h1" && !content::is_hidden(*element))
+        .filter(|element| matches!(element.name(), "h1" | "h2" | "h3") && !content::is_hidden(*element))
         .take(MOST_HEADINGS)
-        .map(|element| line(&content::whole(element)))
-        .filter(|heading| !heading.is_empty())
+        .map(|element| (element.at, line(&content::whole(element))))
+        .filter(|(_, heading)| !heading.is_empty())
         .collect();
     let told = [shared.as_deref(), data.headline.as_deref(), of_page.as_deref()];
-    let about = |heading: &&String| {
-        let words = |text: &str| text.to_lowercase();
-        told.iter().flatten().any(|told| words(told).contains(&words(heading))) && heading.chars().count() > 3
+    let told: Vec<String> = told.iter().flatten().map(|told| told.to_lowercase()).collect();
+    // A heading that is only the site's name is not what the page is about.
+    let about = |heading: &str| {
+        let heading = heading.to_lowercase();
+        told.iter().any(|told| told.contains(&heading) && heading.len() * 5 > told.len() * 2)
     };
-    let heading = headings.iter().find(about).cloned();
+    let heading = headings.iter().find(|(_, heading)| about(heading));
+    let first =
+        headings.iter().find(|(at, _)| tree.element(*at).is_some_and(|element| element.name() == "h1"));
+    let place = heading.or(first).map(|(at, _)| *at);
     let headline = data.headline.as_deref().and_then(cleaned);
-    heading
+    let title = heading
+        .map(|(_, heading)| heading.clone())
         .or(shared)
         .or(headline)
         .or_else(|| of_page.as_deref().map(without_site))
-        .or_else(|| headings.into_iter().next())
-        .and_then(|title| cleaned(&title))
+        .or_else(|| first.map(|(_, heading)| heading.clone()));
+    (title.and_then(|title| cleaned(&title)), place)
 }
 
 /// A page's title without the name of its site behind the last bar or dash.

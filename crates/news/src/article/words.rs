@@ -10,14 +10,18 @@ pub(super) enum Sign {
     Body,
     /// Something beside the article, unless most of the page is in it.
     Beside,
-    /// What readers wrote, whatever its size.
-    Comments,
+    /// What readers wrote, and questions about cookies, whatever their size.
+    Never,
 }
 
 /// What the class and id of an element say.
 pub(super) fn sign(names: &str) -> Sign {
     if body(names) {
         return Sign::Body;
+    }
+    // What a site takes over from elsewhere into its text.
+    if names.contains("embed") || names.contains("tweet") {
+        return Sign::None;
     }
     let mut found = Sign::None;
     for name in names.split_ascii_whitespace().take(24) {
@@ -114,7 +118,8 @@ fn body(names: &str) -> bool {
 /// What one word says.
 fn one(word: &str) -> Sign {
     match word {
-        "comment" | "comments" | "disqus" | "respond" | "commentlist" | "replies" => Sign::Comments,
+        "cookie" | "cookies" | "gdpr" | "consent" | "comment" | "comments" | "disqus" | "respond"
+        | "commentlist" | "replies" => Sign::Never,
         "ad" | "ads" | "advert" | "adverts" | "advertisement" | "advertising" | "adsense" | "adslot"
         | "adunit" | "sponsor" | "sponsored" | "sponsors" | "promo" | "promos" | "promotion" | "promoted"
         | "outbrain" | "taboola" | "zergnet" | "sidebar" | "rail" | "footer" | "foot" | "nav" | "navbar"
@@ -127,15 +132,14 @@ fn one(word: &str) -> Sign {
         | "author" | "authors" | "bio" | "meta" | "metadata" | "postmeta" | "postmetadata" | "kicker"
         | "published" | "pubdate" | "caption" | "captions" | "figcaption" | "credit" | "credits"
         | "copyright" | "tag" | "tags" | "taglist" | "categories" | "pager" | "pagination" | "paging"
-        | "prevnext" | "popup" | "modal" | "overlay" | "lightbox" | "cookie" | "cookies" | "gdpr"
-        | "consent" | "tooltip" | "dropdown" | "toolbar" | "toolbox" | "tools" | "rating" | "ratings"
-        | "vote" | "votes" | "poll" | "quiz" | "survey" | "masthead" | "banner" | "widget" | "widgets"
-        | "skyscraper" | "sponsorship" | "affiliate" | "disclosure" | "disclaimer" | "readmore"
-        | "seealso" | "alsoread" | "nextup" | "onward" | "infobox" | "yarpp" | "jp" | "print"
-        | "printonly" | "noprint" | "gallery" | "slideshow" | "carousel" | "slider" | "thumbnails"
-        | "flyout" | "ticker" | "toc" | "feedback" | "reactions" | "emoji" | "subtitle" | "subhead"
-        | "standfirst" | "dek" | "tagline" | "jumpto" | "skiplink" | "hidden" | "invisible" | "offscreen"
-        | "reader" => Sign::Beside,
+        | "prevnext" | "popup" | "modal" | "overlay" | "lightbox" | "tooltip" | "rollover" | "hovercard"
+        | "dropdown" | "toolbar" | "toolbox" | "tools" | "rating" | "ratings" | "vote" | "votes" | "poll"
+        | "quiz" | "survey" | "masthead" | "banner" | "widget" | "widgets" | "skyscraper" | "sponsorship"
+        | "affiliate" | "disclosure" | "disclaimer" | "readmore" | "seealso" | "alsoread" | "nextup"
+        | "onward" | "infobox" | "yarpp" | "jp" | "print" | "printonly" | "noprint" | "gallery"
+        | "slideshow" | "carousel" | "slider" | "thumbnails" | "flyout" | "ticker" | "feedback"
+        | "reactions" | "emoji" | "subtitle" | "subhead" | "standfirst" | "dek" | "tagline" | "jumpto"
+        | "skiplink" | "hidden" | "invisible" | "offscreen" | "reader" => Sign::Beside,
         _ => Sign::None,
     }
 }
@@ -156,7 +160,7 @@ fn two(pair: &str) -> Sign {
 }
 
 /// Lines that are no sentence of an article, by how they begin; in lower case.
-const NOTES: [&str; 62] = [
+const NOTES: [&str; 59] = [
     "advertisement",
     "advert",
     "sponsored",
@@ -202,9 +206,6 @@ const NOTES: [&str; 62] = [
     "published:",
     "updated:",
     "last updated",
-    "copyright ©",
-    "© ",
-    "all rights reserved",
     "реклама",
     "читайте также",
     "читать также",
@@ -221,11 +222,132 @@ const NOTES: [&str; 62] = [
     "lire aussi",
 ];
 
+/// Headings of what follows an article, by how they begin; in lower case.
+const TAILS: [&str; 60] = [
+    "related",
+    "more from",
+    "more on",
+    "more stories",
+    "more news",
+    "more great",
+    "more in ",
+    "more about",
+    "recommended",
+    "you may",
+    "you might",
+    "read next",
+    "read more",
+    "read also",
+    "see also",
+    "also read",
+    "also on",
+    "most read",
+    "most popular",
+    "most viewed",
+    "latest",
+    "trending",
+    "don't miss",
+    "up next",
+    "editors' picks",
+    "editor's pick",
+    "popular",
+    "top stories",
+    "what to read",
+    "about the author",
+    "about author",
+    "share this",
+    "share",
+    "comments",
+    "leave a",
+    "follow us",
+    "subscribe",
+    "newsletter",
+    "sign up",
+    "sponsored",
+    "promoted",
+    "from our partners",
+    "around the web",
+    "from the web",
+    "читайте также",
+    "похожие",
+    "вам может",
+    "по теме",
+    "lees ook",
+    "lees verder",
+    "meer over",
+    "gerelateerd",
+    "misschien",
+    "das könnte",
+    "mehr zum",
+    "à lire aussi",
+    "te puede",
+    "você pode",
+    "leia também",
+    "potrebbe",
+];
+
+/// Longest heading of what follows an article, in characters.
+const TAIL: usize = 48;
+
+/// Whether a heading says that what follows is something else.
+pub(super) fn is_tail(heading: &str) -> bool {
+    let heading = heading.trim();
+    if heading.is_empty()
+        || (heading.ends_with('.') && !heading.ends_with("..."))
+        || heading.chars().nth(TAIL).is_some()
+    {
+        return false;
+    }
+    let lower: String = heading.to_lowercase().replace('’', "'");
+    TAILS.iter().any(|tail| {
+        lower.strip_prefix(tail).is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_alphabetic()) || tail.len() > 8 || *tail == "related"
+        })
+    })
+}
+
+/// Whether a line at the end asks to be followed elsewhere.
+pub(super) fn asks_to_follow(line: &str) -> bool {
+    const WHERE: [&str; 9] = [
+        "twitter",
+        "facebook",
+        "instagram",
+        "youtube",
+        "telegram",
+        "newsletter",
+        "whatsapp",
+        "linkedin",
+        "@",
+    ];
+    const ASKS: [&str; 10] = [
+        "follow",
+        "subscribe",
+        "sign up",
+        "like us",
+        "join us",
+        "подпис",
+        "volg ",
+        "síguenos",
+        "folgen",
+        "suivez",
+    ];
+    let lower = line.to_lowercase();
+    ASKS.iter().any(|asks| lower.contains(asks)) && WHERE.iter().any(|place| lower.contains(place))
+}
+
 /// Whether a short line is a note beside the text.
 pub(super) fn is_note(line: &str) -> bool {
     let lower: String =
         line.chars().take(40).flat_map(char::to_lowercase).map(|c| if c == '’' { '\'' } else { c }).collect();
-    NOTES.iter().any(|note| lower.starts_with(note))
+    NOTES.iter().any(|note| lower.starts_with(note)) || counts_pictures(&lower)
+}
+
+/// `image 2 of 5`
+fn counts_pictures(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next().is_some_and(|word| matches!(word, "image" | "photo" | "slide" | "picture"))
+        && words.next().is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
+        && matches!(words.next(), Some("of" | "/"))
 }
 
 #[cfg(test)]
@@ -242,7 +364,7 @@ mod tests {
             ("post__most-read", Sign::Beside),
             ("col-12 adSlot", Sign::Beside),
             ("ad-slot", Sign::Beside),
-            ("comments-area", Sign::Comments),
+            ("comments-area", Sign::Never),
             ("", Sign::None),
         ];
         for (names, wanted) in rows {

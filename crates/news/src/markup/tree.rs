@@ -116,11 +116,6 @@ impl<'t, 'a> Element<'t, 'a> {
             .is_some_and(|classes| classes.split_ascii_whitespace().any(|one| one == class))
     }
 
-    /// The elements inside, in order.
-    pub(crate) fn within(self) -> impl Iterator<Item = Element<'t, 'a>> {
-        self.tree.inside(self.at).filter_map(move |at| self.tree.element(at))
-    }
-
     /// The elements directly inside, in order.
     pub(crate) fn children(self) -> impl Iterator<Item = Element<'t, 'a>> {
         let range = self.tree.inside(self.at);
