@@ -43,6 +43,8 @@ pub enum Category {
     Anomalies,
     /// The messenger Signal is not reached, or wants something of the operator.
     Signal,
+    /// The messenger Telegram is not reached, or wants something of the operator.
+    Telegram,
     /// Strangers guess the passphrase of a chat door.
     Guessing,
     /// An index of documents is damaged.
@@ -51,7 +53,7 @@ pub enum Category {
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -62,6 +64,7 @@ impl Category {
         Self::SafetyOverride,
         Self::Anomalies,
         Self::Signal,
+        Self::Telegram,
         Self::Guessing,
         Self::Index,
     ];
@@ -80,6 +83,7 @@ impl Category {
             Self::SafetyOverride => "safety_override",
             Self::Anomalies => "anomalies",
             Self::Signal => "signal_error",
+            Self::Telegram => "telegram_error",
             Self::Guessing => "activation_guessing",
             Self::Index => "index_corrupt",
         }

@@ -212,6 +212,12 @@ table! {
     signal_reconnects_total: counter ["reason"];
     /// Events of the stream of Signal messages, by kind.
     signal_events_total: counter ["kind"];
+    /// Updates of Telegram, by kind; those that are not answered by why.
+    telegram_updates_total: counter ["kind"];
+    /// Times the door of Telegram paused because no updates could be read.
+    telegram_backoffs_total: counter ["door"];
+    /// Updates that wait at Telegram, as it says.
+    telegram_pending_updates: gauge ["door"];
     /// Calls that hold a place.
     gate_in_use: gauge ["gate"];
     /// Requests whose hidden texts are remembered, to be put back into their answers.
@@ -633,6 +639,22 @@ impl Metrics {
     /// One event of the stream of Signal messages.
     pub fn signal_event(&self, kind: &'static str) {
         self.0.table.signal_events_total.with([kind]).inc();
+    }
+
+    /// One update of Telegram.
+    pub fn telegram_update(&self, kind: &'static str) {
+        self.0.table.telegram_updates_total.with([kind]).inc();
+    }
+
+    /// The door of Telegram pauses.
+    pub fn telegram_backoff(&self) {
+        self.0.table.telegram_backoffs_total.with([Door::Telegram.as_str()]).inc();
+    }
+
+    /// Updates that wait at Telegram.
+    #[must_use]
+    pub fn telegram_pending(&self) -> Gauge {
+        self.0.table.telegram_pending_updates.with([Door::Telegram.as_str()])
     }
 
     /// Calls that hold a place of a gate.

@@ -47,6 +47,11 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
+/// A turn of a conversation in OpenAI's format, for doors beside HTTP.
+pub(crate) fn chat_request(body: bytes::Bytes) -> Result<portcullis_domain::ChatRequest, Failure> {
+    openai::decode::chat(body, &DecodeLimits::default())
+}
+
 /// Address of the other end, put into each request by the accept loop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);

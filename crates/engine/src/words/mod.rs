@@ -132,6 +132,20 @@ words! {
         Backlog = "backlog";
         /// A file came.
         Attachment = "attachment";
+        /// Messages are too old to be answered.
+        SendAgain = "send_again";
+        /// A file is larger than so many KiB.
+        FileTooLarge = "file_too_large";
+        /// A file could not be fetched.
+        FileAway = "file_away";
+        /// Somebody else opened the menu.
+        NotYourMenu = "not_your_menu";
+        /// A command for a talk came without words.
+        HowToChat = "how_to_chat";
+        /// An answer was cut off.
+        CutOff = "cut_off";
+        /// A model said nothing.
+        NothingSaid = "nothing_said";
         /// So many sessions.
         Sessions = "sessions";
         /// An administrator ended a session.
