@@ -1,12 +1,22 @@
 //! Opens the chat doors that the settings ask for. Invariant: they are opened last, when everything behind them stands,
 //! and end with the other doors.
 
-use crate::{Secrets, Settings, settings::Sources, start::StartError};
-use portcullis_channels::signal::{self, FindEngine};
-use portcullis_engine::messages::ChatDoors;
-use portcullis_resilience::http::Client;
+use crate::{
+    Secrets, Settings,
+    secrets::{OwnKeys, WEBHOOK_KEY},
+    settings::Sources,
+    start::StartError,
+};
+use portcullis_channels::{
+    signal::{self, FindEngine},
+    telegram,
+};
+use portcullis_domain::{Action, LibraryRequest, MessageRequest, Payload};
+use portcullis_engine::messages::{ChatDoors, Command, Commands};
+use portcullis_resilience::{Registry, http::Client};
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Audit, Health, Metrics};
+use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What a started signal-cli sees of our environment: what Java needs, and none of our secrets.
@@ -22,6 +32,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) doors: ChatDoors,
     pub(crate) store: Store,
     pub(crate) client: Client,
+    pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) alerts: Alerts,
@@ -31,16 +42,27 @@ pub(crate) struct Ground<'a> {
 /// Opens them.
 ///
 /// # Errors
-/// A secret that is missing or too short; a store that is away.
+/// A secret that is missing or cannot be used; a store that is away.
 pub(crate) async fn open(
     ground: Ground<'_>,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let config = &ground.settings.signal;
-    if !config.enabled {
-        return Ok(());
+    if ground.settings.telegram.enabled {
+        open_telegram(&ground, tasks, stop.clone())?;
     }
+    if ground.settings.signal.enabled {
+        open_signal(ground, tasks, stop).await?;
+    }
+    Ok(())
+}
+
+async fn open_signal(
+    ground: Ground<'_>,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let config = &ground.settings.signal;
     let name = &config.account_secret;
     let account = ground.secrets.get(name).ok_or_else(|| {
         StartError::Settings(format!(
@@ -79,4 +101,62 @@ pub(crate) async fn open(
     signal::open(parts, tasks, stop)
         .await
         .map_err(|error| StartError::Settings(format!("the Signal door cannot be opened: {error}")))
+}
+
+fn open_telegram(
+    ground: &Ground<'_>,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    let config = &ground.settings.telegram;
+    let name = &config.token_secret;
+    let token = ground.secrets.get(name).ok_or_else(|| {
+        StartError::Settings(format!(
+            "the secret `{name}` (`telegram.token_secret`) is in none of the sources. Mend: give it the token that \
+             BotFather shows, or set `telegram.enabled = false`"
+        ))
+    })?;
+    let parts = telegram::Parts {
+        config: config.clone(),
+        messages: ground.settings.messages.clone(),
+        token,
+        webhook_secret: webhook_secret(ground)?,
+        engine: ground.engine.clone(),
+        commands: commands(),
+        doors: ground.doors.clone(),
+        store: ground.store.clone(),
+        client: ground.client.clone(),
+        registry: ground.registry.clone(),
+        metrics: ground.metrics.clone(),
+        health: ground.health.clone(),
+        alerts: ground.alerts.clone(),
+    };
+    telegram::open(parts, tasks, stop)
+        .map_err(|error| StartError::Settings(format!("the Telegram door cannot be opened: {error}")))
+}
+
+/// Given under the name that the settings say, else our own.
+fn webhook_secret(ground: &Ground<'_>) -> Result<SecretString, StartError> {
+    let given = ground.secrets.get(&ground.settings.telegram.webhook_secret);
+    let own = || OwnKeys::new(&ground.settings.data_dir).get(WEBHOOK_KEY, ground.secrets);
+    Ok(given.map_or_else(own, Ok)?)
+}
+
+/// What chat doors with commands route.
+fn commands() -> Commands {
+    let library: fn(MessageRequest) -> Payload = |message| Payload::Library(LibraryRequest::Message(message));
+    let command = |name, about, payload| Command {
+        name,
+        about,
+        admin: false,
+        beside: true,
+        action: Action::Message,
+        payload,
+    };
+    let ask = ["Ask the documents", "Спросить документы", "Vraag het de documenten"];
+    let chat = ["Ask the model", "Спросить модель", "Vraag het het model"];
+    Commands {
+        listed: vec![command("ask", ask, library), command("chat", chat, telegram::chat)],
+        other: library,
+    }
 }

@@ -175,6 +175,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         doors: behind.ground.chat_doors.clone(),
         store: behind.store.clone(),
         client: base.client.clone(),
+        registry: base.registry.clone(),
         metrics: base.metrics.clone(),
         health: base.health.clone(),
         alerts: base.alerts.clone(),

@@ -18,7 +18,7 @@ mod send;
 mod stream;
 mod taking;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use config::{Daemon, ReceiveMode, SignalConfig, Transport};

@@ -128,7 +128,12 @@ impl Api {
     }
 
     /// Calls a method with a file.
-    pub(super) async fn upload(&self, method: &str, params: &Value, file: &Upload<'_>) -> Result<Value, ApiError> {
+    pub(super) async fn upload(
+        &self,
+        method: &str,
+        params: &Value,
+        file: &Upload<'_>,
+    ) -> Result<Value, ApiError> {
         let body = Body::form(params, file);
         // A file of 50 MB takes its time.
         let patience = self.0.patience * 6;
@@ -136,7 +141,12 @@ impl Api {
     }
 
     /// A call that may wait long, outside the guard: its failures are its caller's to pace.
-    pub(super) async fn long(&self, method: &str, params: &Value, patience: Duration) -> Result<Value, ApiError> {
+    pub(super) async fn long(
+        &self,
+        method: &str,
+        params: &Value,
+        patience: Duration,
+    ) -> Result<Value, ApiError> {
         self.post(method, Body::json(params), Deadline::after(patience)).await
     }
 
@@ -173,7 +183,9 @@ impl Api {
                 CallError::Open { retry_after }
                 | CallError::Full { retry_after }
                 | CallError::Paced { retry_after },
-            ) => Err(ApiError::NotSent { why: "it failed and is left alone".into(), wait: Some(retry_after) }),
+            ) => {
+                Err(ApiError::NotSent { why: "it failed and is left alone".into(), wait: Some(retry_after) })
+            }
             Err(CallError::DeadlineExceeded) => Err(ApiError::Unknown),
         }
     }
@@ -263,7 +275,8 @@ impl Body {
             bytes.extend_from_slice(text.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
-        let plain: String = file.name.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
+        let plain: String =
+            file.name.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
         let head = format!(
             "--{border}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{plain}\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n",

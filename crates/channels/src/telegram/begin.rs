@@ -119,7 +119,8 @@ impl Begin {
     async fn list_commands(&self) -> Result<(), Trouble> {
         let lists = Tongue::ALL.map(|tongue| self.commands(tongue));
         let text = serde_json::to_string(&lists).unwrap_or_default();
-        let hash: String = digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String =
+            digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let name = format!("telegram/{}/commands", self.api.bot_id());
         let known = self.desk.store.note(&name).await.ok().flatten();
         if known.is_some_and(|(_, known)| known == hash) {

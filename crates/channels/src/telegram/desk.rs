@@ -16,8 +16,8 @@ use super::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_domain::{
-    Action, Credential, Deadline, Door, Failure, File, Hints, Inbound, MessageReply, MessageRequest, Payload, Post,
-    ReplyBody, Vouched,
+    Action, Credential, Deadline, Door, Failure, File, Hints, Inbound, MessageReply, MessageRequest, Payload,
+    Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
     Admitted, Engine,
@@ -329,7 +329,12 @@ impl Desk {
     }
 
     fn word(&self, asked: &Asked<'_>, word: Word) -> String {
-        self.words.say(self.tongue(asked), word, u64::try_from(self.config.max_file_bytes / 1024).unwrap_or(0), "")
+        self.words.say(
+            self.tongue(asked),
+            word,
+            u64::try_from(self.config.max_file_bytes / 1024).unwrap_or(0),
+            "",
+        )
     }
 
     fn say(&self, asked: &Asked<'_>, word: Word) -> Vec<NewOut> {
@@ -356,7 +361,8 @@ impl Desk {
     fn posts(&self, asked: &Asked<'_>, reply: &MessageReply, pressed: Option<i64>) -> Vec<NewOut> {
         let it = asked.it;
         let life = i64::try_from(self.messages.expire_hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
-        let how = Sending { caller: asked.caller.clone(), class: 0, expires_at: now_ms().saturating_add(life) };
+        let how =
+            Sending { caller: asked.caller.clone(), class: 0, expires_at: now_ms().saturating_add(life) };
         let reply_to = (it.is_group() && it.press.is_none()).then_some(it.message);
         let mut spot = Spot { thread: it.thread, reply_to, edit: pressed.filter(|_| reply.in_place) };
         let mut out = Vec::new();
@@ -442,7 +448,9 @@ impl Channel for Desk {
             if caller == format!("tg:chat:{chat}") {
                 return true;
             }
-            let Some(person) = caller.strip_prefix("tg:").and_then(|id| id.parse::<i64>().ok()) else { return false };
+            let Some(person) = caller.strip_prefix("tg:").and_then(|id| id.parse::<i64>().ok()) else {
+                return false;
+            };
             if person == chat {
                 return true;
             }

@@ -135,11 +135,7 @@ impl Letter {
     /// The parameters of that method for a chat.
     pub(super) fn params(&self, chat: i64, format: TextFormat) -> Value {
         let mut params = json!({"chat_id": chat});
-        let names = if self.file.is_some() {
-            ["caption", "caption_entities"]
-        } else {
-            ["text", "entities"]
-        };
+        let names = if self.file.is_some() { ["caption", "caption_entities"] } else { ["text", "entities"] };
         self.words(&mut params, names, format);
         if let Some(edit) = self.edit.filter(|_| self.file.is_none()) {
             params["message_id"] = json!(edit);
@@ -148,7 +144,8 @@ impl Letter {
                 params["message_thread_id"] = json!(thread);
             }
             if let Some(reply_to) = self.reply_to {
-                params["reply_parameters"] = json!({"message_id": reply_to, "allow_sending_without_reply": true});
+                params["reply_parameters"] =
+                    json!({"message_id": reply_to, "allow_sending_without_reply": true});
             }
             if self.silent {
                 params["disable_notification"] = json!(true);
@@ -225,9 +222,17 @@ mod tests {
         assert_eq!(params["entities"], json!([{"offset": 0, "length": 4, "type": "bold"}]));
         assert_eq!(params["reply_parameters"]["message_id"], 9);
         assert!(params.get("parse_mode").is_none() && params.get("reply_markup").is_none());
-        assert_eq!(all[2].params(-7, TextFormat::Plain)["reply_markup"]["inline_keyboard"][0][0]["text"], "Go");
+        assert_eq!(
+            all[2].params(-7, TextFormat::Plain)["reply_markup"]["inline_keyboard"][0][0]["text"],
+            "Go"
+        );
         let marked = all[0].params(-7, TextFormat::MarkdownV2);
-        assert!(marked["text"].as_str().unwrap().starts_with("*This* sentence says what it says and says it once\\."));
+        assert!(
+            marked["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("*This* sentence says what it says and says it once\\.")
+        );
         assert_eq!(marked["parse_mode"], "MarkdownV2");
     }
 
@@ -246,6 +251,9 @@ mod tests {
         let params = all[0].params(5, TextFormat::Entities);
         assert_eq!(params["caption"], "here");
         let edit = letters(&Post::text("new"), spot, 2).remove(0);
-        assert_eq!((edit.method(), &edit.params(5, TextFormat::Entities)["message_id"]), ("editMessageText", &json!(4)));
+        assert_eq!(
+            (edit.method(), &edit.params(5, TextFormat::Entities)["message_id"]),
+            ("editMessageText", &json!(4))
+        );
     }
 }

@@ -108,7 +108,10 @@ impl Writer {
             for (mark, look) in &PAIRS {
                 if let Some(inner) = between(rest, mark, before) {
                     let code = *look == Look::Mono;
-                    self.styled(look.clone(), |writer| if code { writer.push(inner) } else { writer.inline(inner) });
+                    self.styled(
+                        look.clone(),
+                        |writer| if code { writer.push(inner) } else { writer.inline(inner) },
+                    );
                     at += inner.len() + 2 * mark.len();
                     continue 'text;
                 }
@@ -132,7 +135,8 @@ fn between<'a>(rest: &'a str, mark: &str, before: Option<char>) -> Option<&'a st
         let words = &inner[..end];
         let after = inner[end + mark.len()..].chars().next();
         // The longer mark of the same sign is another mark.
-        let longer = mark.len() == 1 && mark != "`" && (after == mark.chars().next() || words.ends_with(mark));
+        let longer =
+            mark.len() == 1 && mark != "`" && (after == mark.chars().next() || words.ends_with(mark));
         let fits = !words.is_empty() && (mark == "`" || words.trim() == words) && !longer;
         if fits && !(mark.starts_with('_') && is_word(after)) {
             return Some(words);
@@ -167,7 +171,11 @@ mod tests {
         let link = Look::Link("https://example.org/a".into());
         let rows = [
             ("**bold** and *it*", "bold and it", vec![(0, 4, Look::Bold), (9, 2, Look::Italic)]),
-            ("👍 __b__ ~~s~~ `a*b*`", "👍 b s a*b*", vec![(3, 1, Look::Bold), (5, 1, Look::Strike), (7, 4, Look::Mono)]),
+            (
+                "👍 __b__ ~~s~~ `a*b*`",
+                "👍 b s a*b*",
+                vec![(3, 1, Look::Bold), (5, 1, Look::Strike), (7, 4, Look::Mono)],
+            ),
             ("**a *b* c**", "a b c", vec![(0, 5, Look::Bold), (2, 1, Look::Italic)]),
             ("[see **this**](https://example.org/a)!", "see this!", vec![(0, 8, link), (4, 4, Look::Bold)]),
             ("snake_case_name and 2 * 3 * 4", "snake_case_name and 2 * 3 * 4", vec![]),
@@ -175,7 +183,11 @@ mod tests {
             (r"\*not\* it", "*not* it", vec![]),
             ("# Title\n- one\n- two", "Title\n• one\n• two", vec![(0, 5, Look::Bold)]),
             ("> said\n> so\nme", "said\nso\nme", vec![(0, 7, Look::Quote)]),
-            ("```rust\nlet a = 1;\n```\nend", "let a = 1;\nend", vec![(0, 10, Look::Lines(Some("rust".into())))]),
+            (
+                "```rust\nlet a = 1;\n```\nend",
+                "let a = 1;\nend",
+                vec![(0, 10, Look::Lines(Some("rust".into())))],
+            ),
             ("[x](javascript:1)", "[x](javascript:1)", vec![]),
         ];
         for (markdown, text, styles) in rows {

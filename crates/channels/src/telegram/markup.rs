@@ -55,9 +55,9 @@ fn can_say(span: &Span, text: &str) -> bool {
             let ends = span.end() >= units.len() || units.get(span.end()) == Some(&newline);
             starts && ends
         }
-        Kind::Pre { language } => {
-            language.as_ref().is_none_or(|language| language.chars().all(|c| c.is_alphanumeric() || "+-#._".contains(c)))
-        }
+        Kind::Pre { language } => language
+            .as_ref()
+            .is_none_or(|language| language.chars().all(|c| c.is_alphanumeric() || "+-#._".contains(c))),
         Kind::Bold | Kind::Italic | Kind::Strikethrough | Kind::Code | Kind::TextLink { .. } => true,
     }
 }

@@ -20,6 +20,8 @@ mod progress;
 mod send;
 mod stream;
 mod taking;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use config::{Allow, Everybody, Mode, SendConfig, TelegramConfig, TextFormat};
@@ -118,8 +120,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
     if config.mode == Mode::Webhook && !is_secret(webhook_secret.expose_secret()) {
         return Err(TelegramError::Secret(config.webhook_secret));
     }
-    let api =
-        Api::new(&config, token, client, (&registry, &metrics, &alerts)).ok_or(TelegramError::Base)?;
+    let api = Api::new(&config, token, client, (&registry, &metrics, &alerts)).ok_or(TelegramError::Base)?;
     let outbox = Outbox::new(Door::Telegram, store.clone(), messages.clone(), metrics.clone(), pace(&config));
     let component = health.component("telegram");
     let desk = Arc::new(Desk {

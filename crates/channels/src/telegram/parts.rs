@@ -132,7 +132,8 @@ impl Marks {
         let (mut marks, mut byte, mut unit) = (Vec::with_capacity(text.len() + 1), 0, 0);
         for letter in text.graphemes(true) {
             let long = units(letter);
-            if long <= LETTER {
+            // A mark may join a space, which is dropped at a cut all the same.
+            if long <= LETTER && !letter.starts_with(char::is_whitespace) {
                 marks.push((byte, unit));
                 (byte, unit) = (byte + letter.len(), unit + long);
                 continue;
@@ -170,7 +171,6 @@ impl Marks {
 
     fn skip_space(&self, text: &str, from: usize) -> usize {
         let rest = &text[self.byte(from)..];
-        // A mark may join the last space to what follows: then that space stays.
         self.at_byte(text.len() - rest.trim_start().len()).max(from)
     }
 
@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn a_cut_is_made_where_a_reader_would_and_its_space_is_dropped() {
         let limits = Limits { units: 20, ..MESSAGE };
-        let texts = |text: &str| split(text, &[], limits).into_iter().map(|part| part.text).collect::<Vec<_>>();
+        let texts =
+            |text: &str| split(text, &[], limits).into_iter().map(|part| part.text).collect::<Vec<_>>();
         assert_eq!(texts("One two three.\n\nFour five six."), ["One two three.", "Four five six."]);
         assert_eq!(texts("One two three.\nFour five six."), ["One two three.", "Four five six."]);
         assert_eq!(texts("One two three. Four five six."), ["One two three.", "Four five six."]);
@@ -312,7 +313,8 @@ mod tests {
         let parts = split(&text, &bold, MESSAGE);
         assert_eq!(parts.iter().map(|part| part.spans.len()).collect::<Vec<_>>(), [100, 100, 100]);
         let url = format!("https://example.org/{}", "x".repeat(1900));
-        let links: Vec<Style> = (0..9).map(|index| style(index * 5, 4, Look::Link(url.as_str().into()))).collect();
+        let links: Vec<Style> =
+            (0..9).map(|index| style(index * 5, 4, Look::Link(url.as_str().into()))).collect();
         let parts = split(&text, &links, MESSAGE);
         assert_eq!(parts.iter().map(|part| part.spans.len()).sum::<usize>(), 9);
         assert!(parts.iter().all(|part| part.spans.iter().map(Span::bytes).sum::<usize>() <= 8000));

@@ -88,6 +88,7 @@ impl Poller {
     }
 
     async fn poll(&self, stop: &CancellationToken) -> Stopped {
+        self.health.set(HealthState::Healthy, "polling");
         let [least, most] = self.desk.config.backoff_secs;
         let (mut pause, mut quarrel) = (Pause::new([least, most]), Pause::new([least * 5, most * 2]));
         let (mut conflicts, mut next) = (VecDeque::new(), None::<i64>);
@@ -120,7 +121,9 @@ impl Poller {
                     self.health.set(HealthState::Degraded, "messages cannot be kept; none are fetched");
                     STORE_PAUSE
                 }
-                Err(Round::Api(error)) if is_about_webhook(&error) || error.is_token() => return Stopped::Anew,
+                Err(Round::Api(error)) if is_about_webhook(&error) || error.is_token() => {
+                    return Stopped::Anew;
+                }
                 Err(Round::Api(ApiError::Refused { code: 409, .. })) => {
                     self.conflict(&mut conflicts);
                     quarrel.next()

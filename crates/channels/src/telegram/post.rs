@@ -35,7 +35,10 @@ impl Desk {
             }
             match verdict(&answer) {
                 Verdict::Plainly if format != TextFormat::Plain => {
-                    tracing::warn!(id = row.id, "a message is sent as plain text, because Telegram refused its form");
+                    tracing::warn!(
+                        id = row.id,
+                        "a message is sent as plain text, because Telegram refused its form"
+                    );
                     format = TextFormat::Plain;
                     if letter.file.is_none() && letter.edit.is_none() {
                         return self.plainly(chat, &letter).await;
@@ -51,7 +54,8 @@ impl Desk {
     /// The words alone, cut anew; the last part's end is the message's.
     async fn plainly(&self, chat: i64, letter: &Letter) -> Delivery {
         let rows = letter.buttons.iter();
-        let choices = rows.map(|row| row.iter().map(|(label, token)| Button::new(label, token)).collect()).collect();
+        let choices =
+            rows.map(|row| row.iter().map(|(label, token)| Button::new(label, token)).collect()).collect();
         let post = Post { choices, silent: letter.silent, ..Post::text(letter.text.clone()) };
         let spot = Spot { thread: letter.thread, reply_to: letter.reply_to, edit: None };
         let mut last = Delivery::Dead(Trouble::Refused);
@@ -71,7 +75,12 @@ impl Desk {
     }
 
     /// One call.
-    pub(super) async fn post(&self, chat: i64, letter: &Letter, format: TextFormat) -> Result<Value, ApiError> {
+    pub(super) async fn post(
+        &self,
+        chat: i64,
+        letter: &Letter,
+        format: TextFormat,
+    ) -> Result<Value, ApiError> {
         let params = letter.params(chat, format);
         match letter.attachment() {
             Some((name, bytes)) => {
@@ -118,5 +127,4 @@ impl Desk {
 }
 
 /// What the operator is told of a token.
-pub(super) const TOKEN_REFUSED: &str =
-    "Telegram refuses the token of the bot: ask BotFather for a new one and put it into the secret that telegram.token_secret names";
+pub(super) const TOKEN_REFUSED: &str = "Telegram refuses the token of the bot: ask BotFather for a new one and put it into the secret that telegram.token_secret names";

@@ -179,7 +179,8 @@ impl Drop for Companion {
 
 impl Shown {
     async fn go_on(self, end: CancellationToken) {
-        let (mut typing, mut last, mut given_up) = (Instant::now() + self.typing_after, None::<Instant>, false);
+        let (mut typing, mut last, mut given_up) =
+            (Instant::now() + self.typing_after, None::<Instant>, false);
         loop {
             tokio::select! {
                 biased;

@@ -72,11 +72,17 @@ fn of_words(words: &str) -> Verdict {
     if says(&["message to edit not found", "message can't be edited"]) {
         return Verdict::Anew;
     }
-    if says(&["can't parse entities", "entities_too_long", "message is too long", "text is too long", "caption is too long"])
-    {
+    if says(&[
+        "can't parse entities",
+        "entities_too_long",
+        "message is too long",
+        "text is too long",
+        "caption is too long",
+    ]) {
         return Verdict::Plainly;
     }
-    if says(&["chat not found", "user is deactivated", "have no rights to send", "not enough rights to send"]) {
+    if says(&["chat not found", "user is deactivated", "have no rights to send", "not enough rights to send"])
+    {
         return Verdict::Lost;
     }
     Verdict::Ends(Delivery::Dead(Trouble::Refused))
@@ -130,8 +136,10 @@ mod tests {
     fn every_answer_has_its_meaning() {
         let ends = Verdict::Ends;
         let done = || ends(Delivery::Sent(String::new()));
-        let limited = ApiError::Refused { code: 429, words: String::new(), retry_after: Some(7), migrate_to: None };
-        let moved = ApiError::Refused { code: 400, words: String::new(), retry_after: None, migrate_to: Some(-1005) };
+        let limited =
+            ApiError::Refused { code: 429, words: String::new(), retry_after: Some(7), migrate_to: None };
+        let moved =
+            ApiError::Refused { code: 400, words: String::new(), retry_after: None, migrate_to: Some(-1005) };
         let held = ApiError::NotSent { why: "x".into(), wait: Some(Duration::from_secs(2)) };
         let rows = [
             (Ok(json!({"message_id": 9})), ends(Delivery::Sent("9".into()))),
@@ -157,7 +165,10 @@ mod tests {
             (refused(502, "Bad Gateway"), ends(Delivery::Failed(Trouble::Network))),
             (Err(ApiError::Unknown), ends(Delivery::Unknown)),
             (Err(held), ends(Delivery::Wait(Trouble::Network, Duration::from_secs(2)))),
-            (Err(ApiError::NotSent { why: "x".into(), wait: None }), ends(Delivery::Failed(Trouble::Network))),
+            (
+                Err(ApiError::NotSent { why: "x".into(), wait: None }),
+                ends(Delivery::Failed(Trouble::Network)),
+            ),
         ];
         for (answer, expected) in rows {
             assert_eq!(verdict(&answer), expected, "{answer:?}");
@@ -172,6 +183,9 @@ mod tests {
         assert_eq!(crowd.limited(1, wait, now), one, "the same chat");
         assert_eq!(crowd.limited(2, wait, now + Duration::from_secs(4)), one);
         assert_eq!(crowd.limited(3, wait, now + Duration::from_secs(6)), one, "the first is long ago");
-        assert_eq!(crowd.limited(1, wait, now + Duration::from_secs(7)), Delivery::Pause(Trouble::RateLimited, wait));
+        assert_eq!(
+            crowd.limited(1, wait, now + Duration::from_secs(7)),
+            Delivery::Pause(Trouble::RateLimited, wait)
+        );
     }
 }

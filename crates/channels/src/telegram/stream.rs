@@ -113,10 +113,14 @@ mod tests {
 
     #[test]
     fn what_follows_the_command_is_asked_of_the_default_route() {
-        let message = MessageRequest { text: "/chat@MadeUpBot  what \"is\" it?\n".into(), ..MessageRequest::default() };
+        let message =
+            MessageRequest { text: "/chat@MadeUpBot  what \"is\" it?\n".into(), ..MessageRequest::default() };
         let Payload::Chat(request) = chat(message) else { panic!("a turn") };
         assert_eq!((request.model.as_str(), request.stream), ("default", true));
-        assert_eq!(request.texts().map(|(_, text)| text.into_owned()).collect::<Vec<_>>(), ["what \"is\" it?"]);
+        assert_eq!(
+            request.texts().map(|(_, text)| text.into_owned()).collect::<Vec<_>>(),
+            ["what \"is\" it?"]
+        );
     }
 
     #[test]

@@ -203,7 +203,16 @@ fn of_message(message: &Value, me: &Me, event: fn(Incoming) -> Event) -> Event {
 /// needs not.
 fn has_content(message: &Value) -> bool {
     const KINDS: [&str; 10] = [
-        "photo", "video", "voice", "audio", "sticker", "animation", "video_note", "location", "contact", "poll",
+        "photo",
+        "video",
+        "voice",
+        "audio",
+        "sticker",
+        "animation",
+        "video_note",
+        "location",
+        "contact",
+        "poll",
     ];
     KINDS.iter().any(|kind| message.get(kind).is_some())
 }
@@ -222,7 +231,11 @@ fn person(from: &Value) -> Option<Incoming> {
     }
     let code = from["language_code"].as_str().unwrap_or_default();
     let language = code.get(..2).filter(|code| code.bytes().all(|byte| byte.is_ascii_lowercase()));
-    Some(Incoming { from: from["id"].as_i64()?, language: language.map(str::to_owned), ..Incoming::default() })
+    Some(Incoming {
+        from: from["id"].as_i64()?,
+        language: language.map(str::to_owned),
+        ..Incoming::default()
+    })
 }
 
 fn attached(document: &Value) -> Option<Attached> {
@@ -264,7 +277,10 @@ fn of_press(press: &Value) -> Option<Incoming> {
         chat,
         message: message["message_id"].as_i64()?,
         thread: message["message_thread_id"].as_i64().filter(|_| message["is_topic_message"] == true),
-        press: Some(Press { id: press["id"].as_str()?.to_owned(), token: press["data"].as_str()?.to_owned() }),
+        press: Some(Press {
+            id: press["id"].as_str()?.to_owned(),
+            token: press["data"].as_str()?.to_owned(),
+        }),
         ..incoming
     })
 }
@@ -288,12 +304,16 @@ mod tests {
         let mut update = in_group("/news all");
         update["message"]["message_thread_id"] = json!(44);
         update["message"]["is_topic_message"] = json!(true);
-        update["message"]["document"] = json!({"file_id": "F", "file_name": "../a/feeds.opml", "file_size": 12});
+        update["message"]["document"] =
+            json!({"file_id": "F", "file_name": "../a/feeds.opml", "file_size": 12});
         let Event::Message(it) = read(&update, &me()) else { panic!("a message") };
         assert_eq!((it.chat, it.thread, it.message, it.at, it.from), (-9, Some(44), 5, 7, 3));
         assert_eq!(it.language.as_deref(), Some("ru"));
         assert_eq!(it.file.as_ref().unwrap().name, "feeds.opml");
-        assert_eq!((it.caller(), it.conversation(), it.key(100)), ("tg:3".into(), "telegram:-9/44".into(), "100/-9/5".into()));
+        assert_eq!(
+            (it.caller(), it.conversation(), it.key(100)),
+            ("tg:3".into(), "telegram:-9/44".into(), "100/-9/5".into())
+        );
         assert_eq!(place(&it.conversation()), Some((-9, Some(44))));
         assert_eq!(place(&it.line()), Some((-9, None)));
         assert_eq!(place("signal:1"), None);
@@ -340,7 +360,9 @@ mod tests {
         assert_eq!(read(&member("member"), &me()), Event::Member { chat: 3, inside: true });
         let moved = json!({"message": {"chat": {"id": -5}, "migrate_to_chat_id": -1005}});
         assert_eq!(read(&moved, &me()), Event::Moved { from: -5, to: -1005 });
-        for odd in [json!({}), json!({"message": 5}), json!({"poll": {}}), json!({"callback_query": {"id": "1"}})] {
+        for odd in
+            [json!({}), json!({"message": 5}), json!({"poll": {}}), json!({"callback_query": {"id": "1"}})]
+        {
             assert!(matches!(read(&odd, &me()), Event::Ignored(_)), "{odd}");
         }
         let join = json!({"message": {"message_id": 1, "chat": {"id": 3}, "from": {"id": 3}, "new_chat_title": "x"}});

@@ -8,7 +8,7 @@ mod own;
 mod sources;
 mod template;
 
-pub use own::{ADMIN_KEY, LOCAL_KEY, OWN_KEYS, OwnKeyError, OwnKeys};
+pub use own::{ADMIN_KEY, LOCAL_KEY, OWN_KEYS, OwnKeyError, OwnKeys, WEBHOOK_KEY};
 pub use template::{env_template, known_secrets};
 
 use portcullis_domain::Problem;

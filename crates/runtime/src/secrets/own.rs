@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Names of our own keys and what each is for.
-pub const OWN_KEYS: [(&str, &str); 4] = [
+pub const OWN_KEYS: [(&str, &str); 5] = [
     ("api_key_pepper", "keyed hash of API keys; changing it invalidates every key"),
     (
         "audit_id_key",
@@ -25,7 +25,11 @@ pub const OWN_KEYS: [(&str, &str); 4] = [
         "data_key",
         "seals texts of people in the database; before changing it, name its secret in store.retired_data_key_secrets",
     ),
+    (WEBHOOK_KEY, "by it Telegram is recognised when it brings messages; may be changed at any time"),
 ];
+
+/// Name of the secret by which Telegram is recognised, where `telegram.webhook_secret` names no other.
+pub const WEBHOOK_KEY: &str = "telegram_webhook_secret";
 
 /// Name of the secret that declares an admin key instead of having one made.
 pub const ADMIN_KEY: &str = "admin_key";

@@ -27,6 +27,7 @@ use portcullis_apps::{
 use portcullis_channels::{
     http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig},
     signal::SignalConfig,
+    telegram::TelegramConfig,
 };
 use portcullis_domain::Problem;
 use portcullis_engine::{
@@ -114,6 +115,8 @@ pub struct Settings {
     pub actions: BTreeMap<String, ActionConfig>,
     /// The door of the messenger Signal.
     pub signal: SignalConfig,
+    /// The door of the messenger Telegram.
+    pub telegram: TelegramConfig,
     /// What chat doors take in and send out.
     pub messages: MessagesConfig,
     /// Who may read `/metrics`.
@@ -182,6 +185,7 @@ impl Default for Settings {
             tiers: default_tiers(),
             actions: default_actions(),
             signal: SignalConfig::default(),
+            telegram: TelegramConfig::default(),
             messages: MessagesConfig::default(),
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
@@ -244,6 +248,7 @@ impl Settings {
         admission.problems(&mut out);
         self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
         self.signal.problems("signal", &mut out);
+        self.telegram.problems("telegram", &mut out);
         self.messages.problems("messages", &mut out);
         self.log.problems("log", &mut out);
         self.audit.problems("audit", &mut out);

@@ -74,7 +74,7 @@ pub(super) struct House {
 }
 
 /// Limits that refuse nobody.
-pub(super) fn unlimited() -> AdmissionConfig {
+pub(crate) fn unlimited() -> AdmissionConfig {
     let mut admission = AdmissionConfig::default();
     let wide = BucketConfig { capacity: 1_000_000, refill_per_sec: 1e6 };
     (admission.global, admission.ip, admission.user) = (wide, wide, wide);
@@ -136,7 +136,9 @@ impl House {
             alerts: alerts.clone(),
         })
         .unwrap();
-        let engine = engine(&store, &audit, &metrics, &health, admission).await;
+        let engine =
+            engine(&store, &audit, &metrics, &health, admission, vec![(Action::Message, Arc::new(Echo))])
+                .await;
         let mut house = Self {
             double,
             config,
@@ -268,12 +270,13 @@ pub(super) async fn jump(by: Duration) {
     tokio::time::resume();
 }
 
-async fn engine(
+pub(crate) async fn engine(
     store: &Store,
     audit: &Audit,
     metrics: &Metrics,
     health: &Health,
     config: AdmissionConfig,
+    apps: Vec<(Action, Arc<dyn App>)>,
 ) -> Engine {
     let keys = Keys::open(KeysParts {
         config: KeysConfig::default(),
@@ -294,7 +297,6 @@ async fn engine(
         audit: audit.clone(),
     });
     let inspect = InspectConfig::default();
-    let echo: Arc<dyn App> = Arc::new(Echo);
     Engine::new(EngineParts {
         anomalies: Anomalies::new(
             &AnomalyConfig::default(),
@@ -330,7 +332,7 @@ async fn engine(
         store: store.clone(),
         metrics: metrics.clone(),
         audit: audit.clone(),
-        apps: vec![(Action::Message, echo)],
+        apps,
         max_in_flight: 1000,
     })
 }
