@@ -19,9 +19,11 @@ pub struct Sending {
     pub expires_at: i64,
 }
 
+type Open = HashMap<Door, (Arc<dyn Channel>, Outbox)>;
+
 /// The chat doors that are open. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct ChatDoors(Arc<RwLock<HashMap<Door, (Arc<dyn Channel>, Outbox)>>>);
+pub struct ChatDoors(Arc<RwLock<Open>>);
 
 impl ChatDoors {
     /// A door opened.
