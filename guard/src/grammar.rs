@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The templates, in order.
-pub(crate) const FILES: [(&str, &str); 5] = [
+pub(crate) const FILES: [(&str, &str); 7] = [
     ("attacks", include_str!("../families/attacks.txt")),
     ("attacks_world", include_str!("../families/attacks_world.txt")),
+    ("attacks_more", include_str!("../families/attacks_more.txt")),
     ("documents", include_str!("../families/documents.txt")),
     ("honest", include_str!("../families/honest.txt")),
+    ("honest_more", include_str!("../families/honest_more.txt")),
     ("honest_world", include_str!("../families/honest_world.txt")),
 ];
 

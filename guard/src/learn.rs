@@ -38,14 +38,14 @@ pub(crate) struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            rounds: 8,
+            rounds: 16,
             rate: 10.0,
             left_out: 19_661,
-            shrink: 2e-4,
+            shrink: 4e-4,
             attack: 1.5,
             noisy: 0.2,
             extra: 0.7,
-            own: 0.5,
+            own: 0.4,
             rules: 3.0,
             mention: 1.0,
         }
@@ -93,6 +93,8 @@ pub(crate) fn learn(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Lea
     let mut dice = Dice::new(START);
     let mut learnt = Learnt { weights: vec![0.0; TABLE], bias: 0.0 };
     let mut bias_steps = 1e-6_f32;
+    let mut mean = Learnt { weights: vec![0.0; TABLE], bias: 0.0 };
+    let first = recipe.rounds / 2;
     for round in 0..recipe.rounds {
         for at in (1..order.len()).rev() {
             order.swap(at, dice.below(at + 1));
@@ -103,11 +105,22 @@ pub(crate) fn learn(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Lea
             let wanted = if rows[example.row].attack { 1.0 } else { 0.0 };
             learnt.step(&example.features, wanted, shares[*at], rate, &mut bias_steps, recipe, &mut dice);
         }
+        if round >= first {
+            mean.add(&learnt, 1.0 / (recipe.rounds - first) as f32);
+        }
     }
-    learnt
+    mean
 }
 
 impl Learnt {
+    /// Adds a share of another: the mean of the later rounds holds less of what the last texts happened to be.
+    fn add(&mut self, other: &Self, share: f32) {
+        for (weight, more) in self.weights.iter_mut().zip(&other.weights) {
+            *weight += more * share;
+        }
+        self.bias += other.bias * share;
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off only to be read")]
     fn step(
         &mut self,
