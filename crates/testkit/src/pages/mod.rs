@@ -79,7 +79,15 @@ impl Web {
     /// # Panics
     /// When loopback has no free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        Self::on(0).await
+    }
+
+    /// The same on that port.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    pub async fn on(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("loopback has the port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (state, stop) = (Shared::default(), CancellationToken::new());
         let tasks = TaskTracker::new();

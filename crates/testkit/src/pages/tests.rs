@@ -81,3 +81,21 @@ async fn a_channel_shows_twenty_posts_and_where_the_older_ones_are() {
         assert!(String::from_utf8_lossy(&feed.body).contains("45"));
     }
 }
+
+#[tokio::test]
+async fn the_control_api_adds_pages_and_tells_who_asked() {
+    let web = Web::start().await;
+    let page = r#"{"host":"a.example","path":"/x","type":"text/html","body":"<p>hi</p>"}"#;
+    let mut socket = TcpStream::connect(web.address()).await.unwrap();
+    let head = format!(
+        "POST /_control/pages HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}",
+        page.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut out = String::new();
+    socket.read_to_string(&mut out).await.unwrap();
+    assert!(out.starts_with("HTTP/1.1 200"), "{out}");
+    assert!(get(&web, "a.example", "/x", "").await.contains("<p>hi</p>"));
+    assert!(get(&web, "a", "/_control/state", "").await.contains(r#""a.example":["/x"]"#));
+    assert!(get(&web, "a", "/_control/pages", "").await.starts_with("HTTP/1.1 400"));
+}

@@ -12,7 +12,7 @@ use http_body::Frame as Chunk;
 use http_body_util::{BodyExt, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::task::TaskTracker;
@@ -71,6 +71,7 @@ async fn exchange(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result
         (&Method::GET, "/api/v1/check") => Ok(status(StatusCode::OK)),
         (&Method::POST, "/api/v1/rpc") => rpc(request, &shared).await,
         (&Method::GET, "/api/v1/events") => Ok(events(&request, &shared).await),
+        (_, path) if path.starts_with("/_control/") => control(request, &shared).await,
         (_, "/api/v1/check" | "/api/v1/rpc" | "/api/v1/events") => Ok(status(StatusCode::METHOD_NOT_ALLOWED)),
         _ => Ok(status(StatusCode::NOT_FOUND)),
     }
@@ -111,6 +112,40 @@ async fn rpc(request: Request<Incoming>, shared: &Arc<Shared>) -> io::Result<Res
         Answer::Silence => std::future::pending().await,
         Answer::Break => Err(io::Error::other("a fault of the double")),
     }
+}
+
+/// The control API, for tests in other languages: `POST push` with an envelope, for the first account or for that
+/// `account`; `GET state`.
+async fn control(request: Request<Incoming>, shared: &Shared) -> io::Result<Response<Body>> {
+    let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+    let body = collect(request.into_body()).await?;
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let done = match (verb.as_str(), path.as_str()) {
+        ("POST", "/_control/push") if asked["envelope"].is_object() => {
+            shared.push(asked["account"].as_str().unwrap_or(super::ACCOUNT), asked["envelope"].clone());
+            Value::Null
+        }
+        ("GET", "/_control/state") => {
+            let sent = shared.sent.lock().iter().map(|sent| {
+                json!({
+                    "recipients": sent.recipients, "group": sent.group, "text": sent.text, "styles": sent.styles,
+                    "timestamp": sent.timestamp,
+                })
+            }).collect::<Vec<_>>();
+            let calls = shared
+                .calls
+                .lock()
+                .iter()
+                .map(|call| json!({"method": call.method, "params": call.params}))
+                .collect::<Vec<_>>();
+            json!({
+                "sent": sent, "calls": calls, "violations": shared.violations.lock().clone(),
+                "waiting": shared.waiting(), "lost": shared.lost(), "listeners": shared.listeners(),
+            })
+        }
+        _ => return Ok(status(StatusCode::BAD_REQUEST)),
+    };
+    Ok(Response::new(whole(done.to_string().into())))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the body is wrapped in Limited")]

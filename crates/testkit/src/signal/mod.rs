@@ -55,6 +55,8 @@ pub struct Person {
 /// How the double is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The port of HTTP on loopback; 0: any.
+    pub port: u16,
     /// The linked accounts.
     pub accounts: Vec<Person>,
     /// When it fetches.
@@ -79,6 +81,7 @@ impl Default for Options {
         let own =
             Person { uuid: ACCOUNT_UUID.into(), number: Some(ACCOUNT.into()), name: "Portcullis".into() };
         Self {
+            port: 0,
             accounts: vec![own],
             receive_mode: ReceiveMode::OnConnection,
             flush_headers: true,
@@ -128,11 +131,11 @@ impl Signal {
     /// A double set up so.
     ///
     /// # Panics
-    /// When loopback has no free port.
+    /// When the port is taken, or loopback has no free one.
     pub async fn with(options: Options) -> Self {
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        let http = TcpListener::bind(any).await.expect("loopback has a free port");
-        let tcp = TcpListener::bind(any).await.expect("loopback has a free port");
+        let wanted = (Ipv4Addr::LOCALHOST, options.port);
+        let http = TcpListener::bind(wanted).await.expect("loopback has the port");
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("socket");
         let double = Self {

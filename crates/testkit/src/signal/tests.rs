@@ -374,3 +374,13 @@ fn envelopes_of_every_kind_are_told_apart_by_their_members() {
     assert_eq!(envelope::disappearing(&ann, "x", 60)["dataMessage"]["expiresInSeconds"], 60);
     assert!(envelope::timestamp() < envelope::timestamp());
 }
+
+#[tokio::test]
+async fn the_control_api_pushes_and_tells() {
+    let double = Signal::start().await;
+    let envelope = json!({"envelope": {"source": "+15550002222"}}).to_string();
+    assert_eq!(http(&double, "POST /_control/push", "", &envelope).await.0, 200);
+    assert_eq!(http(&double, "POST /_control/push", "", "{}").await.0, 400);
+    let (_, state) = http(&double, "GET /_control/state", "", "").await;
+    assert_eq!(serde_json::from_str::<Value>(&state).unwrap()["waiting"], 1);
+}

@@ -2,7 +2,7 @@
 //! call is recorded before anything is done with it.
 
 use super::{
-    control, fault,
+    Telegram, control, fault,
     fault::{Fault, Reset},
     methods::{self, Work},
     params::{self, Params},
@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::{
     io,
+    net::SocketAddr,
     os::fd::AsFd as _,
     sync::{
         Arc,
@@ -39,7 +40,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// What the server reads of a call: a document and its form around it.
 const BODY_BYTES: usize = 64 << 20;
 
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -47,16 +48,17 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         };
         let Ok((stream, _peer)) = accepted else { continue };
         let shared = Arc::clone(&shared);
-        shared.tasks.clone().spawn(connection(stream, shared));
+        shared.tasks.clone().spawn(connection(stream, address, shared));
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
     drop(stream.set_nodelay(true));
     let handle = stream.as_fd().try_clone_to_owned();
     let broken = Arc::new(AtomicBool::new(false));
     {
-        let service = service_fn(|request| exchange(request, Arc::clone(&shared), Arc::clone(&broken)));
+        let service =
+            service_fn(|request| exchange(request, address, Arc::clone(&shared), Arc::clone(&broken)));
         let http = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             _ended = http => {}
@@ -90,6 +92,7 @@ fn refused(refusal: &Refusal) -> Response<Body> {
 
 async fn exchange(
     request: Request<Incoming>,
+    address: SocketAddr,
     shared: Arc<Shared>,
     broken: Arc<AtomicBool>,
 ) -> io::Result<Response<Body>> {
@@ -97,7 +100,7 @@ async fn exchange(
     if let Some(rest) = path.strip_prefix("/_control/") {
         let verb = request.method().clone();
         let body = collect(request.into_body()).await?;
-        return Ok(control::answer(&shared, &verb, rest, &body));
+        return Ok(control::answer(&Telegram::handle(shared, address), &verb, rest, &body));
     }
     if !matches!(request.method(), &Method::GET | &Method::POST) {
         return Ok(refused(&Refusal::new(405, "Method Not Allowed: closing connection")));

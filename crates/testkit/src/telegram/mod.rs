@@ -38,7 +38,10 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 /// Whether its own counters count messages and edits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +132,8 @@ impl Options {
 pub struct Telegram {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// None: another one's end ends this one too.
+    _ends: Option<DropGuard>,
 }
 
 impl Telegram {
@@ -149,10 +154,11 @@ impl Telegram {
             TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.expect("loopback has the port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let ends = Some(stop.clone().drop_guard());
         let shared = Arc::new(Shared::new(options, tasks.clone(), stop));
-        tasks.spawn(http::accept(listener, Arc::clone(&shared)));
+        tasks.spawn(http::accept(listener, address, Arc::clone(&shared)));
         tasks.spawn(webhook::deliver(Arc::clone(&shared)));
-        Self { shared, address }
+        Self { shared, address, _ends: ends }
     }
 
     /// `http://127.0.0.1:PORT`: methods are at `{base}/bot<token>/<method>`, files at `{base}/file/bot<token>/<path>`.
@@ -220,6 +226,11 @@ impl Telegram {
                 panic!("the rival's webhook is refused: {}", refusal.description);
             }
         });
+    }
+
+    /// The same double for those who serve it.
+    const fn handle(shared: Arc<Shared>, address: SocketAddr) -> Self {
+        Self { shared, address, _ends: None }
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -357,11 +368,5 @@ impl Telegram {
         let what = format!("{count} messages in chat {chat}");
         self.until(&what, |double| double.sent_to(chat).len() >= count).await;
         self.sent_to(chat)
-    }
-}
-
-impl Drop for Telegram {
-    fn drop(&mut self) {
-        self.shared.stop.cancel();
     }
 }

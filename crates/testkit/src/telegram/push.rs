@@ -156,14 +156,21 @@ impl Telegram {
     /// # Panics
     /// When the message has no such button now.
     pub fn press(&self, who: &Person, chat: i64, message: i64, data: &str) -> String {
+        if let Err(why) = self.pressable(chat, message, data) {
+            panic!("{why}");
+        }
+        self.press_stale(who, chat, message, data)
+    }
+
+    /// Whether a message has a button with that data now.
+    pub(super) fn pressable(&self, chat: i64, message: i64, data: &str) -> Result<(), String> {
         let body =
             self.read(|state| state.messages.get(&(chat, message)).map(|message| message.body.clone()));
-        let body = body.unwrap_or_else(|| panic!("no message {message} in chat {chat}"));
+        let body = body.ok_or_else(|| format!("no message {message} in chat {chat}"))?;
         let rows = body["reply_markup"]["inline_keyboard"].as_array().cloned().unwrap_or_default();
         let there =
             rows.iter().filter_map(Value::as_array).flatten().any(|button| button["callback_data"] == data);
-        assert!(there, "message {message} has no button {data:?}, but {rows:?}");
-        self.press_stale(who, chat, message, data)
+        if there { Ok(()) } else { Err(format!("message {message} has no button {data:?}, but {rows:?}")) }
     }
 
     /// The same without a look at the message: an app may show a keyboard that is gone.

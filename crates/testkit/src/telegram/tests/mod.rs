@@ -2,6 +2,7 @@
 
 mod basics;
 mod chats;
+mod control;
 mod files;
 mod judges;
 mod markdown;
