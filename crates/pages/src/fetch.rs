@@ -37,6 +37,9 @@ pub enum Kind {
     Page,
     /// A feed.
     Feed,
+    /// A page that is made for programs as much as for people, such as the posts of a public channel: bounded like a page,
+    /// and robots.txt is asked where it is asked for feeds.
+    Open,
 }
 
 /// How to fetch.
@@ -48,6 +51,8 @@ pub struct Options {
     pub etag: Option<String>,
     /// The date of an earlier answer, as it was said.
     pub last_modified: Option<String>,
+    /// Whether redirects must stay at the same host.
+    pub stay: bool,
     /// Whether somebody waits for it: such fetches stand before all others.
     pub urgent: bool,
     /// Until when the page is worth anything, the wait for a turn included.
@@ -58,7 +63,7 @@ impl Options {
     /// A page, not urgent, without conditions.
     #[must_use]
     pub const fn until(deadline: Deadline) -> Self {
-        Self { kind: Kind::Page, etag: None, last_modified: None, urgent: false, deadline }
+        Self { kind: Kind::Page, etag: None, last_modified: None, stay: false, urgent: false, deadline }
     }
 }
 
@@ -196,7 +201,7 @@ impl Pages {
         let (mut url, mut permanent, mut still_permanent) = (url.clone(), None, true);
         let mut purse = Purse { left: config.total() };
         let limit = match options.kind {
-            Kind::Page => config.max_page_bytes,
+            Kind::Page | Kind::Open => config.max_page_bytes,
             Kind::Feed => config.max_feed_bytes,
         };
         for _ in 0..=config.redirects {
@@ -216,7 +221,11 @@ impl Pages {
             match self.turn(ask, &mut purse).await? {
                 Answer::Content(head, bytes) => return Ok(page(url, &head, bytes, permanent)),
                 Answer::Moved { to, for_good } => {
-                    url = url.join(&to).map_err(|_| PageError::Redirects)?;
+                    let next = url.join(&to).map_err(|_| PageError::Redirects)?;
+                    if options.stay && next.origin() != url.origin() {
+                        return Err(refused(&url, "it redirects to another host"));
+                    }
+                    url = next;
                     still_permanent &= for_good;
                     if still_permanent {
                         permanent = Some(url.clone());
@@ -241,7 +250,7 @@ impl Pages {
 
     fn asks_robots(&self, kind: Kind) -> bool {
         match (self.0.config.robots, kind) {
-            (RobotsFor::Off, _) | (RobotsFor::Pages, Kind::Feed) => false,
+            (RobotsFor::Off, _) | (RobotsFor::Pages, Kind::Feed | Kind::Open) => false,
             (RobotsFor::All, _) | (RobotsFor::Pages, Kind::Page) => true,
         }
     }
@@ -348,7 +357,7 @@ impl Pages {
 
     fn written(&self, ask: Ask<'_>) -> Result<Request<Full<Bytes>>, PageError> {
         let accept = match ask.options.kind {
-            Kind::Page => "text/html, application/xhtml+xml, text/plain;q=0.9, */*;q=0.5",
+            Kind::Page | Kind::Open => "text/html, application/xhtml+xml, text/plain;q=0.9, */*;q=0.5",
             Kind::Feed => "application/rss+xml, application/atom+xml, application/feed+json, */*;q=0.5",
         };
         let mut request = Request::get(ask.url.as_str())

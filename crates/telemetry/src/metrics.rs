@@ -276,6 +276,13 @@ table! {
     runtime_stall_seconds: histogram [] in STALL_BUCKETS;
     /// Pages of the web that were asked for, by outcome: `ok`, `not_modified`, or why there was none.
     pages_fetched_total: counter ["outcome"];
+    /// Sources of news that were asked for, by kind (`channel`, `feed`, `page`, `web` for what nobody has looked at yet) and
+    /// outcome.
+    scrape_total: counter ["kind", "outcome"];
+    /// How long a stage of a digest took, in seconds: `fetch`, `group`, `tell`.
+    news_stage_seconds: histogram ["stage"] in REQUEST_BUCKETS;
+    /// Stories that an AI was to sum up, by whether a kept summary was there (`true`, `false`).
+    summary_cache_total: counter ["hit"];
     /// Answers from documents, by how they came about (`full`, `cached`, `extractive`, `no_documents`, `refused`) and
     /// whether they are less than what was asked for (`ok`, `degraded`).
     answers_total: counter ["mode", "outcome"];
@@ -718,6 +725,21 @@ impl Metrics {
     #[must_use]
     pub fn limits_fallback(&self) -> Gauge {
         self.0.table.limits_fallback_active.clone()
+    }
+
+    /// Sources of news.
+    pub fn scraped(&self, kind: &'static str, outcome: &'static str) {
+        self.0.table.scrape_total.with([kind, outcome]).inc();
+    }
+
+    /// Stages of digests.
+    pub fn news_stage(&self, stage: &'static str, took: Duration) {
+        self.0.table.news_stage_seconds.with([stage]).observe(took);
+    }
+
+    /// Summaries of stories.
+    pub fn summary_cache(&self, hit: bool) {
+        self.0.table.summary_cache_total.with([if hit { "true" } else { "false" }]).inc();
     }
 
     /// News requests.

@@ -428,7 +428,7 @@ impl AskApp {
 }
 
 /// The words of a whole answer.
-fn text_of(body: &[u8]) -> Option<String> {
+pub(crate) fn text_of(body: &[u8]) -> Option<String> {
     let answer = portcullis_wire::read_answer(Format::OpenAi, body)?;
     let parts = answer.choices.first()?.parts.iter();
     let text: String = parts

@@ -14,10 +14,10 @@ mod desk;
 mod extract;
 mod jobs;
 mod keeper;
-mod ladder;
+pub(crate) mod ladder;
 mod memory;
 mod passages;
-mod prompt;
+pub(crate) mod prompt;
 mod words;
 
 pub use config::{AskConfig, CollectionAccess, is_name};

@@ -143,7 +143,7 @@ fn rules(ask: &Ask<'_>) -> String {
 }
 
 /// The request in OpenAI's chat format, which every provider is spoken to through.
-fn request(system: &str, user: &str, sending: &Sending<'_>) -> ChatRequest {
+pub(crate) fn request(system: &str, user: &str, sending: &Sending<'_>) -> ChatRequest {
     // Written by hand, because the places of the texts must be known.
     let mut body = String::with_capacity(system.len() + user.len() + 512);
     body.push_str("{\"model\":");

@@ -4,6 +4,52 @@
 //! Invariant: what was fetched is data and never instruction; a digest that could not be made costs nothing.
 //! Source: news.md.
 
+mod api;
+mod config;
 mod digest;
 
-pub use digest::{Digest, DigestAsk, Failed, Keeps, Less, Phase, Phases, Reason, Shown, Story, Watches};
+pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
+pub use digest::{
+    Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown, Story,
+    Watches, threshold,
+};
+
+use portcullis_domain::{Action, Failure, NewsRequest, Payload};
+use portcullis_engine::{App, Inspected, Run};
+
+/// The app. Cheap to clone.
+#[derive(Clone)]
+pub struct NewsApp {
+    room: Newsroom,
+}
+
+impl NewsApp {
+    /// What this app answers.
+    pub const ACTIONS: [Action; 1] = [Action::News];
+
+    /// Over these parts.
+    #[must_use]
+    pub fn new(parts: NewsParts) -> Self {
+        Self { room: Newsroom::new(parts) }
+    }
+}
+
+impl App for NewsApp {
+    fn name(&self) -> &'static str {
+        "news"
+    }
+
+    fn run(&self, request: Inspected) -> Run<'_> {
+        Box::pin(async move {
+            match &request.payload {
+                Payload::News(NewsRequest::Digest(asked)) => api::digest(&self.room, &request, asked).await,
+                Payload::News(NewsRequest::Message(_))
+                | Payload::Chat(_)
+                | Payload::Count(_)
+                | Payload::Embed(_)
+                | Payload::Models(_)
+                | Payload::Library(_) => Err(Failure::NotFound("This is not offered here.".into())),
+            }
+        })
+    }
+}

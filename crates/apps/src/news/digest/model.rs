@@ -151,3 +151,32 @@ impl std::fmt::Debug for Phases {
         to.write_str("Phases")
     }
 }
+
+impl Reason {
+    /// The stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPreview => "no_preview",
+            Self::NotFound => "not_found",
+            Self::Robots => "robots",
+            Self::Refused => "refused",
+            Self::NotAnswering => "not_answering",
+            Self::Busy => "busy",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Of its word; what is none is a source that does not answer.
+    pub(crate) fn read(word: &str) -> Self {
+        let all = [
+            Self::NoPreview,
+            Self::NotFound,
+            Self::Robots,
+            Self::Refused,
+            Self::Busy,
+            Self::Unreadable,
+        ];
+        all.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::NotAnswering)
+    }
+}

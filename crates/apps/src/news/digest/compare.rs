@@ -1,0 +1,190 @@
+//! Who compares posts: a configured model, the builtin one, or words. Invariants: one measure for the whole run, never two models
+//! mixed; a model is used only for languages that it reads and with a threshold that was calibrated; every step down is counted
+//! and said; an embedding call is the caller's own use of `embed`. Source: news.md section 6, S0-06, S0-07.
+
+use super::{group::Likeness, item::Item, model::DigestAsk};
+use futures_util::{StreamExt as _, stream};
+use portcullis_domain::{Action, Deadline};
+use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose, Space};
+use portcullis_store::Store;
+use portcullis_telemetry::Metrics;
+use std::{pin::Pin, time::Duration};
+
+/// Least likeness of two posts about one event, by model: the last part of its name, measured by `cargo xtask bench news`.
+const THRESHOLDS: [(&str, f32); 2] = [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.62)];
+/// The same for words.
+pub(crate) const BY_WORDS: f32 = 0.30;
+/// Calls of one digest to an embedder at once.
+const AT_ONCE: usize = 3;
+
+/// Least likeness of two posts about one event by vectors of that space; none: it was never measured, so they are not compared
+/// by it.
+#[must_use]
+pub fn threshold(space: &Space) -> Option<f32> {
+    let model = space.id.rsplit('/').next().unwrap_or_default();
+    THRESHOLDS.iter().find(|(known, _)| *known == model).map(|(_, least)| *least)
+}
+
+/// How the posts of a run are compared.
+pub(crate) struct Compared {
+    /// Vectors, and how many numbers each has; none: by words.
+    pub(crate) vectors: Option<(Vec<Vec<f32>>, usize)>,
+    pub(crate) threshold: f32,
+    /// Whether something failed that should have compared them better.
+    pub(crate) less: bool,
+}
+
+impl Compared {
+    /// The measure. Takes time: off the async workers.
+    pub(crate) fn likeness(&self, items: &[Item], chars: usize) -> Likeness {
+        match &self.vectors {
+            Some((vectors, width)) => Likeness::by_vectors(vectors, *width),
+            None => {
+                let texts: Vec<(&str, Language)> =
+                    items.iter().map(|item| (item.beginning(chars), item.language)).collect();
+                Likeness::by_words(&texts)
+            }
+        }
+    }
+}
+
+/// Places of texts, and their vectors or why there are none.
+type Call<'a> =
+    Pin<Box<dyn Future<Output = (&'a [usize], Result<Vec<Vec<f32>>, &'static str>)> + Send + 'a>>;
+
+/// Who compares.
+pub(crate) struct Comparer<'a> {
+    /// Best first.
+    pub(crate) embedders: &'a [Embedder],
+    pub(crate) store: Option<&'a Store>,
+    pub(crate) metrics: &'a Metrics,
+    /// Characters of a post that are read.
+    pub(crate) chars: usize,
+    pub(crate) until: Deadline,
+}
+
+impl Comparer<'_> {
+    /// Chooses the measure for these posts, and has their vectors made.
+    pub(crate) async fn compare(&self, ask: &DigestAsk, items: &[Item]) -> Compared {
+        let mut less = false;
+        for embedder in self.embedders {
+            let reason = match self.by(embedder, ask, items).await {
+                Ok((vectors, threshold)) => {
+                    let vectors = Some((vectors, embedder.space.dimensions));
+                    return Compared { vectors, threshold, less: false };
+                }
+                Err(reason) => reason,
+            };
+            less |= !matches!(reason, "language" | "uncalibrated");
+            self.metrics.degraded("news", "embed", reason);
+            tracing::info!(
+                event = "news_embed_fallback",
+                model = embedder.space.id,
+                reason,
+                posts = items.len(),
+                "posts are not compared by this model"
+            );
+        }
+        Compared { vectors: None, threshold: BY_WORDS, less }
+    }
+
+    async fn by(
+        &self,
+        embedder: &Embedder,
+        ask: &DigestAsk,
+        items: &[Item],
+    ) -> Result<(Vec<Vec<f32>>, f32), &'static str> {
+        let threshold = threshold(&embedder.space).ok_or("uncalibrated")?;
+        if !items.iter().all(|item| embedder.space.understands(item.language)) {
+            return Err("language");
+        }
+        let vectors = tokio::time::timeout_at(self.until.instant(), self.vectors(embedder, ask, items));
+        Ok((vectors.await.map_err(|_| "late")??, threshold))
+    }
+
+    async fn vectors(
+        &self,
+        embedder: &Embedder,
+        ask: &DigestAsk,
+        items: &[Item],
+    ) -> Result<Vec<Vec<f32>>, &'static str> {
+        let space = &embedder.space;
+        let name = format!("{}@{}/{}/{}", space.id, space.version, space.dimensions, self.chars);
+        let keys: Vec<i64> = items.iter().map(|item| item.hash.cast_signed()).collect();
+        let mut known = ahash::AHashMap::new();
+        if let Some(store) = self.store {
+            for (key, row) in store.feeds().vectors(&name, &keys).await.unwrap_or_default() {
+                if row.len() == space.dimensions {
+                    known.insert(key, row.iter().map(|value| f32::from(value.cast_signed())).collect());
+                }
+            }
+        }
+        let mut missing: Vec<usize> = (0..items.len()).filter(|at| !known.contains_key(&keys[*at])).collect();
+        missing.sort_unstable_by_key(|at| keys[*at]);
+        missing.dedup_by_key(|at| keys[*at]);
+        // Boxed by name: the compiler cannot tell that a closure's future may cross threads.
+        let mut calls: Vec<Call<'_>> = Vec::new();
+        for part in missing.chunks(embedder.batch) {
+            let texts: Vec<String> = part.iter().map(|at| items[*at].beginning(self.chars).to_owned()).collect();
+            calls.push(Box::pin(async move { (part, self.call(embedder, ask, texts).await) }));
+        }
+        let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
+        let (mut rows, mut failed) = (Vec::new(), None);
+        while let Some((part, vectors)) = calls.next().await {
+            match vectors {
+                Ok(vectors) => {
+                    for (at, vector) in part.iter().zip(vectors) {
+                        rows.push((keys[*at], row(&vector)));
+                        known.insert(keys[*at], vector);
+                    }
+                }
+                Err(reason) => {
+                    failed = Some(reason);
+                    break;
+                }
+            }
+        }
+        drop(calls);
+        // What was paid for is kept, whatever became of the rest.
+        if let Some(store) = self.store.filter(|_| !rows.is_empty())
+            && let Err(error) = store.feeds().keep_vectors(&name, &rows, super::now_ms()).await
+        {
+            tracing::warn!(%error, "vectors of posts are not kept");
+        }
+        if let Some(reason) = failed {
+            return Err(reason);
+        }
+        let vectors = keys.iter().map(|key| known.get(key).cloned());
+        vectors.collect::<Option<Vec<_>>>().ok_or("unavailable")
+    }
+
+    /// One call, once the caller may make it.
+    async fn call(
+        &self,
+        embedder: &Embedder,
+        ask: &DigestAsk,
+        texts: Vec<String>,
+    ) -> Result<Vec<Vec<f32>>, &'static str> {
+        while let Err(wait) = ask.quotas.charge(&ask.caller, Action::Embed).await {
+            if wait >= self.until.remaining() {
+                return Err("rate_limited");
+            }
+            tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
+        }
+        let wanted = texts.len();
+        match embedder.embed(texts, Purpose::Question).await {
+            Ok(vectors) if vectors.len() == wanted => Ok(vectors),
+            Ok(_) => Err("unavailable"),
+            Err(EmbedFailure::Away { .. }) => Err("unavailable"),
+            Err(EmbedFailure::Refused(_)) => Err("refused"),
+        }
+    }
+}
+
+/// A vector as it is kept: as good as it is compared.
+fn row(vector: &[f32]) -> Vec<u8> {
+    let most = vector.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    let part = if most > 0.0 && most.is_finite() { 127.0 / most } else { 0.0 };
+    #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127")]
+    vector.iter().map(|value| ((value * part).round() as i8).cast_unsigned()).collect()
+}

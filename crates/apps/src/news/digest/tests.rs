@@ -1,0 +1,1 @@
+//! The digest over doubles of the web and of a provider.
