@@ -6,6 +6,7 @@ mod chats;
 mod ingest;
 mod knowledge;
 mod models;
+mod news;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
@@ -13,6 +14,7 @@ pub(crate) use chats::{Outbox, Signal};
 pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use models::{Models, ModelsAdd};
+pub(crate) use news::{Digest, News};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,6 +105,16 @@ Examples:
   portcullis ask
 Exit codes: 0 answered (also with \"I found nothing\"), 1 refused or unreadable, 2 wrong use.")]
     Ask(Ask),
+    /// Tell what channels, feeds and pages published lately, the same event once.
+    #[command(after_help = "\
+The digest comes from the running server where there is one, else straight from the data folder. Without an AI stories \
+are told in sentences of their posts.
+
+Examples:
+  portcullis news --source @example
+  portcullis news --source https://example.org/feed.xml --source @example --hours 48 --stories 3 --lang en --json
+Exit codes: 0 told (also when there is no news), 1 refused or failed, 2 wrong use.")]
+    News(News),
     /// Ask the running server whether it is well; made for container health checks.
     #[command(after_help = "Exit codes: 0 ready, 1 not ready or unreachable.")]
     Health(Health),

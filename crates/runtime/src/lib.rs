@@ -13,6 +13,7 @@ pub mod ingestion;
 mod kept;
 mod messenger;
 pub mod models;
+pub mod news;
 pub mod pages;
 mod reload;
 pub mod remote;

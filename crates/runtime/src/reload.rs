@@ -210,8 +210,8 @@ impl Keeper {
         self.secrets = secrets;
         self.identity = identity;
         self.providers = staged.commit(&self.ground.registry);
-        self.apps = self.ground.apps(&self.settings, &self.providers);
         let inspector = self.screening.inspector.under(&self.settings.inspect);
+        self.apps = self.ground.apps(&self.settings, &self.providers, &inspector);
         self.screening = snapshot::screening(&self.settings, inspector);
         self.swap();
         let waiting = self.waiting();

@@ -2,10 +2,11 @@
 //! each reload again. Invariant: building changes nothing that is in force; only `Staged::commit` and the swap of the
 //! doors' pointer do, and neither can fail.
 
-use crate::{Secrets, Settings, asking};
+use crate::{Secrets, Settings, asking, news};
 use portcullis_apps::{
     ask::{AskApp, AskState},
     chat::{ByHand, ChatApp, Spending, cache::Answers},
+    news::{NewsApp, NewsParts, NewsState},
 };
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
@@ -16,6 +17,7 @@ use portcullis_inspect::{Exceptions, Inspector, Mode};
 use portcullis_pages::Pages;
 use portcullis_providers::{Embedders, Parts as ProviderParts, Providers, ProvidersError, Staged};
 use portcullis_resilience::{Registry, http::Client};
+use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Metrics};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -34,6 +36,8 @@ pub(crate) struct Ground {
     pub(crate) asking: AskState,
     pub(crate) chat_doors: ChatDoors,
     pub(crate) pages: Pages,
+    pub(crate) store: Store,
+    pub(crate) news: NewsState,
 }
 
 /// Which app answers which action.
@@ -65,7 +69,7 @@ impl Ground {
     }
 
     /// The apps over these providers.
-    pub(crate) fn apps(&self, settings: &Settings, providers: &Providers) -> Apps {
+    pub(crate) fn apps(&self, settings: &Settings, providers: &Providers, inspector: &Inspector) -> Apps {
         let answers = self.answers.changed(&settings.cache);
         let stream = Duration::from_secs(settings.upstream.stream_timeout_secs);
         let chat = ChatApp::new(providers.clone(), &settings.routes, self.metrics.clone(), answers)
@@ -73,9 +77,22 @@ impl Ground {
             .remembering(self.by_hand.clone());
         self.asking.desk.embed_with(asking::embedder(settings, providers));
         let ask = AskApp::new(chat.clone(), self.asking.clone(), &settings.ask, self.metrics.clone());
-        let (chat, ask): (Arc<dyn App>, Arc<dyn App>) = (Arc::new(chat), Arc::new(ask));
+        let news = NewsApp::new(NewsParts {
+            pages: self.pages.clone(),
+            store: Some(self.store.clone()),
+            chat: chat.clone(),
+            embedders: news::embedders(settings, providers),
+            inspector: Arc::new(inspector.clone()),
+            config: Arc::new(settings.news.clone()),
+            metrics: self.metrics.clone(),
+            state: self.news.clone(),
+        });
+        let (chat, ask, news): (Arc<dyn App>, Arc<dyn App>, Arc<dyn App>) =
+            (Arc::new(chat), Arc::new(ask), Arc::new(news));
         let chats = ChatApp::ACTIONS.map(|action| (action, chat.clone()));
-        chats.into_iter().chain(AskApp::ACTIONS.map(|action| (action, ask.clone()))).collect()
+        let asks = AskApp::ACTIONS.map(|action| (action, ask.clone()));
+        let digests = NewsApp::ACTIONS.map(|action| (action, news.clone()));
+        chats.into_iter().chain(asks).chain(digests).collect()
     }
 }
 

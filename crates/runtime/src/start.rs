@@ -23,6 +23,7 @@ use listen::{address, listen};
 use portcullis_apps::{
     ask,
     chat::{ByHand, cache::Answers},
+    news::NewsState,
 };
 use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
 use portcullis_domain::{Door, EndClock};
@@ -74,6 +75,7 @@ impl Base {
         shared: Option<Shared>,
         budgets: Budgets,
         safety: &SafetyDesk,
+        store: &Store,
     ) -> Ground {
         let pages = pages::pages(settings, &self.metrics, &self.alerts, &self.registry);
         Ground {
@@ -94,6 +96,8 @@ impl Base {
                 (&self.background, &self.tokens.background),
             ),
             pages,
+            store: store.clone(),
+            news: NewsState::default(),
         }
     }
 
@@ -273,7 +277,7 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     let budgets = budgets((settings, &config), base, &store, &admission, shared.clone()).await?;
     budgets.follow(&base.background, base.tokens.background.clone());
     let safety = base.safety(&store).await?;
-    let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety);
+    let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety, &store);
     base.background.spawn(ask::keep(
         ground.asking.desk.clone(),
         base.alerts.clone(),
@@ -284,7 +288,8 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     base.holds(&store).await?;
     base.registry.start(shared.clone(), base.health.clone(), &base.background, &base.tokens.background);
     let inspector = Inspector::new(&settings.inspect)?;
-    let (apps, screening) = (ground.apps(settings, &providers), snapshot::screening(settings, inspector));
+    let apps = ground.apps(settings, &providers, &inspector);
+    let screening = snapshot::screening(settings, inspector);
     let engine = Engine::new(EngineParts {
         identity: identity.clone(),
         limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),

@@ -19,16 +19,27 @@ pub(crate) async fn digest(
     request: &Inspected,
     asked: &DigestRequest,
 ) -> Result<Reply, Failure> {
-    let mut digest = room.digest(ask(room, request, asked)?).await?;
+    let told = told(room, request, asked, Phases::silent()).await?;
+    let degraded = (told["degraded"] == true).then_some(Degraded::Extractive);
+    let body = ReplyBody::Whole(Bytes::from(told.to_string()));
+    Ok(Reply { degraded, ..Reply::new(body, Meter::default()) })
+}
+
+/// The digest as JSON.
+pub(crate) async fn told(
+    room: &Newsroom,
+    request: &Inspected,
+    asked: &DigestRequest,
+    progress: Phases,
+) -> Result<Value, Failure> {
+    let mut digest = room.digest(DigestAsk { progress, ..ask(room, request, asked)? }).await?;
     for story in &mut digest.stories {
         story.headline = request.filter.text(std::mem::take(&mut story.headline))?;
         for bullet in &mut story.bullets {
             *bullet = request.filter.text(std::mem::take(bullet))?;
         }
     }
-    let body = ReplyBody::Whole(Bytes::from(json(&digest).to_string()));
-    let degraded = (!digest.less.is_empty()).then_some(Degraded::Extractive);
-    Ok(Reply { degraded, ..Reply::new(body, Meter::default()) })
+    Ok(json(&digest))
 }
 
 fn ask(room: &Newsroom, request: &Inspected, asked: &DigestRequest) -> Result<DigestAsk, Failure> {

@@ -32,6 +32,22 @@ impl NewsApp {
     pub fn new(parts: NewsParts) -> Self {
         Self { room: Newsroom::new(parts) }
     }
+
+    /// A digest of named sources as JSON, with somebody who hears how far it is.
+    ///
+    /// # Errors
+    /// As the app.
+    pub async fn told(&self, request: &Inspected, progress: Phases) -> Result<serde_json::Value, Failure> {
+        match &request.payload {
+            Payload::News(NewsRequest::Digest(asked)) => api::told(&self.room, request, asked, progress).await,
+            Payload::News(NewsRequest::Message(_))
+            | Payload::Chat(_)
+            | Payload::Count(_)
+            | Payload::Embed(_)
+            | Payload::Models(_)
+            | Payload::Library(_) => Err(elsewhere()),
+        }
+    }
 }
 
 impl App for NewsApp {
@@ -48,8 +64,13 @@ impl App for NewsApp {
                 | Payload::Count(_)
                 | Payload::Embed(_)
                 | Payload::Models(_)
-                | Payload::Library(_) => Err(Failure::NotFound("This is not offered here.".into())),
+                | Payload::Library(_) => Err(elsewhere()),
             }
         })
     }
+}
+
+/// What is no news is answered by other apps; the wiring sends it there.
+const fn elsewhere() -> Failure {
+    Failure::NotFound(std::borrow::Cow::Borrowed("This is not offered here."))
 }

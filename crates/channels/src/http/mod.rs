@@ -16,6 +16,7 @@ mod gemini;
 mod governed;
 mod json;
 mod library;
+mod news;
 mod linger;
 mod openai;
 mod openapi;

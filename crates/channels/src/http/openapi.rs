@@ -7,6 +7,7 @@
 mod anthropic;
 mod gemini;
 mod library;
+mod news;
 mod responses;
 
 use gemini::Both;
@@ -329,7 +330,7 @@ impl Modify for Schemes {
     paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model,
         gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model,
         library::ask, library::search, library::collections, library::documents, library::remove, library::ingest,
-        library::job, library::cancel, live, ready, health, metrics),
+        library::job, library::cancel, news::digest, live, ready, health, metrics),
     modifiers(&Schemes, &Both),
     security(("bearer" = []), ("x_api_key" = []))
 )]

@@ -1,7 +1,8 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
 use super::{
-    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, library, openai, operations,
+    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, library, news, openai,
+    operations,
 };
 use axum::{
     Router,
@@ -15,7 +16,7 @@ use std::{convert::Infallible, sync::Arc};
 use tower::Service as _;
 
 /// The governed routes.
-pub(super) static V1: [Route; 27] = [
+pub(super) static V1: [Route; 28] = [
     Route {
         method: Method::POST,
         path: "/v1/chat/completions",
@@ -199,6 +200,13 @@ pub(super) static V1: [Route; 27] = [
         schema: Schema::Rest,
         action: Action::Ingest,
         decode: |asked, _| library::remove(asked.segment),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/news/digest",
+        schema: Schema::Rest,
+        action: Action::News,
+        decode: |asked, limits| news::digest(&asked.body, limits),
     },
     Route {
         method: Method::POST,

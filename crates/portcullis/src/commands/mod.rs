@@ -11,6 +11,7 @@ mod index;
 mod ingest;
 mod inspect;
 mod models;
+mod news;
 mod operate;
 mod reference;
 mod rules;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Token(command) => token::run(&sources, &command, json),
         Command::Check => check::run(&sources, json),
         Command::Ask(arguments) => ask::run(&sources, &arguments, json),
+        Command::News(arguments) => news::run(&sources, &arguments, json),
         Command::Chat(arguments) => chat::run(&sources, &arguments, json),
         Command::Health(arguments) => health::run(&sources, &arguments, json),
         Command::Keys(command) => Ask::keys(&command)?.run(&sources, json),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that a reload puts in force; a row covers what lies below it.
-const RELOADED: [&str; 22] = [
+const RELOADED: [&str; 23] = [
     "actions",
     "ask",
     "auth.jwt",
@@ -26,6 +26,7 @@ const RELOADED: [&str; 22] = [
     "limits.user",
     "metrics",
     "models",
+    "news",
     "providers",
     "routes",
     "secrets",

@@ -22,6 +22,7 @@ pub use source::Origin;
 
 use portcullis_apps::{
     ask::AskConfig,
+    news::NewsConfig,
     chat::{self, RoutesConfig, cache::CacheConfig},
 };
 use portcullis_channels::{
@@ -96,6 +97,8 @@ pub struct Settings {
     pub pages: PagesConfig,
     /// Answers from documents.
     pub ask: AskConfig,
+    /// Digests of news.
+    pub news: NewsConfig,
     /// The answerer that works without any provider.
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
@@ -178,6 +181,7 @@ impl Default for Settings {
             knowledge: KnowledgeConfig::default(),
             pages: PagesConfig::default(),
             ask: AskConfig::default(),
+            news: NewsConfig::default(),
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
@@ -230,6 +234,12 @@ impl Settings {
         }
         self.pages.problems("pages", &mut out);
         self.ask.problems("ask", &mut out);
+        self.news.problems("news", &mut out);
+        if self.news.embedder != "auto" && !crate::embedding::is_embedder(&self.news.embedder) {
+            let said = format!("`{}` is no embedder.", self.news.embedder);
+            let mend = "Use auto, builtin, builtin-multilingual, or provider/model.";
+            out.push(Problem::new("news.embedder", said, mend));
+        }
         self.inspect.problems("inspect", &mut out);
         for (name, policy) in &self.policies {
             policy.problems(&format!("policies.{name}"), &mut out);

@@ -7,7 +7,7 @@ use super::{
     now_ms,
     sources::{Fetcher, Trouble, Wanted},
 };
-use portcullis_news::{Form, Post, Source, Unreadable, /*article,*/ channel, feed, form, links};
+use portcullis_news::{Form, Post, Source, Unreadable, article, channel, feed, form, links};
 use portcullis_pages::{Kind, Options, Page, Url};
 use portcullis_store::{FeedRow, PostRow};
 
@@ -207,7 +207,3 @@ const fn trouble(unreadable: Unreadable) -> Trouble {
         Unreadable::NoFeed => Reason::Unreadable,
     })
 }
-
-// SHIM
-struct Shim { title: Option<String>, text: String, published_at: Option<i64> }
-fn article(_: &[u8], _: &str, _: Option<&Url>, _: i64) -> Shim { Shim { title: None, text: String::new(), published_at: None } }

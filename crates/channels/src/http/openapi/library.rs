@@ -145,7 +145,7 @@ struct IngestJob {
 /// What a question or a change may end with.
 #[derive(IntoResponses)]
 #[allow(clippy::large_enum_variant, reason = "the variants exist for their schema")]
-enum LibraryErrors {
+pub(super) enum LibraryErrors {
     /// The request cannot be understood or was refused by inspection.
     #[response(status = 400)]
     Invalid(RestError),

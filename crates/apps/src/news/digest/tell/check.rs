@@ -3,7 +3,7 @@
 
 use super::{Told, is_address};
 use portcullis_inspect::{Policy, sanitise};
-use portcullis_knowledge::{Language, language};
+use portcullis_knowledge::{Language, text::of_question};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -69,7 +69,8 @@ pub(crate) fn checked(said: &str, posts: &[&str], asked: Language) -> Result<Tol
         return Err(Wrong::Shape);
     }
     let whole = format!("{headline} {}", all.join(" "));
-    if asked != Language::UNKNOWN && language::sure(&whole).is_some_and(|found| found != asked) {
+    // What cannot be told counts as the language asked for, unless its letters are of another script.
+    if asked != Language::UNKNOWN && of_question(&whole, &[asked]) != asked {
         return Err(Wrong::Language);
     }
     if !holds(&headline) {
