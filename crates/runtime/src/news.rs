@@ -9,9 +9,7 @@ use portcullis_apps::{
     },
     news::{NewsApp, NewsParts, NewsState, Phase, Phases, threshold},
 };
-use portcullis_domain::{
-    Caller, Deadline, Hints, NewsRequest, Payload, RequestId, Scope, Scopes, Tier,
-};
+use portcullis_domain::{Caller, Deadline, Hints, NewsRequest, Payload, RequestId, Scope, Scopes, Tier};
 use portcullis_engine::{Filter, Inspected, Quotas};
 use portcullis_inspect::Inspector;
 use portcullis_knowledge::Embedder;
@@ -47,7 +45,10 @@ pub(crate) fn embedders(settings: &Settings, providers: &Providers) -> Vec<Embed
             }
         };
         if threshold(&embedder.space).is_none() {
-            tracing::info!(embedder = name, "posts are not compared by this model: its likeness is not calibrated");
+            tracing::info!(
+                embedder = name,
+                "posts are not compared by this model: its likeness is not calibrated"
+            );
         } else if found.iter().all(|other| other.space != embedder.space) {
             found.push(embedder);
         }

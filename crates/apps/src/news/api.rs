@@ -93,7 +93,8 @@ fn keeps(include: &[String], exclude: &[String]) -> Option<Keeps> {
     let (include, exclude) = (terms(include), terms(exclude));
     Some(Arc::new(move |text: &str| {
         let text = words(text);
-        let has = |term: &Vec<String>| !term.is_empty() && text.windows(term.len()).any(|window| window == term);
+        let has =
+            |term: &Vec<String>| !term.is_empty() && text.windows(term.len()).any(|window| window == term);
         (include.is_empty() || include.iter().any(has)) && !exclude.iter().any(has)
     }))
 }

@@ -10,8 +10,8 @@ mod digest;
 
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
-    Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown, Story,
-    Watches, threshold,
+    Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown,
+    Story, Watches, threshold,
 };
 
 use portcullis_domain::{Action, Failure, NewsRequest, Payload};
@@ -39,7 +39,9 @@ impl NewsApp {
     /// As the app.
     pub async fn told(&self, request: &Inspected, progress: Phases) -> Result<serde_json::Value, Failure> {
         match &request.payload {
-            Payload::News(NewsRequest::Digest(asked)) => api::told(&self.room, request, asked, progress).await,
+            Payload::News(NewsRequest::Digest(asked)) => {
+                api::told(&self.room, request, asked, progress).await
+            }
             Payload::News(NewsRequest::Message(_))
             | Payload::Chat(_)
             | Payload::Count(_)

@@ -38,7 +38,8 @@ pub(super) fn digest(body: &[u8], limits: &DecodeLimits) -> Result<Payload, Fail
     }
     let members: Members = json::parse(body)?;
     let fits = |source: &String| !source.trim().is_empty() && source.len() <= MAX_SOURCE;
-    if members.sources.is_empty() || members.sources.len() > MAX_SOURCES || !members.sources.iter().all(fits) {
+    if members.sources.is_empty() || members.sources.len() > MAX_SOURCES || !members.sources.iter().all(fits)
+    {
         let rule = format!(
             "sources must be a list of 1 to {MAX_SOURCES} channels such as @example or addresses of feeds and pages."
         );
@@ -47,8 +48,9 @@ pub(super) fn digest(body: &[u8], limits: &DecodeLimits) -> Result<Payload, Fail
     for (name, list) in [("include", &members.include), ("exclude", &members.exclude)] {
         let fits = |term: &String| !term.trim().is_empty() && term.chars().count() <= MAX_TERM;
         if list.len() > MAX_TERMS || !list.iter().all(fits) {
-            let rule =
-                format!("{name} must be a list of up to {MAX_TERMS} words or phrases of 1 to {MAX_TERM} characters.");
+            let rule = format!(
+                "{name} must be a list of up to {MAX_TERMS} words or phrases of 1 to {MAX_TERM} characters."
+            );
             return Err(Failure::invalid(name, rule));
         }
     }
@@ -81,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_digest_is_read_and_what_is_wrong_is_named() {
-        let asked = read(r#"{"sources":["@abcde"],"window_hours":12,"stories":3,"language":"en","exclude":["ad"]}"#);
+        let asked =
+            read(r#"{"sources":["@abcde"],"window_hours":12,"stories":3,"language":"en","exclude":["ad"]}"#);
         let expected = DigestRequest {
             sources: vec!["@abcde".into()],
             window_hours: Some(12),

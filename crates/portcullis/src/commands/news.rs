@@ -22,7 +22,9 @@ pub(super) fn run(sources: &Sources, arguments: &cli::News, as_json: bool) -> En
     let settings = settings(sources)?.settings;
     let arguments = &arguments.digest;
     if arguments.sources.is_empty() {
-        return Err(Trouble::usage("no source is named").mend("name one: --source @channel, or --source https://…"));
+        return Err(
+            Trouble::usage("no source is named").mend("name one: --source @channel, or --source https://…")
+        );
     }
     let digest = block_on(async {
         match by_server(&settings, sources, arguments).await? {
@@ -61,7 +63,9 @@ async fn by_server(
     let within = Duration::from_secs(settings.news.deadline_secs + 5);
     match server.call(Method::POST, "/v1/news/digest", Some(&body), within).await {
         Ok(digest) => Ok(Some(digest)),
-        Err(RemoteError::Unreachable { .. }) if sources.environment.get("PORTCULLIS_URL").is_none() => Ok(None),
+        Err(RemoteError::Unreachable { .. }) if sources.environment.get("PORTCULLIS_URL").is_none() => {
+            Ok(None)
+        }
         Err(error) => Err(trouble(&server, error)),
     }
 }

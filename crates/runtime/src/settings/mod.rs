@@ -22,8 +22,8 @@ pub use source::Origin;
 
 use portcullis_apps::{
     ask::AskConfig,
-    news::NewsConfig,
     chat::{self, RoutesConfig, cache::CacheConfig},
+    news::NewsConfig,
 };
 use portcullis_channels::{
     http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig},

@@ -28,7 +28,9 @@ pub(crate) fn habits(posts: &[&str]) -> Vec<String> {
         }
         let more: Vec<String> = counts
             .into_iter()
-            .filter(|(line, count)| count * 100 >= SHARE * posts.len() && !found.iter().any(|old| old == line))
+            .filter(|(line, count)| {
+                count * 100 >= SHARE * posts.len() && !found.iter().any(|old| old == line)
+            })
             .map(|(line, _)| line.to_owned())
             .collect();
         if more.is_empty() {
@@ -59,12 +61,16 @@ mod tests {
     #[test]
     fn what_stands_below_most_posts_is_cut_and_nothing_else() {
         let posts: Vec<String> = (0..10)
-            .map(|n| format!("Event number {n} took place.\nIt was fine.\n\nSubscribe to us\nRead more below"))
+            .map(|n| {
+                format!("Event number {n} took place.\nIt was fine.\n\nSubscribe to us\nRead more below")
+            })
             .collect();
         let mut all: Vec<&str> = posts.iter().map(String::as_str).collect();
         all.push("A post without a tail.");
         let habits = habits(&all);
-        assert!(habits.contains(&"Subscribe to us".to_owned()) && habits.contains(&"Read more below".to_owned()));
+        assert!(
+            habits.contains(&"Subscribe to us".to_owned()) && habits.contains(&"Read more below".to_owned())
+        );
         let last = all.len() - 1;
         assert_eq!(cut(all[last], &habits), "A post without a tail.");
         // "It was fine." ends most posts too, once the tail is cut: it is a habit of this source.

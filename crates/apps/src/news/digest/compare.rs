@@ -49,8 +49,7 @@ impl Compared {
 }
 
 /// Places of texts, and their vectors or why there are none.
-type Call<'a> =
-    Pin<Box<dyn Future<Output = (&'a [usize], Result<Vec<Vec<f32>>, &'static str>)> + Send + 'a>>;
+type Call<'a> = Pin<Box<dyn Future<Output = (&'a [usize], Result<Vec<Vec<f32>>, &'static str>)> + Send + 'a>>;
 
 /// Who compares.
 pub(crate) struct Comparer<'a> {
@@ -125,7 +124,8 @@ impl Comparer<'_> {
         // Boxed by name: the compiler cannot tell that a closure's future may cross threads.
         let mut calls: Vec<Call<'_>> = Vec::new();
         for part in missing.chunks(embedder.batch) {
-            let texts: Vec<String> = part.iter().map(|at| items[*at].beginning(self.chars).to_owned()).collect();
+            let texts: Vec<String> =
+                part.iter().map(|at| items[*at].beginning(self.chars).to_owned()).collect();
             calls.push(Box::pin(async move { (part, self.call(embedder, ask, texts).await) }));
         }
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);

@@ -165,7 +165,8 @@ impl Room {
         let config = &self.config;
         let deadline = ask.deadline.within(Duration::from_secs(config.deadline_secs));
         let budget = |secs| {
-            Deadline::after(deadline.remaining().saturating_sub(FOR_TELLING)).within(Duration::from_secs(secs))
+            Deadline::after(deadline.remaining().saturating_sub(FOR_TELLING))
+                .within(Duration::from_secs(secs))
         };
         let now = now_ms();
         let since = ask.since.max(now - i64::from(config.keep_days) * DAY_MS);
@@ -178,7 +179,8 @@ impl Room {
         wanted(ask, Phase::Grouping)?;
         let mut digest = Digest { failed: failed(ask, &got), ..Digest::default() };
         let late = got.iter().any(|got| got.late);
-        let titles: Vec<String> = ask.sources.iter().zip(&got).map(|(source, got)| title(source, got)).collect();
+        let titles: Vec<String> =
+            ask.sources.iter().zip(&got).map(|(source, got)| title(source, got)).collect();
         let (keeps, room) = (ask.keeps.clone(), config.clone());
         let items = blocking(move || items(got, keeps.as_ref(), &room)).await?;
         digest.posts = items.len();
@@ -228,7 +230,11 @@ impl Room {
         if late {
             digest.less.push(Less::Late);
         }
-        if digest.stories.is_empty() && deadline.passed() { Err(Failure::DeadlineExceeded) } else { Ok(digest) }
+        if digest.stories.is_empty() && deadline.passed() {
+            Err(Failure::DeadlineExceeded)
+        } else {
+            Ok(digest)
+        }
     }
 
     /// What every source published, by its place.
@@ -265,7 +271,8 @@ impl Room {
         let mut tellings: FuturesUnordered<Placed<'_, Telling>> = FuturesUnordered::new();
         for (at, chosen) in chosen.iter().enumerate() {
             let story = untold(grouped, chosen, &repeats);
-            tellings.push(Box::pin(async move { (at, self.teller.tell(ask, &story, language, until).await) }));
+            tellings
+                .push(Box::pin(async move { (at, self.teller.tell(ask, &story, language, until).await) }));
         }
         let mut stories: Vec<Option<(Story, bool)>> = vec![None; all];
         let mut done = 0;
@@ -340,7 +347,8 @@ impl Grouping {
         for group in group::groups(&likeness, self.compared.threshold) {
             let middle = likeness.medoid(&group).unwrap_or(group[0]);
             let mut members: Vec<u32> = group.iter().map(|at| self.firsts[*at as usize]).collect();
-            let repeats: Vec<u32> = members.iter().flat_map(|at| doubles.get(at)).flatten().copied().collect();
+            let repeats: Vec<u32> =
+                members.iter().flat_map(|at| doubles.get(at)).flatten().copied().collect();
             members.extend(repeats);
             members.sort_unstable();
             middles.insert(members[0], self.firsts[middle as usize]);
@@ -360,7 +368,8 @@ fn choose(grouped: &Grouped, shown: &Shown, inspector: &Inspector, most: usize) 
             break;
         }
         let mut posts = unseen(grouped, group, shown);
-        let newest = |post: &u32| (post != middle, std::cmp::Reverse(grouped.items[*post as usize].at), *post);
+        let newest =
+            |post: &u32| (post != middle, std::cmp::Reverse(grouped.items[*post as usize].at), *post);
         posts.sort_by_key(newest);
         let verdicts = posts.iter().map(|post| {
             let words = &grouped.items[*post as usize].words;
@@ -414,9 +423,8 @@ fn items(got: Vec<Got>, keeps: Option<&Keeps>, config: &NewsConfig) -> Vec<Item>
     let mut items: Vec<Item> = Vec::new();
     for (source, got) in got.into_iter().enumerate() {
         let posts = got.posts.into_iter().map(|post| Item::of(source, post));
-        let long = |item: &Item| {
-            config.min_chars == 0 || item.words.chars().nth(config.min_chars - 1).is_some()
-        };
+        let long =
+            |item: &Item| config.min_chars == 0 || item.words.chars().nth(config.min_chars - 1).is_some();
         items.extend(posts.filter(|item| long(item) && keeps.is_none_or(|keeps| keeps(&item.words))));
     }
     items.sort_by(|a, b| b.at.cmp(&a.at).then(a.hash.cmp(&b.hash)).then(a.source.cmp(&b.source)));

@@ -169,14 +169,8 @@ impl Reason {
 
     /// Of its word; what is none is a source that does not answer.
     pub(crate) fn read(word: &str) -> Self {
-        let all = [
-            Self::NoPreview,
-            Self::NotFound,
-            Self::Robots,
-            Self::Refused,
-            Self::Busy,
-            Self::Unreadable,
-        ];
+        let all =
+            [Self::NoPreview, Self::NotFound, Self::Robots, Self::Refused, Self::Busy, Self::Unreadable];
         all.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Self::NotAnswering)
     }
 }

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn many_sources_outweigh_many_posts_and_new_outweighs_old() {
-        let items = [item(0, 1, None), item(0, 1, None), item(0, 1, None), item(1, 1, None), item(2, 9, None)];
+        let items =
+            [item(0, 1, None), item(0, 1, None), item(0, 1, None), item(1, 1, None), item(2, 9, None)];
         let usual = usual_views(&items);
         let of = |group: &[u32], hits| weight(&items, group, &usual, hits, NOW);
         assert_eq!(of(&[0, 1, 2], 0), of(&[0], 0), "a source that posts three times counts once");
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn posts_seen_more_than_usual_come_up_and_twice_is_enough() {
-        let items = [item(0, 1, Some(100)), item(0, 1, Some(300)), item(0, 1, Some(900)), item(0, 1, Some(0))];
+        let items =
+            [item(0, 1, Some(100)), item(0, 1, Some(300)), item(0, 1, Some(900)), item(0, 1, Some(0))];
         let usual = usual_views(&items);
         assert_eq!(usual[&0], 200.0);
         let of = |at| weight(&items, &[at], &usual, 0, NOW);

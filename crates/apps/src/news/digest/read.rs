@@ -140,12 +140,7 @@ async fn web(fetcher: &Fetcher, url: &Url, row: &FeedRow, wanted: Wanted) -> Res
 }
 
 /// The articles that a page leads to and that are new.
-async fn articles(
-    fetcher: &Fetcher,
-    row: &FeedRow,
-    page: &Page,
-    wanted: Wanted,
-) -> Result<Read, Trouble> {
+async fn articles(fetcher: &Fetcher, row: &FeedRow, page: &Page, wanted: Wanted) -> Result<Read, Trouble> {
     let known = fetcher.stored(row, 0, REMEMBERED).await;
     let title = page.final_url.host_str().unwrap_or_default().to_owned();
     let found = links(&page.bytes, &typed(page), &page.final_url);

@@ -99,7 +99,8 @@ impl Fetcher {
             return (row, Vec::new(), Some(Reason::NotFound));
         }
         let life = self.config.fetch_ttl_secs.saturating_mul(1000).cast_signed();
-        let known = row.state == OK && now.saturating_sub(row.fetched_at) < life && self.covers(&row, wanted).await;
+        let known =
+            row.state == OK && now.saturating_sub(row.fetched_at) < life && self.covers(&row, wanted).await;
         if known {
             return (row, Vec::new(), None);
         }

@@ -14,17 +14,18 @@ use portcullis_resilience::{
 use portcullis_store::{StoreConfig, StoreParts};
 use portcullis_telemetry::{Alerts, Health};
 use portcullis_testkit::{
-    pages::{Channel as Shown, Post, Web, feed_atom},
+    pages::{Channel as ChannelPages, Post, Web, feed_atom},
     upstream::{Behaviour, OpenAi, Reply as Say},
 };
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _};
 use tempfile::TempDir;
 
-const RAILWAY: &str = "Zembla opens its first railway on Monday. The line from Onhava to the coast cost 350 million crowns.";
-const RAILWAY_TOO: &str =
-    "The first railway of Zembla opens on Monday, a line from Onhava to the coast for 350 million crowns, the king says.";
+const RAILWAY: &str =
+    "Zembla opens its first railway on Monday. The line from Onhava to the coast cost 350 million crowns.";
+const RAILWAY_TOO: &str = "The first railway of Zembla opens on Monday, a line from Onhava to the coast for 350 million crowns, the king says.";
 const LIGHTHOUSE: &str = "A lighthouse keeper in the far north found a chest of old coins below the stairs.";
-const OSTRICH: &str = "The zoo of the harbour town counts eleven young ostriches this spring, more than ever.";
+const OSTRICH: &str =
+    "The zoo of the harbour town counts eleven young ostriches this spring, more than ever.";
 
 struct House {
     room: Newsroom,
@@ -39,7 +40,8 @@ async fn house(ai: bool, change: impl FnOnce(&mut NewsConfig)) -> House {
 }
 
 async fn house_with(ai: bool, embedders: Vec<Embedder>, change: impl FnOnce(&mut NewsConfig)) -> House {
-    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let folder =
+        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
     let (web, double) = (Web::start().await, OpenAi::start().await);
     let route: Routed<'_> = &[("summarise", &[("a", "gpt-double", 0)])];
     let (chat, metrics) = if ai { app(&[("a", &double)], route) } else { app(&[], &[]) };
@@ -95,7 +97,8 @@ fn post(id: u64, minutes: i64, text: &str) -> Post {
 
 impl House {
     fn channel(&self, slug: &str, posts: Vec<Post>) {
-        let _site = Shown { slug: slug.into(), posts, other_layout: false }.show(self.web.site("channels.example"));
+        let _site = ChannelPages { slug: slug.into(), posts, other_layout: false }
+            .show(self.web.site("channels.example"));
     }
 
     fn ask(&self, sources: &[&str]) -> DigestAsk {
@@ -110,7 +113,7 @@ impl House {
             language: None,
             keeps: None,
             watches: None,
-            shown: Shown_::new(),
+            shown: Shown::new(),
             urgent: true,
             progress: Phases::silent(),
         }
@@ -139,7 +142,13 @@ async fn the_same_event_is_told_once_with_every_source_and_others_beside_it() {
     house.channel("coast_daily", vec![post(7, 30, RAILWAY), post(8, 20, OSTRICH)]);
     let feed = house.web.site("press.example").page("/feed", feed_atom(&[post(3, 10, RAILWAY_TOO)]));
     let digest = house
-        .digest(&["@zembla_news", "@coast_daily", "http://press.example/feed", "@nobody_there", "@closed_one"])
+        .digest(&[
+            "@zembla_news",
+            "@coast_daily",
+            "http://press.example/feed",
+            "@nobody_there",
+            "@closed_one",
+        ])
         .await;
     assert_eq!(digest.stories.len(), 3, "{digest:#?}");
     let railway = &digest.stories[0];
@@ -220,11 +229,16 @@ fn space(id: &str, languages: Vec<Language>) -> Space {
 }
 
 /// One direction for what speaks of railways, another for the rest.
-fn embedder(id: &str, languages: Vec<Language>, answer: impl Fn() -> Option<EmbedFailure> + Send + Sync + 'static) -> Embedder {
+fn embedder(
+    id: &str,
+    languages: Vec<Language>,
+    answer: impl Fn() -> Option<EmbedFailure> + Send + Sync + 'static,
+) -> Embedder {
     Embedder::new(space(id, languages), 50, move |texts, _| {
         let failed = answer();
         Box::pin(async move {
-            let vector = |text: &String| if text.contains("railway") { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
+            let vector =
+                |text: &String| if text.contains("railway") { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
             failed.map_or_else(|| Ok(texts.iter().map(vector).collect()), Err)
         })
     })
@@ -252,7 +266,8 @@ async fn a_russian_folder_never_uses_an_embedder_that_reads_english_only() {
         None
     });
     let house = house_with(false, vec![english], |_| {}).await;
-    let russian = "В Зембле в понедельник открывается первая железная дорога от столицы до самого берега моря.";
+    let russian =
+        "В Зембле в понедельник открывается первая железная дорога от столицы до самого берега моря.";
     house.channel("zembla_news", vec![post(2, 60, RAILWAY)]);
     house.channel("zembla_russ", vec![post(1, 50, russian)]);
     let digest = house.digest(&["@zembla_russ"]).await;
@@ -273,7 +288,7 @@ async fn what_was_shown_is_not_shown_again_until_its_story_has_two_sources_more(
     house.channel("zembla_news", vec![post(2, 60, RAILWAY)]);
     let first = house.digest(&["@zembla_news"]).await;
     let story = &first.stories[0];
-    let shown: Shown_ = story.hashes.iter().map(|hash| (*hash, 1)).collect();
+    let shown: Shown = story.hashes.iter().map(|hash| (*hash, 1)).collect();
     let again = |sources: &[&str]| DigestAsk { shown: shown.clone(), ..house.ask(sources) };
     assert!(house.room.digest(again(&["@zembla_news"])).await.unwrap().stories.is_empty());
     house.channel("coast_daily", vec![post(7, 30, RAILWAY_TOO)]);

@@ -30,7 +30,11 @@ struct NewsDigestRequest {
 
 /// A channel such as `@example`, or the address of a feed or page.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[schema(min_length = 1, max_length = 2048, pattern = "^(@[A-Za-z0-9_]{5,32}|https?://[a-z0-9-]+\\.example/[a-z0-9/]*)$")]
+#[schema(
+    min_length = 1,
+    max_length = 2048,
+    pattern = "^(@[A-Za-z0-9_]{5,32}|https?://[a-z0-9-]+\\.example/[a-z0-9/]*)$"
+)]
 struct NewsSource(String);
 
 /// A word or phrase, in any case.

@@ -59,8 +59,8 @@ pub(crate) fn checked(said: &str, posts: &[&str], asked: Language) -> Result<Tol
             && numbers(text).iter().all(|number| known.contains(number))
     };
     let headline = plain(&said.headline);
-    let short = headline.split_whitespace().count() <= HEADLINE_WORDS
-        && headline.chars().count() <= HEADLINE_CHARS;
+    let short =
+        headline.split_whitespace().count() <= HEADLINE_WORDS && headline.chars().count() <= HEADLINE_CHARS;
     if !short {
         return Err(Wrong::Shape);
     }
@@ -116,7 +116,9 @@ fn numbers(text: &str) -> Vec<String> {
                 }
                 at += 1;
             }
-            let joins = all.get(at).is_some_and(|c| matches!(c, '.' | ',' | '\'' | '’' | ' ' | '\u{a0}' | '\u{202f}'));
+            let joins = all
+                .get(at)
+                .is_some_and(|c| matches!(c, '.' | ',' | '\'' | '’' | ' ' | '\u{a0}' | '\u{202f}'));
             let thousands = (1..=3).all(|ahead| digit(at + ahead)) && !digit(at + 4) && groups[0].len() <= 3;
             let fraction = matches!(all.get(at), Some('.' | ',')) && digit(at + 1);
             if joins && thousands && !point {

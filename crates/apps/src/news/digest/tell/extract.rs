@@ -60,7 +60,11 @@ fn opening(text: &str) -> &str {
     let first = sentences::split(text).into_iter().next().unwrap_or(line);
     // A title stands before its text without a full stop; its line is the sentence.
     let first = first.lines().next().unwrap_or(first).trim();
-    if line.starts_with(first) || first.is_empty() { if first.is_empty() { line } else { first } } else { line }
+    if line.starts_with(first) || first.is_empty() {
+        if first.is_empty() { line } else { first }
+    } else {
+        line
+    }
 }
 
 fn same(a: &str, b: &str, language: Language) -> bool {
@@ -72,9 +76,8 @@ fn same(a: &str, b: &str, language: Language) -> bool {
 }
 
 fn without_addresses(text: &str) -> String {
-    let line = |line: &str| {
-        line.split_whitespace().filter(|word| !is_address(word)).collect::<Vec<_>>().join(" ")
-    };
+    let line =
+        |line: &str| line.split_whitespace().filter(|word| !is_address(word)).collect::<Vec<_>>().join(" ");
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 

@@ -82,7 +82,11 @@ impl Teller {
         self.metrics.degraded("news", "extractive", reason);
         let less = reason != "no_provider";
         if less {
-            tracing::warn!(event = "news_story_extractive", reason, "a story is told in sentences of its posts");
+            tracing::warn!(
+                event = "news_story_extractive",
+                reason,
+                "a story is told in sentences of its posts"
+            );
         }
         let texts: Vec<&str> = story.posts.iter().map(|post| self.beginning(post)).collect();
         let language = story.posts.first().map_or(Language::UNKNOWN, |post| post.language);
@@ -138,7 +142,11 @@ impl Teller {
                 }
                 Err(why) => wrong = why.as_str(),
             }
-            tracing::info!(event = "news_summary_refused", reason = wrong, "a summary did not pass its checks");
+            tracing::info!(
+                event = "news_summary_refused",
+                reason = wrong,
+                "a summary did not pass its checks"
+            );
         }
         Err(wrong)
     }
@@ -228,8 +236,8 @@ impl Teller {
 pub(crate) fn is_address(word: &str) -> bool {
     /// Endings that nobody takes for the next sentence.
     const ENDINGS: [&str; 24] = [
-        "com", "org", "net", "io", "ru", "nl", "me", "info", "biz", "app", "dev", "uk", "de", "fr", "ua", "eu",
-        "tv", "gg", "ly", "xyz", "top", "su", "by", "example",
+        "com", "org", "net", "io", "ru", "nl", "me", "info", "biz", "app", "dev", "uk", "de", "fr", "ua",
+        "eu", "tv", "gg", "ly", "xyz", "top", "su", "by", "example",
     ];
     let word = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '@' && c != '/').to_lowercase();
     if word.contains("://") || word.starts_with("www.") {
@@ -250,7 +258,9 @@ mod tests {
 
     #[test]
     fn addresses_are_told_from_words() {
-        for word in ["https://x.y", "(www.example.org)", "t.me/abc", "example.org,", "@channel", "evil.example/win"] {
+        for word in
+            ["https://x.y", "(www.example.org)", "t.me/abc", "example.org,", "@channel", "evil.example/win"]
+        {
             assert!(is_address(word), "{word}");
         }
         for word in ["end.Next", "U.S.", "3.5", "and/or", "e.g.", "@", "09:30", "Zembla", "a@"] {
