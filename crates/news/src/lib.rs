@@ -5,10 +5,12 @@
 //! characters; no page, however broken, costs more than its size. Source: news.md sections 3, 4 and 6.
 
 mod article;
+mod boilerplate;
 mod channel;
 mod charset;
 mod content;
 mod dates;
+mod duplicates;
 mod feed;
 mod markup;
 mod page;
@@ -17,7 +19,9 @@ mod source;
 mod text;
 
 pub use article::{Article, article};
+pub use boilerplate::Boilerplate;
 pub use channel::{ChannelPage, Unreadable, channel};
+pub use duplicates::{Print, groups, normal, pairs};
 pub use feed::{FeedPage, feed};
 pub use page::{Form, Link, alternates, form, links};
 pub use post::Post;
