@@ -8,6 +8,7 @@ use crate::{
     start::StartError,
 };
 use portcullis_channels::{
+    http::Hooks,
     signal::{self, FindEngine},
     telegram,
 };
@@ -30,6 +31,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) sources: Option<&'a Sources>,
     pub(crate) engine: FindEngine,
     pub(crate) doors: ChatDoors,
+    pub(crate) hooks: Hooks,
     pub(crate) store: Store,
     pub(crate) client: Client,
     pub(crate) registry: Registry,
@@ -124,6 +126,7 @@ fn open_telegram(
         engine: ground.engine.clone(),
         commands: commands(),
         doors: ground.doors.clone(),
+        hooks: ground.hooks.clone(),
         store: ground.store.clone(),
         client: ground.client.clone(),
         registry: ground.registry.clone(),

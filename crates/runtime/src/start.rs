@@ -177,6 +177,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         sources: sources.as_ref(),
         engine: doors.find_engine(),
         doors: behind.ground.chat_doors.clone(),
+        hooks: doors.hooks(),
         store: behind.store.clone(),
         client: base.client.clone(),
         registry: base.registry.clone(),

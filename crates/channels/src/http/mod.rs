@@ -14,6 +14,7 @@ pub mod control;
 mod decode;
 mod gemini;
 mod governed;
+mod hooks;
 mod json;
 mod library;
 mod linger;
@@ -29,6 +30,7 @@ mod tls;
 
 pub use config::{AdminConfig, CorsConfig, GatewayConfig, HttpConfig, MetricsConfig, TlsConfig};
 pub use decode::DecodeLimits;
+pub use hooks::Hooks;
 pub use openapi::document as openapi_document;
 pub use tls::TlsError;
 
@@ -111,6 +113,7 @@ pub(crate) struct Door {
     /// Changes through the admin API take turns.
     changes: Arc<tokio::sync::Mutex<()>>,
     safety: SafetyDesk,
+    hooks: Hooks,
 }
 
 impl Door {
@@ -208,6 +211,7 @@ impl Doors {
             admin: parts.admin.clone(),
             changes: Arc::default(),
             safety: parts.safety,
+            hooks: Hooks::default(),
         })));
         Self {
             door,
@@ -229,6 +233,12 @@ impl Doors {
     pub fn find_engine(&self) -> Arc<dyn Fn() -> Engine + Send + Sync> {
         let current = self.door.clone();
         Arc::new(move || current.0.load().engine.clone())
+    }
+
+    /// Where doors beside HTTP say that something is brought to them.
+    #[must_use]
+    pub fn hooks(&self) -> Hooks {
+        self.door.now().hooks.clone()
     }
 
     /// Serves the main listener until `stop`, then until its running requests have ended.

@@ -301,6 +301,18 @@ const fn health() {}
         (status = 405, description = "Wrong method", body = RestError)))]
 const fn metrics() {}
 
+/// Takes an update of Telegram, where `telegram.mode` is `webhook`; Telegram alone has the secret for it.
+#[utoipa::path(post, path = "/telegram/{hook}", tag = "operations", security(()), request_body = Value,
+    params(("hook" = String, Path, description = "16 hexadecimal digits"),
+        ("x-telegram-bot-api-secret-token" = Option<String>, Header, description = "The secret")),
+    responses((status = 200, description = "It is kept"), (status = 400, description = "It is no update"),
+        (status = 401, description = "The secret is wrong"),
+        (status = 404, description = "Nothing is taken here", body = RestError),
+        (status = 405, description = "Wrong method", body = RestError),
+        (status = 413, description = "It is larger than a mebibyte"),
+        (status = 503, description = "It cannot be kept; `Retry-After` says when to bring it again")))]
+const fn telegram() {}
+
 struct Schemes;
 
 impl Modify for Schemes {
@@ -330,7 +342,8 @@ impl Modify for Schemes {
     paths(chat, responses::responses, anthropic::messages, anthropic::count_tokens, embeddings, models, model,
         gemini::generate, gemini::stream, gemini::count, gemini::embed, gemini::batch, gemini::models, gemini::model,
         library::ask, library::search, library::collections, library::documents, library::remove, library::ingest,
-        library::job, library::cancel, news::digest, live, ready, health, metrics),
+        library::job, library::cancel, news::digest, live, ready, health, metrics,
+        telegram),
     modifiers(&Schemes, &Both),
     security(("bearer" = []), ("x_api_key" = []))
 )]

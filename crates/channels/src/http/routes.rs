@@ -1,14 +1,14 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
 use super::{
-    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, library, news, openai,
-    operations,
+    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, hooks, library, news,
+    openai, operations,
 };
 use axum::{
     Router,
     body::Body,
     extract::{RawPathParams, State},
-    routing::{MethodFilter, get, on},
+    routing::{MethodFilter, get, on, post},
 };
 use http::{Method, Request, Response};
 use portcullis_domain::{Action, Failure, Format, InputCode, LibraryRequest, ModelsRequest, Payload};
@@ -264,7 +264,8 @@ pub(super) fn main(door: Current) -> Router {
         .route("/health", get(operations::health))
         .route("/healthz", get(operations::health))
         .route("/metrics", get(operations::metrics))
-        .route("/openapi.json", get(operations::openapi));
+        .route("/openapi.json", get(operations::openapi))
+        .route("/telegram/{hook}", post(hooks::telegram));
     for path in ["/v1beta/models/{*id}", "/v1/models/{*id}"] {
         router = router.route(path, on(MethodFilter::POST, verbs));
     }
@@ -351,7 +352,7 @@ fn is_of(row: &str, path: &str) -> bool {
     path.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
+pub(super) async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     let message = match NOT_OFFERED.iter().find(|(prefix, _)| path.starts_with(prefix)) {
         Some((_, sentence)) => (*sentence).to_owned(),
@@ -368,7 +369,8 @@ async fn unknown(State(door): State<Arc<Door>>, request: Request<Body>) -> Respo
 async fn wrong_method(State(door): State<Arc<Door>>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     let governed = V1.iter().find(|route| route.path == path);
-    let allowed = governed.map_or("GET", |route| route.method.as_str());
+    let others = if path.starts_with("/telegram/") { "POST" } else { "GET" };
+    let allowed = governed.map_or(others, |route| route.method.as_str());
     let failure = Failure::InvalidInput {
         code: InputCode::MethodNotAllowed,
         message: format!("This path takes {allowed} only.").into(),

@@ -41,14 +41,7 @@ pub(super) struct Hook {
     pub(super) secret: SecretString,
 }
 
-impl Hook {
-    /// Below the address of our main listener, at a path that tells nothing of the bot.
-    pub(super) fn new(base: &str, bot: i64, secret: SecretString) -> Self {
-        Self { url: format!("{}{}", base.trim_end_matches('/'), path(bot)), secret }
-    }
-}
-
-/// `/telegram/<16 hex>`.
+/// Below the address of our main listener, a path that tells nothing of the bot: `/telegram/<16 hex>`.
 pub(super) fn path(bot: i64) -> String {
     let hash = digest(&SHA256, format!("portcullis: telegram bot {bot}").as_bytes());
     let hex: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();

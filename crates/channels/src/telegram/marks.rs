@@ -19,7 +19,7 @@ pub(super) fn post(markdown: &str) -> Post {
                 }
                 code.push(inner);
             }
-            let language = info.trim().split_whitespace().next().map(Into::into);
+            let language = info.split_whitespace().next().map(Into::into);
             writer.styled(Look::Lines(language), |writer| writer.push(&code.join("\n")));
         } else if let Some(title) = heading(indented) {
             writer.styled(Look::Bold, |writer| writer.inline(title));

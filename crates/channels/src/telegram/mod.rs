@@ -23,11 +23,14 @@ mod taking;
 #[cfg(test)]
 mod tests;
 mod update;
+mod webhook;
 
 pub use config::{Allow, Everybody, Mode, SendConfig, TelegramConfig, TextFormat};
 pub use desk::FindEngine;
 pub use stream::chat;
+pub(crate) use webhook::Webhook;
 
+use crate::http::Hooks;
 use api::Api;
 use arc_swap::ArcSwap;
 use begin::{Begin, Hook};
@@ -63,6 +66,8 @@ pub struct Parts {
     pub commands: Commands,
     /// Where it says that it is open.
     pub doors: ChatDoors,
+    /// Where it says that updates are brought to it.
+    pub hooks: Hooks,
     /// Where messages are kept.
     pub store: Store,
     /// The client for calls.
@@ -107,6 +112,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         engine,
         commands,
         doors,
+        hooks,
         store,
         client,
         registry,
@@ -145,7 +151,15 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
     let inbox = Inbox::new(desk.clone(), store, messages, metrics, outbox.clone());
     let taking = Arc::new(Taking { desk: desk.clone(), inbox: inbox.clone(), presses: Mutex::default() });
     let bot = api.bot_id();
-    let hook = (config.mode == Mode::Webhook).then(|| Hook::new(&config.webhook_url, bot, webhook_secret));
+    let hook = (config.mode == Mode::Webhook).then(|| {
+        let path = begin::path(bot);
+        hooks.open_telegram(Webhook {
+            path: path.clone(),
+            secret: webhook_secret.clone(),
+            taking: taking.clone(),
+        });
+        Hook { url: format!("{}{path}", config.webhook_url.trim_end_matches('/')), secret: webhook_secret }
+    });
     let poller = Poller {
         begin: Begin { api: api.clone(), desk: desk.clone(), hook },
         api,

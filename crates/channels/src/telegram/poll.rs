@@ -65,7 +65,7 @@ impl Poller {
                 Ok(()) => {
                     pause.reset();
                     match self.desk.config.mode {
-                        Mode::Poll => self.poll(&stop).await,
+                        Mode::Poll => Box::pin(self.poll(&stop)).await,
                         Mode::Webhook => self.watch(&stop).await,
                     }
                 }
@@ -107,7 +107,7 @@ impl Poller {
                 }
                 self.round(&mut next).await
             };
-            let ended = match stop.run_until_cancelled(round).await {
+            let ended = match stop.run_until_cancelled(Box::pin(round)).await {
                 None => return Stopped::Ended,
                 Some(ended) => ended,
             };

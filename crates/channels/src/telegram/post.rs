@@ -45,7 +45,13 @@ impl Desk {
                     }
                 }
                 Verdict::Anew if letter.edit.is_some() => letter.edit = None,
-                other => return self.ended(row, chat, other, letter.edit.is_some()).await,
+                other @ (Verdict::Ends(_)
+                | Verdict::Limited(_)
+                | Verdict::Plainly
+                | Verdict::Anew
+                | Verdict::Moved(_)
+                | Verdict::Lost
+                | Verdict::Token) => return self.ended(row, chat, other, letter.edit.is_some()).await,
             }
         }
         Delivery::Dead(Trouble::Refused)

@@ -323,10 +323,13 @@ mod tests {
 
     #[test]
     fn in_groups_only_who_means_us_is_heard() {
-        let text = |text: &str| match read(&in_group(text), &me()) {
-            Event::Message(it) => Some(it.text),
-            Event::Ignored("others") => None,
-            other => panic!("{other:?}"),
+        let text = |text: &str| {
+            let event = read(&in_group(text), &me());
+            if let Event::Message(it) = event {
+                return Some(it.text);
+            }
+            assert_eq!(event, Event::Ignored("others"));
+            None
         };
         assert_eq!(text("/news"), Some("/news".into()));
         assert_eq!(text("/news@madeupbot x"), Some("/news@madeupbot x".into()));

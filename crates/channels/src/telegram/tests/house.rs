@@ -87,7 +87,11 @@ impl App for Actor {
                     Ok(Reply::new(ReplyBody::Message(Box::new(reply)), Meter::default()))
                 }
                 Payload::Chat(_) => Ok(Reply::new(ReplyBody::Stream(streamed()), Meter::default())),
-                other => panic!("not asked for here: {other:?}"),
+                Payload::Count(_)
+                | Payload::Embed(_)
+                | Payload::Models(_)
+                | Payload::Library(_)
+                | Payload::News(_) => panic!("not asked for here: {:?}", request.payload),
             }
         })
     }
@@ -116,6 +120,7 @@ pub(super) struct House {
     pub(super) health: Health,
     pub(super) store: Store,
     pub(super) doors: ChatDoors,
+    pub(super) hooks: crate::http::Hooks,
     told: Receiver<Alert>,
     alerts: Alerts,
     engine: Engine,
@@ -187,6 +192,7 @@ impl House {
             health,
             store,
             doors: ChatDoors::default(),
+            hooks: crate::http::Hooks::default(),
             told,
             alerts,
             engine,
@@ -209,6 +215,7 @@ impl House {
             engine: Arc::new(move || engine.clone()),
             commands: commands(),
             doors: self.doors.clone(),
+            hooks: self.hooks.clone(),
             store: self.store.clone(),
             client: Client::new(&HttpConfig::default()),
             registry: Registry::new(),

@@ -4,3 +4,4 @@ mod faults;
 mod house;
 mod pace;
 mod talk;
+mod webhook;
