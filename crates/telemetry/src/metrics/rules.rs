@@ -137,6 +137,23 @@ fn a_rule_on_a_name_that_nobody_exports_is_found() {
     );
 }
 
+// req: S0-11
+#[test]
+fn whoever_is_woken_finds_each_alert_in_the_manual_with_commands_that_exist() {
+    let manual = include_str!("../../../../docs/manual/on-call.md");
+    let commands = include_str!("../../../../docs/reference/cli.md");
+    let alerts: Vec<&str> = RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let sections: Vec<&str> = manual.lines().filter_map(|line| line.strip_prefix("## Portcullis")).collect();
+    assert!(alerts.len() > 10);
+    let named: Vec<String> = sections.iter().map(|name| format!("Portcullis{name}")).collect();
+    assert_eq!(named, alerts, "the sections of docs/manual/on-call.md");
+    for quoted in manual.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("portcullis ")) {
+        let words: Vec<&str> =
+            quoted.split(' ').take_while(|word| word.bytes().all(|c| c.is_ascii_lowercase())).collect();
+        assert!(commands.contains(&format!("## `{}`\n", words.join(" "))), "{quoted}");
+    }
+}
+
 #[test]
 fn promtool_takes_the_rules() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../monitoring/alerts.yml");
