@@ -152,6 +152,23 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     /// Look at messages to chats that wait or could not be delivered, and send one again.
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Send a message to a chat, through its door and its outbox.
+    #[command(after_help = "\
+Examples:
+  portcullis send telegram:123456789 \"The index is being rebuilt.\"
+  portcullis send --silent telegram:-1001234567890 \"Done.\"
+  uptime | portcullis send telegram:123456789 -
+It waits in the outbox for its turn and for a door that is away, at most a day; `portcullis outbox list` shows it.
+Exit codes: 0 queued, 1 refused or unreachable, 2 wrong use.")]
+    Send {
+        /// No sound.
+        #[arg(long)]
+        silent: bool,
+        /// Where to: telegram: and the number of a person, group or channel, or signal: and a uuid.
+        to: String,
+        /// What to say; - reads it from standard input.
+        text: String,
+    },
     /// Ask signal-cli how it is; prove to Signal that a human is here.
     #[command(subcommand)]
     Signal(Signal),

@@ -352,6 +352,7 @@ fn doors(
         control,
         registry: base.registry.clone(),
         safety: behind.safety.clone(),
+        chats: behind.ground.chat_doors.clone(),
     })
 }
 

@@ -13,12 +13,31 @@ use crate::{
 pub struct Chats<'a>(pub(crate) &'a Db);
 
 /// Every place where a conversation is named.
-const MOVES: [&str; 4] = [
+const MOVES: [&str; 8] = [
+    "UPDATE news_people SET conversation = $2 WHERE conversation = $1",
+    "UPDATE news_schedules SET target = $2 WHERE target = $1",
+    "DELETE FROM news_dialogs WHERE conversation = $2 AND $1 <> $2",
+    "UPDATE news_dialogs SET conversation = $2 WHERE conversation = $1",
     "UPDATE outbox SET chat = $2 WHERE chat = $1",
     "UPDATE inbox SET conversation = $2 WHERE conversation = $1",
     "DELETE FROM chats WHERE conversation = $2 AND $1 <> $2",
     "UPDATE chats SET conversation = $2 WHERE conversation = $1",
 ];
+
+/// Schedules that paused because nothing reached their place go on from the minute in which it was lost: what is long
+/// past by then is judged as any missed minute is.
+const RESUME: &str = "UPDATE news_schedules SET paused = '', fails = 0, next_at = \
+    (SELECT unreachable_at / 60000 * 60000 FROM chats WHERE conversation = $1) \
+    WHERE paused = 'unreachable' AND (target = $1 OR target LIKE $1 || '/%') \
+    AND EXISTS (SELECT 1 FROM chats WHERE conversation = $1)";
+
+/// The chat of a conversation: Telegram's topics are places within one.
+fn chat(conversation: &str) -> &str {
+    match conversation.split_once('/') {
+        Some((chat, _)) if conversation.starts_with("telegram:") => chat,
+        Some(_) | None => conversation,
+    }
+}
 
 impl Chats<'_> {
     /// Nothing reaches that conversation any more; the first moment stays.
@@ -31,13 +50,13 @@ impl Chats<'_> {
                    ON CONFLICT (conversation) DO NOTHING";
         db.call(async {
             on!(db, write pool => {
-                sqlx::query(sql).bind(conversation).bind(now).bind(reason).execute(pool).await.map(drop)
+                sqlx::query(sql).bind(chat(conversation)).bind(now).bind(reason).execute(pool).await.map(drop)
             })
         })
         .await
     }
 
-    /// Somebody wrote there again; says whether it had been lost.
+    /// Somebody wrote there again, and what was scheduled for it goes on; says whether it had been lost.
     ///
     /// # Errors
     /// A database that is away.
@@ -45,12 +64,14 @@ impl Chats<'_> {
         if self.unreachable_since(conversation).await?.is_none() {
             return Ok(false);
         }
-        let db = self.0;
+        let (db, chat) = (self.0, chat(conversation));
         let sql = "DELETE FROM chats WHERE conversation = $1";
         db.call(async {
             on!(db, write pool => {
-                let done = sqlx::query(sql).bind(conversation).execute(pool).await?;
-                Ok(done.rows_affected() == 1)
+                let mut tx = pool.begin().await?;
+                sqlx::query(RESUME).bind(chat).execute(&mut *tx).await?;
+                let done = sqlx::query(sql).bind(chat).execute(&mut *tx).await?;
+                tx.commit().await.map(|()| done.rows_affected() == 1)
             })
         })
         .await
@@ -65,7 +86,7 @@ impl Chats<'_> {
         let sql = "SELECT unreachable_at FROM chats WHERE conversation = $1";
         let found: Option<(i64,)> = db
             .call(async {
-                on!(db, read pool => sqlx::query_as(sql).bind(conversation).fetch_optional(pool).await)
+                on!(db, read pool => sqlx::query_as(sql).bind(chat(conversation)).fetch_optional(pool).await)
             })
             .await?;
         Ok(found.map(|(at,)| at))

@@ -40,7 +40,7 @@ use axum::body::Body;
 use http::{HeaderValue, Response};
 use linger::LingerLimits;
 use portcullis_domain::{Failure, LimitView, RequestId};
-use portcullis_engine::{Engine, keys::Keys, safety::SafetyDesk};
+use portcullis_engine::{Engine, keys::Keys, messages::ChatDoors, safety::SafetyDesk};
 use portcullis_resilience::{Registry, connections::Connections};
 use portcullis_telemetry::{Health, Metrics};
 use routes::Answerer;
@@ -91,6 +91,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Overrides of safety settings, for the admin API.
     pub safety: SafetyDesk,
+    /// Chat doors, for what an operator sends.
+    pub chats: ChatDoors,
 }
 
 /// What handlers work with. One value lives from one reload to the next; a request takes it once and keeps it.
@@ -114,6 +116,7 @@ pub(crate) struct Door {
     changes: Arc<tokio::sync::Mutex<()>>,
     safety: SafetyDesk,
     hooks: Hooks,
+    chats: ChatDoors,
 }
 
 impl Door {
@@ -212,6 +215,7 @@ impl Doors {
             changes: Arc::default(),
             safety: parts.safety,
             hooks: Hooks::default(),
+            chats: parts.chats,
         })));
         Self {
             door,

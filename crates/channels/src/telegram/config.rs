@@ -62,6 +62,8 @@ pub struct SendConfig {
     pub group_per_min: u32,
     /// After how many seconds of work "typing" is shown. Default 3.
     pub typing_after_secs: u64,
+    /// When the oldest message waits longer than this to be sent, in seconds, a line of the log says so. Default 6.
+    pub warn_delay_secs: u64,
 }
 
 impl Default for SendConfig {
@@ -72,6 +74,7 @@ impl Default for SendConfig {
             chat_interval_ms: 1000,
             group_per_min: 20,
             typing_after_secs: 3,
+            warn_delay_secs: 6,
         }
     }
 }
@@ -184,6 +187,7 @@ impl TelegramConfig {
             ("send.chat_interval_ms", send.chat_interval_ms, 0, 60_000),
             ("send.group_per_min", u64::from(send.group_per_min), 1, 10_000),
             ("send.typing_after_secs", send.typing_after_secs, 0, 600),
+            ("send.warn_delay_secs", send.warn_delay_secs, 1, 3600),
         ];
         for (key, value, least, most) in rows {
             if !(least..=most).contains(&value) {

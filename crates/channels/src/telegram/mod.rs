@@ -182,6 +182,7 @@ fn pace(config: &TelegramConfig) -> Pace {
         reserve_per_sec: config.send.interactive_reserve_per_sec,
         group_per_min: Some(config.send.group_per_min),
         is_group: |chat| chat.starts_with("telegram:-"),
+        warn_delay: Duration::from_secs(config.send.warn_delay_secs),
     }
 }
 

@@ -3,10 +3,11 @@
 //! conversation and never a door.
 
 use super::{Channel, Outbox};
+use crate::keys::store_failure;
 use parking_lot::RwLock;
-use portcullis_domain::{Action, Door, MessageRequest, Payload, Post};
+use portcullis_domain::{Action, Door, Failure, MessageRequest, Payload, Post};
 use portcullis_store::NewOut;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// How posts are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub struct Sending {
     /// When they are worth nothing any more, Unix milliseconds.
     pub expires_at: i64,
 }
+
+/// When a full outbox may have room again; a guess.
+const FULL: Duration = Duration::from_secs(30);
 
 type Open = HashMap<Door, (Arc<dyn Channel>, Outbox)>;
 
@@ -41,6 +45,28 @@ impl ChatDoors {
     #[must_use]
     pub fn compose(&self, conversation: &str, posts: &[Post], how: &Sending) -> Option<Vec<NewOut>> {
         Some(self.of(conversation)?.0.compose(conversation, posts, how))
+    }
+
+    /// Sends posts to that conversation; how many messages that are. None: no open door takes it.
+    ///
+    /// # Errors
+    /// `Unavailable` while the store is away, `Overloaded` while the outbox is full: nothing is sent.
+    pub async fn send(
+        &self,
+        conversation: &str,
+        posts: &[Post],
+        how: &Sending,
+    ) -> Option<Result<usize, Failure>> {
+        let (channel, outbox) = self.of(conversation)?;
+        let rows = channel.compose(conversation, posts, how);
+        if rows.is_empty() {
+            return None;
+        }
+        Some(match outbox.add(&rows).await {
+            Ok(true) => Ok(rows.len()),
+            Ok(false) => Err(Failure::Overloaded { retry_after: FULL }),
+            Err(error) => Err(store_failure(error)),
+        })
     }
 
     /// Something was added for that conversation.

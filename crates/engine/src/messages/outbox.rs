@@ -24,6 +24,7 @@ struct Inner {
     metrics: Metrics,
     owner: String,
     pacer: Mutex<Pacer>,
+    warn_delay: Duration,
     paused_until: Mutex<Option<Instant>>,
     wake: Notify,
 }
@@ -56,6 +57,7 @@ impl Outbox {
             config,
             metrics,
             owner: format!("out-{:016x}", rand::random::<u64>()),
+            warn_delay: pace.warn_delay,
             pacer: Mutex::new(Pacer::new(pace)),
             paused_until: Mutex::new(None),
             wake: Notify::new(),
@@ -206,6 +208,10 @@ impl Outbox {
             let depth = outbox.depth(door).await?;
             let average = if depth.rows == 0 { 0 } else { now - depth.sum / depth.rows };
             let worst = depth.oldest.map_or(0, |oldest| now - oldest);
+            if worst > ms(inner.warn_delay) {
+                tracing::warn!(event = "queue_backlog", queue = %format!("{door}_outbox"), depth = depth.rows,
+                    oldest_wait_ms = worst, "messages wait long to be sent");
+            }
             inner.metrics.messages_waiting(inner.kind, "outbox").set(depth.rows);
             inner.metrics.messages_delayed(inner.kind, worst / 1000, average / 1000);
             Ok::<_, portcullis_store::StoreError>(())

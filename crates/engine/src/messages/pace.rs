@@ -23,13 +23,22 @@ pub struct Pace {
     pub group_per_min: Option<u32>,
     /// Whether a chat is a group.
     pub is_group: fn(&str) -> bool,
+    /// A message that waits longer than this is told in the log.
+    pub warn_delay: Duration,
 }
 
 impl Pace {
     /// Without a share for what is urgent, and with no rule for groups.
     #[must_use]
     pub const fn even(chat_interval: Duration, per_sec: u32) -> Self {
-        Self { chat_interval, per_sec, reserve_per_sec: 0, group_per_min: None, is_group: |_| false }
+        Self {
+            chat_interval,
+            per_sec,
+            reserve_per_sec: 0,
+            group_per_min: None,
+            is_group: |_| false,
+            warn_delay: MINUTE,
+        }
     }
 }
 
@@ -159,6 +168,7 @@ mod tests {
         reserve_per_sec: 2,
         group_per_min: Some(4),
         is_group: |chat| chat.starts_with('g'),
+        warn_delay: MINUTE,
     };
 
     proptest! {

@@ -209,6 +209,18 @@ impl Ask {
         }
     }
 
+    /// `send`.
+    pub(super) fn send(to: &str, text: &str, silent: bool) -> Result<Self, Trouble> {
+        let text = if text == "-" {
+            std::io::read_to_string(std::io::stdin())
+                .map_err(|error| Trouble::usage(format!("standard input cannot be read: {error}")))?
+        } else {
+            text.to_owned()
+        };
+        let body = json!({"to": to, "text": text, "silent": silent});
+        Ok(Self::post("/admin/v1/outbox", body, said("queued for", to)))
+    }
+
     /// `reload`.
     pub(super) fn reload() -> Self {
         Self::post("/admin/v1/config/reload", Value::Null, Show::Reload)

@@ -18,6 +18,7 @@ cases!(
     a_planned_minute_is_made_once_by_one_of_two,
     a_failed_minute_is_made_again_and_counts_against_its_schedule,
     dialogs_wait_and_everything_of_somebody_is_forgotten,
+    schedules_follow_their_place_and_go_on_when_it_is_found_again,
 );
 
 const ROOM: [u32; 2] = [1000, 100];
@@ -251,4 +252,27 @@ async fn dialogs_wait_and_everything_of_somebody_is_forgotten(place: &Place) {
     let traffic = readers.traffic("2026-11-15", 0).await.unwrap();
     assert_eq!((traffic.people, traffic.folders, traffic.sources, traffic.schedules), (0, 0, 0, 0));
     assert_eq!(readers.dialog("telegram:1", "telegram:1", 1).await.unwrap(), None);
+}
+
+async fn schedules_follow_their_place_and_go_on_when_it_is_found_again(place: &Place) {
+    let store = place.open("a").await;
+    let (readers, chats, ann) = (store.readers(), store.chats(), ann(&store).await);
+    let id = readers.add_schedule(&schedule(&ann), 9, 1).await.unwrap().unwrap();
+    chats.moved("telegram:1", "telegram:-1001").await.unwrap();
+    let target = async || readers.schedule(id).await.unwrap().unwrap();
+    assert_eq!(target().await.is.target, "telegram:-1001");
+    assert_eq!(readers.find("telegram:1").await.unwrap().unwrap().conversation, "telegram:-1001");
+    chats.lost("telegram:-1001", "unreachable", 125_000).await.unwrap();
+    assert_eq!(
+        chats.unreachable_since("telegram:-1001/7").await.unwrap(),
+        Some(125_000),
+        "a topic of it too"
+    );
+    readers.pause_schedule(id, "unreachable", i64::MAX).await.unwrap();
+    assert!(chats.found("telegram:-1001").await.unwrap());
+    assert_eq!((target().await.paused.as_str(), target().await.is.next_at), ("", 120_000));
+    readers.pause_schedule(id, "owner", 7).await.unwrap();
+    chats.lost("telegram:-1001", "unreachable", 125_000).await.unwrap();
+    chats.found("telegram:-1001").await.unwrap();
+    assert_eq!(target().await.paused, "owner", "paused for another reason");
 }

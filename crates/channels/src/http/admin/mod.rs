@@ -74,6 +74,8 @@ rows! {
         "Say what inspection thinks of `text` (`channel`: user or document); nothing is recorded.";
     GET "/admin/v1/outbox" read outbox::list
         "Messages to chats without their words, newest first, `?state=dead&limit=100`.";
+    POST "/admin/v1/outbox" change outbox::send
+        "Send `text` to a chat: `to` is `telegram:<number>` or `signal:<uuid>`; `silent` makes no sound.";
     POST "/admin/v1/outbox/{id}/retry" change outbox::retry "Queue a message again that could not be delivered.";
     GET "/admin/v1/anomalies" read process::anomalies
         "The last messages that did not fit their caller, newest first, `?limit=100`.";

@@ -3,8 +3,11 @@
 //! Source: news.md section 9.
 
 use super::call::{Ctx, Done, Refused};
-use portcullis_domain::Failure;
+use http::StatusCode;
+use portcullis_domain::{Failure, Post};
+use portcullis_engine::messages::{Sending, now_ms};
 use portcullis_store::OutState;
+use serde::Deserialize;
 use serde_json::json;
 
 /// Rows of an answer, where nothing else is asked for and at most.
@@ -20,6 +23,41 @@ pub(super) async fn list(ctx: &Ctx<'_>) -> Result<Done, Refused> {
     let limit = ctx.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usual).min(most);
     let rows = ctx.door.engine.outbox(state.transpose()?, limit).await?;
     Ok(Done::shown(json!({"data": rows})))
+}
+
+/// How long a message of an operator is worth sending.
+const DAY_MS: i64 = 86_400_000;
+
+/// A message to a chat.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    to: String,
+    text: String,
+    #[serde(default)]
+    silent: bool,
+}
+
+pub(super) async fn send(ctx: &Ctx<'_>) -> Result<Done, Refused> {
+    let wanted: Wanted = ctx.read()?;
+    if wanted.text.trim().is_empty() {
+        return Err(Failure::invalid("text", "Say something to send.").into());
+    }
+    let how = Sending {
+        caller: ctx.admitted.caller().id.to_string(),
+        class: 2,
+        expires_at: now_ms().saturating_add(DAY_MS),
+    };
+    let post = Post { silent: wanted.silent, ..Post::text(wanted.text) };
+    let added = ctx.door.chats.send(&wanted.to, &[post], &how).await;
+    let Some(added) = added else {
+        let words =
+            "No chat door takes that address; write it as telegram:<number>, and see that the door is open.";
+        return Err(Failure::invalid("to", words).into());
+    };
+    let after = json!({"to": wanted.to, "messages": added?});
+    let done = Done::changed("message_sent", wanted.to, json!(null), after.clone());
+    Ok(done.answering(StatusCode::ACCEPTED, after))
 }
 
 pub(super) async fn retry(ctx: &Ctx<'_>) -> Result<Done, Refused> {
