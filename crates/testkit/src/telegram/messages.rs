@@ -260,7 +260,7 @@ fn change(
     if let Some(message) = work.state.messages.get_mut(&key) {
         message.body = body.clone();
     }
-    if let Some(sent) = work.state.sent.iter_mut().find(|sent| (sent.chat, sent.id) == key) {
+    if let Some(sent) = work.state.sent.iter_mut().rev().find(|sent| (sent.chat, sent.id) == key) {
         sent.edits.push(edit.clone());
     }
     work.state.edits.push(edit);
@@ -283,7 +283,7 @@ pub(super) fn delete(work: &mut Work<'_>) -> Outcome {
     }
     work.state.messages.remove(&key);
     let at = Instant::now();
-    if let Some(sent) = work.state.sent.iter_mut().find(|sent| (sent.chat, sent.id) == key) {
+    if let Some(sent) = work.state.sent.iter_mut().rev().find(|sent| (sent.chat, sent.id) == key) {
         sent.deleted = Some(at);
     }
     work.state.deletions.push(Deleted { chat: chat.id, id, at });

@@ -6,6 +6,7 @@
 //! wording. Not imitated, and named when used: HTML and old Markdown, inline mode, business accounts, rich messages.
 
 mod control;
+mod entities;
 mod fault;
 mod http;
 mod keyboard;
@@ -179,6 +180,12 @@ impl Telegram {
         &self.shared.options
     }
 
+    /// A proxy in front of the bot: webhooks at this host over HTTPS go to that address in plain HTTP, as behind a
+    /// reverse proxy that ends TLS.
+    pub fn proxy(&self, host: &str, to: SocketAddr) {
+        self.shared.change(|state, _now| state.proxies.insert(host.to_owned(), to.to_string()));
+    }
+
     /// Adds a fault; the first that matches a call is taken.
     pub fn fault(&self, rule: Rule) {
         let left = rule.times;
@@ -241,6 +248,12 @@ impl Telegram {
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
         self.read(|state| state.sent.clone())
+    }
+
+    /// How many there are, without a copy of them.
+    #[must_use]
+    pub fn sent_so_far(&self) -> usize {
+        self.read(|state| state.sent.len())
     }
 
     /// Those of one chat.
@@ -366,7 +379,8 @@ impl Telegram {
     /// When they do not come within the patience of its options.
     pub async fn sent_count(&self, chat: i64, count: usize) -> Vec<Sent> {
         let what = format!("{count} messages in chat {chat}");
-        self.until(&what, |double| double.sent_to(chat).len() >= count).await;
+        let so_far = |state: &State| state.sent.iter().filter(|sent| sent.chat == chat).count();
+        self.until(&what, |double| double.read(so_far) >= count).await;
         self.sent_to(chat)
     }
 }

@@ -117,6 +117,8 @@ pub(super) struct State {
     pub(super) next_conflict: Moment,
     pub(super) webhook: Option<Webhook>,
     pub(super) next_set_webhook: Moment,
+    /// Where HTTPS webhooks of a host go.
+    pub(super) proxies: BTreeMap<String, String>,
     pub(super) counters: Counters,
     pub(super) rules: Vec<Live>,
     pub(super) calls: Vec<Call>,

@@ -2,6 +2,7 @@
 //! lie inside the text, in the server's order, and none of them is empty or white space only.
 
 use super::{
+    entities::{Span, untangled},
     markdown,
     state::{Refusal, State},
 };
@@ -165,13 +166,6 @@ fn named(state: &mut State, entities: Vec<Value>) -> Vec<Value> {
     entities.iter().filter_map(known).collect()
 }
 
-#[derive(Clone)]
-struct Span {
-    from: usize,
-    to: usize,
-    body: Value,
-}
-
 fn place(entity: &Value, name: &str) -> usize {
     entity[name].as_u64().and_then(|at| usize::try_from(at).ok()).unwrap_or(0)
 }
@@ -223,9 +217,7 @@ fn clean(text: &str, entities: Vec<Value>) -> Result<Formatted, Refusal> {
     }
     let first = spans.iter().map(|span| span.from).min().unwrap_or(end);
     let begin = kept.iter().position(|unit| !matches!(unit, 0x20 | 0x0A)).unwrap_or(0).min(first);
-    spans.sort_by_key(|span| {
-        (span.from, usize::MAX - span.to, rank(span.body["type"].as_str().unwrap_or_default()))
-    });
+    let spans = untangled(spans);
     let entities = spans
         .into_iter()
         .map(|Span { from, to, mut body }| {

@@ -41,7 +41,10 @@ struct Lane {
 pub(super) struct Webhook {
     number: u64,
     url: String,
-    target: Option<Target>,
+    host: String,
+    /// Where it listens without TLS.
+    direct: Option<String>,
+    path: String,
     secret: String,
     max_connections: usize,
     lanes: BTreeMap<i64, Lane>,
@@ -60,13 +63,6 @@ impl Webhook {
     pub(super) const fn failed(&self) -> bool {
         self.last_error.is_some()
     }
-}
-
-/// A place on loopback.
-#[derive(Clone, Debug)]
-struct Target {
-    authority: String,
-    path: String,
 }
 
 impl Drop for Webhook {
@@ -125,12 +121,15 @@ pub(super) fn set(work: &mut Work<'_>) -> Outcome {
     let stop = work.shared.stop.child_token();
     let number = work.state.number();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let target = (loopback && !safe).then(|| Target { authority: format!("{host}:{port}"), path });
+    let host = host.to_owned();
+    let direct = (loopback && !safe).then(|| format!("{host}:{port}"));
     let most = work.number("max_connections").unwrap_or(40).clamp(1, 100);
     work.state.webhook = Some(Webhook {
         number,
         url,
-        target,
+        host,
+        direct,
+        path,
         secret,
         max_connections: usize::try_from(most).unwrap_or(1),
         lanes: BTreeMap::new(),
@@ -181,7 +180,10 @@ struct Parcel {
     number: u64,
     body: String,
     secret: String,
-    target: Option<Target>,
+    /// Its address on loopback.
+    to: Option<String>,
+    host: String,
+    path: String,
 }
 
 /// Delivers what waits, for as long as the double runs.
@@ -207,7 +209,7 @@ pub(super) async fn deliver(shared: Arc<Shared>) {
 /// What can go now, and how long the rest has to wait.
 fn next(state: &mut State, now: Moment) -> (Vec<Parcel>, Duration) {
     let mut wait = LONGEST;
-    let State { queue, webhook, .. } = state;
+    let State { queue, webhook, proxies, .. } = state;
     let Some(webhook) = webhook else { return (Vec::new(), wait) };
     queue.expire(now);
     let mut under_way = webhook.lanes.values().filter(|lane| lane.on_its_way).count();
@@ -233,7 +235,9 @@ fn next(state: &mut State, now: Moment) -> (Vec<Parcel>, Duration) {
             number: webhook.number,
             body: queued.body.to_string(),
             secret: webhook.secret.clone(),
-            target: webhook.target.clone(),
+            to: webhook.direct.clone().or_else(|| proxies.get(&webhook.host).cloned()),
+            host: webhook.host.clone(),
+            path: webhook.path.clone(),
         });
     }
     (parcels, wait)
@@ -294,13 +298,12 @@ async fn carry(shared: &Arc<Shared>, parcel: Parcel) {
 
 #[expect(clippy::disallowed_methods, reason = "the body is wrapped in Limited")]
 async fn give(parcel: &Parcel) -> io::Result<Given> {
-    let target =
-        parcel.target.as_ref().ok_or_else(|| io::Error::other("the double delivers on loopback only"))?;
-    let stream = TcpStream::connect(&target.authority).await?;
+    let to = parcel.to.as_ref().ok_or_else(|| io::Error::other("the double delivers on loopback only"))?;
+    let stream = TcpStream::connect(to).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let mut request = ::http::Request::post(&target.path)
-        .header("host", &target.authority)
+    let mut request = ::http::Request::post(&parcel.path)
+        .header("host", &parcel.host)
         .header("content-type", "application/json");
     if !parcel.secret.is_empty() {
         request = request.header("x-telegram-bot-api-secret-token", &parcel.secret);

@@ -47,10 +47,10 @@ async fn entities_are_kept_dropped_or_refused() {
     let mention = json!({"type": "text_mention", "offset": 0, "length": 1, "user":
         {"id": anna.id, "is_bot": false, "first_name": "?"}});
     let link = json!({"type": "text_link", "offset": 3, "length": 1, "url": "Example.org"});
-    done(&double, "sendMessage", say(json!([one("bold", 3, 5), one("code", 0, 1), mention, link]))).await;
+    done(&double, "sendMessage", say(json!([one("bold", 3, 5), one("bold", 0, 1), mention, link]))).await;
     let kept: Vec<_> = double.sent()[0].entities.iter().map(|entity| entity["type"].clone()).collect();
     // One lies outside the text.
-    assert_eq!(kept, ["code", "text_mention", "text_link"]);
+    assert_eq!(kept, ["text_mention", "bold", "text_link"]);
     assert_eq!(double.sent()[0].entities[2]["url"], "http://example.org/");
     for (wrong, why) in [
         (one("bold", -1, 2), "receive an entity with incorrect offset -1"),
@@ -180,4 +180,40 @@ async fn a_message_can_be_deleted_for_two_days_and_edited_no_more_after() {
     double.advance(Duration::from_secs(48 * 3600 + 1));
     assert_eq!(words(delete(anna.id, &old["message_id"]).await), bad("message can't be deleted"));
     assert_eq!(double.deletions().len(), 1);
+}
+
+#[tokio::test]
+async fn entities_across_each_other_are_kept_as_the_server_keeps_them() {
+    let double = double().await;
+    let anna = double.person("Anna");
+    let one = |kind: &str, from: usize, to: usize| {
+        let url = if kind == "text_link" { json!("https://example.org/") } else { Value::Null };
+        json!({"type": kind, "offset": from, "length": to - from, "url": url})
+    };
+    for (given, kept) in [
+        // Code lets nothing in, and is inside of quotes only.
+        (vec![one("bold", 0, 9), one("code", 3, 6)], vec![("bold", 0, 3), ("code", 3, 6), ("bold", 6, 9)]),
+        (vec![one("italic", 4, 5), one("pre", 3, 6)], vec![("pre", 3, 6)]),
+        (vec![one("blockquote", 0, 9), one("code", 3, 6)], vec![("blockquote", 0, 9), ("code", 3, 6)]),
+        (vec![one("text_link", 0, 9), one("code", 3, 6)], vec![("text_link", 0, 9)]),
+        // Quotes hold no quotes, and nothing lies across their edges.
+        (vec![one("blockquote", 0, 9), one("blockquote", 3, 6)], vec![("blockquote", 0, 9)]),
+        (vec![one("blockquote", 0, 5), one("text_link", 3, 7)], vec![("blockquote", 0, 5)]),
+        // Plain marks may cross.
+        (vec![one("bold", 0, 5), one("italic", 3, 7)], vec![("bold", 0, 5), ("italic", 3, 7)]),
+        (vec![one("text_link", 0, 9), one("bold", 3, 6)], vec![("text_link", 0, 9), ("bold", 3, 6)]),
+    ] {
+        let sent = json!({"chat_id": anna.id, "text": "abcdefghi", "entities": given});
+        let entities = done(&double, "sendMessage", sent).await["entities"].clone();
+        let got: Vec<_> = entities
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entity| {
+                let at = |name: &str| usize::try_from(entity[name].as_u64().unwrap()).unwrap();
+                (entity["type"].as_str().unwrap(), at("offset"), at("offset") + at("length"))
+            })
+            .collect();
+        assert_eq!(got, kept, "{given:?}");
+    }
 }

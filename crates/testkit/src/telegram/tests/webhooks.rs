@@ -189,3 +189,41 @@ async fn a_webhook_without_a_secret_is_noted() {
     done(&double, "setWebhook", json!({"url": "http://127.0.0.1:9/x"})).await;
     assert_eq!(double.violations(), ["a webhook without a secret"]);
 }
+
+#[tokio::test]
+async fn a_proxy_ends_tls_for_its_host_only() {
+    let double = quick().await;
+    let anna = double.person("Anna");
+    let (url, got) = receiver(&[OK]).await;
+    let address = url.trim_start_matches("http://").trim_end_matches("/hook").parse().unwrap();
+    double.proxy("bot.example.org", address);
+    let set = |host: &str| json!({"url": format!("https://{host}:8443/hook"), "secret_token": "made-up"});
+    double.say(&anna, "1");
+    done(&double, "setWebhook", set("other.example.org")).await;
+    double
+        .until("a try", |double| {
+            double.shared.lock().webhook.as_ref().is_some_and(|webhook| webhook.failed())
+        })
+        .await;
+    double.advance(Duration::from_secs(2));
+    done(&double, "setWebhook", set("bot.example.org")).await;
+    double.until("all taken", |double| double.pending() == 0).await;
+    assert_eq!(texts(&got), ["1"]);
+}
+
+#[tokio::test]
+async fn at_most_so_many_updates_are_on_their_way_at_once() {
+    let double = quick().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    done(&double, "setWebhook", json!({"url": url, "secret_token": "made-up", "max_connections": 2})).await;
+    for name in ["Anna", "Ben", "Cleo"] {
+        double.say(&double.person(name), "hi");
+    }
+    let (first, _) = listener.accept().await.unwrap();
+    let (_second, _) = listener.accept().await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_err());
+    // Its place is free when the first is given up.
+    drop(first);
+    let (_third, _) = listener.accept().await.unwrap();
+}
