@@ -64,9 +64,9 @@ async fn entities_are_kept_dropped_or_refused() {
     let many: Vec<_> = (0..101).map(|_| one("bold", 0, 1)).collect();
     done(&double, "sendMessage", say(json!(many))).await;
     let url = format!("https://example.org/{}", "a".repeat(1000));
-    let heavy: Vec<_> =
-        (0..10).map(|_| json!({"type": "text_link", "offset": 0, "length": 1, "url": url})).collect();
-    assert_eq!(refused(&double, "sendMessage", say(json!(heavy))).await, bad("ENTITIES_TOO_LONG"));
+    let heavy = (0..10).map(|n| json!({"type": "text_link", "offset": n, "length": 1, "url": url}));
+    let heavy = json!({"chat_id": anna.id, "text": "abcdefghij", "entities": heavy.collect::<Vec<_>>()});
+    assert_eq!(refused(&double, "sendMessage", heavy).await, bad("ENTITIES_TOO_LONG"));
     assert_eq!(double.violations(), ["1 of 4 entities lie outside the text", "101 entities, 100 are read"]);
 }
 
