@@ -13,16 +13,22 @@ const RESERVED: &str = "_*[]()~`>#+-=|{}.!\\";
 
 /// The text with its marks.
 pub(super) fn markdown(part: &Part) -> String {
-    let spans: Vec<&Span> = part.spans.iter().filter(|span| can_say(span, &part.text)).collect();
+    let spans = sayable(part);
     let mut out = String::with_capacity(part.text.len() * 2);
     // Spans still open, the innermost last.
     let (mut open, mut next, mut unit): (Vec<&Span>, usize, usize) = (Vec::new(), 0, 0);
+    // Where an italic piece ended: an underscore behind it would be another mark.
+    let mut slanted = usize::MAX;
     let mut quoted_line = false;
     for c in part.text.chars() {
-        close(&mut open, unit, &mut out);
+        close(&mut open, unit, &mut out, &mut slanted);
         while let Some(span) = spans.get(next).filter(|span| span.offset <= unit) {
             if !quoted_line && span.kind == Kind::Blockquote {
                 out.push('>');
+            }
+            if span.kind == Kind::Italic && slanted == out.len() {
+                // Bold around nothing, which is nothing.
+                out.push_str("**");
             }
             begin(span, &mut out);
             open.push(span);
@@ -41,18 +47,36 @@ pub(super) fn markdown(part: &Part) -> String {
             quoted_line = true;
         }
     }
-    close(&mut open, unit, &mut out);
+    close(&mut open, unit, &mut out, &mut slanted);
     out
 }
 
-/// A quote is whole lines; code within one cannot say its line starts.
+/// The spans that these marks can say. Code of several lines within a quote would hold the marks of its lines.
+fn sayable(part: &Part) -> Vec<&Span> {
+    let mut quoted = 0;
+    let mut out = Vec::with_capacity(part.spans.len());
+    for span in part.spans.iter().filter(|span| can_say(span, &part.text)) {
+        if span.kind == Kind::Blockquote {
+            quoted = span.end();
+        }
+        let breaks =
+            || part.text.encode_utf16().skip(span.offset).take(span.length).any(|unit| unit == NEWLINE);
+        if span.offset >= quoted || !span.kind.is_code() || !breaks() {
+            out.push(span);
+        }
+    }
+    out
+}
+
+const NEWLINE: u16 = 0x0a;
+
+/// A quote is whole lines, and the language of code one word.
 fn can_say(span: &Span, text: &str) -> bool {
     match &span.kind {
         Kind::Blockquote => {
             let units: Vec<u16> = text.encode_utf16().collect();
-            let newline = u16::from(b'\n');
-            let starts = span.offset == 0 || units.get(span.offset - 1) == Some(&newline);
-            let ends = span.end() >= units.len() || units.get(span.end()) == Some(&newline);
+            let starts = span.offset == 0 || units.get(span.offset - 1) == Some(&NEWLINE);
+            let ends = span.end() >= units.len() || units.get(span.end()) == Some(&NEWLINE);
             starts && ends
         }
         Kind::Pre { language } => language
@@ -78,11 +102,14 @@ fn begin(span: &Span, out: &mut String) {
     }
 }
 
-fn close(open: &mut Vec<&Span>, unit: usize, out: &mut String) {
+fn close(open: &mut Vec<&Span>, unit: usize, out: &mut String, slanted: &mut usize) {
     while let Some(span) = open.pop_if(|span| span.end() <= unit) {
         match &span.kind {
             Kind::Bold => out.push('*'),
-            Kind::Italic => out.push('_'),
+            Kind::Italic => {
+                out.push('_');
+                *slanted = out.len();
+            }
             Kind::Strikethrough => out.push('~'),
             Kind::Code => out.push('`'),
             Kind::Pre { .. } => out.push_str("```"),

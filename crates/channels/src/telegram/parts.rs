@@ -99,7 +99,7 @@ pub(super) fn units(text: &str) -> usize {
 /// The messages of a text; none where nothing in it can be seen.
 pub(super) fn split(text: &str, styles: &[Style], limits: Limits) -> Vec<Part> {
     let marks = Marks::of(text);
-    let spans = tidy(styles, marks.units(marks.last()));
+    let spans = tidy(styles, text, &marks);
     let end = marks.at_byte(text.trim_end().len());
     let (mut out, mut at) = (Vec::new(), marks.skip_space(text, 0));
     while at < end {
@@ -169,6 +169,18 @@ impl Marks {
         self.0.partition_point(|(_, at)| *at <= unit) - 1
     }
 
+    /// The units from the border at or before the first to the one at or after the second, without the space at both
+    /// ends.
+    fn around(&self, text: &str, from: usize, to: usize) -> (usize, usize) {
+        let first = self.at_unit(from);
+        let behind = self.0.partition_point(|(_, at)| *at < to).clamp(first, self.last());
+        let words = &text[self.byte(first)..self.byte(behind)];
+        let space = words.len() - words.trim_start().len();
+        let start = self.at_byte(self.byte(first) + space);
+        let end = self.at_byte(self.byte(first) + words.trim_end().len());
+        (self.units(start), self.units(end.max(start)))
+    }
+
     fn skip_space(&self, text: &str, from: usize) -> usize {
         let rest = &text[self.byte(from)..];
         self.at_byte(text.len() - rest.trim_start().len()).max(from)
@@ -213,12 +225,12 @@ impl Marks {
 
 /// Styles as Telegram takes them: inside the text, one wholly within another or not at all, nothing within code, none
 /// within its like, neighbours of one kind as one.
-fn tidy(styles: &[Style], end: usize) -> Vec<Span> {
+fn tidy(styles: &[Style], text: &str, marks: &Marks) -> Vec<Span> {
     let mut sorted: Vec<Span> = styles
         .iter()
         .map(|style| {
-            let offset = style.start.min(end);
-            Span { offset, length: style.length.min(end - offset), kind: Kind::of(&style.look) }
+            let (offset, end) = marks.around(text, style.start, style.start.saturating_add(style.length));
+            Span { offset, length: end - offset, kind: Kind::of(&style.look) }
         })
         .filter(|span| span.length > 0)
         .collect();
@@ -231,7 +243,10 @@ fn tidy(styles: &[Style], end: usize) -> Vec<Span> {
             beside = Some(*last);
             open.pop();
         }
-        if open.iter().any(|outer| out[*outer].kind.is_code() || is_like(&out[*outer].kind, &span.kind)) {
+        // A quote is whole lines: nothing stands around it.
+        let hidden = span.kind == Kind::Blockquote && !open.is_empty();
+        let within = |outer: &usize| out[*outer].kind.is_code() || is_like(&out[*outer].kind, &span.kind);
+        if hidden || open.iter().any(within) {
             continue;
         }
         if let Some(outer) = open.last() {
@@ -332,7 +347,7 @@ mod tests {
             style(10, 2, Look::Italic),
             style(12, 2, Look::Italic),
         ];
-        let spans = tidy(&styles, 13);
+        let spans = tidy(&styles, "0123456789abc", &Marks::of("0123456789abc"));
         let told: Vec<_> = spans.iter().map(|span| (span.offset, span.length)).collect();
         assert_eq!(told, [(0, 4), (2, 2), (6, 3), (10, 3)]);
     }

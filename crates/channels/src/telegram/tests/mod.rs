@@ -3,5 +3,6 @@
 mod faults;
 mod house;
 mod pace;
+mod render;
 mod talk;
 mod webhook;
