@@ -6,6 +6,7 @@ use super::{
     messages::{next_id, store},
     people::{Chat, marked},
     state::{Message, Moment, Query, Shared, State},
+    webhook,
 };
 use serde_json::{Value, json};
 
@@ -263,6 +264,12 @@ impl Telegram {
             });
         }
         new
+    }
+
+    /// Somebody who is not Telegram posts a body to the webhook, with that secret or none: the status of the answer;
+    /// none: there is no webhook, or nobody answers.
+    pub async fn knock(&self, secret: Option<&str>, body: &str) -> Option<u16> {
+        webhook::knock(&self.shared, secret, body).await
     }
 
     /// An update as it is, for kinds that have no builder; none: the bot asked for no such kind.

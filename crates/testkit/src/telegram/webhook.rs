@@ -2,7 +2,7 @@
 //! comes again until a 2xx takes it or it expires.
 
 use super::{
-    http,
+    fault, http,
     methods::Work,
     poll,
     state::{Moment, Outcome, Refusal, Shared, State},
@@ -56,6 +56,17 @@ pub(super) struct Webhook {
 impl Webhook {
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// An empty parcel with its address.
+    fn parcel(&self, proxies: &BTreeMap<String, String>) -> Parcel {
+        Parcel {
+            secret: self.secret.clone(),
+            to: self.direct.clone().or_else(|| proxies.get(&self.host).cloned()),
+            host: self.host.clone(),
+            path: self.path.clone(),
+            ..Parcel::default()
+        }
     }
 
     /// Whether a delivery went wrong.
@@ -174,6 +185,7 @@ pub(super) fn info(work: &mut Work<'_>) -> Value {
 }
 
 /// An update on its way.
+#[derive(Default)]
 struct Parcel {
     update: i64,
     lane: i64,
@@ -215,8 +227,11 @@ fn next(state: &mut State, now: Moment) -> (Vec<Parcel>, Duration) {
     let mut under_way = webhook.lanes.values().filter(|lane| lane.on_its_way).count();
     let (mut parcels, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
     for queued in queue.iter() {
+        if under_way >= webhook.max_connections {
+            break;
+        }
         // Only the oldest of a chat.
-        if !seen.insert(queued.chat) || under_way >= webhook.max_connections {
+        if !seen.insert(queued.chat) {
             continue;
         }
         let lane = webhook.lanes.entry(queued.chat).or_default();
@@ -234,10 +249,7 @@ fn next(state: &mut State, now: Moment) -> (Vec<Parcel>, Duration) {
             lane: queued.chat,
             number: webhook.number,
             body: queued.body.to_string(),
-            secret: webhook.secret.clone(),
-            to: webhook.direct.clone().or_else(|| proxies.get(&webhook.host).cloned()),
-            host: webhook.host.clone(),
-            path: webhook.path.clone(),
+            ..webhook.parcel(proxies)
         });
     }
     (parcels, wait)
@@ -250,9 +262,29 @@ struct Given {
     body: Bytes,
 }
 
+/// Somebody who is not Telegram posts to the webhook: the status of the answer.
+pub(super) async fn knock(shared: &Shared, secret: Option<&str>, body: &str) -> Option<u16> {
+    let parcel = shared.change(|state, _now| {
+        let State { webhook, proxies, .. } = state;
+        webhook.as_ref().map(|webhook| webhook.parcel(proxies))
+    })?;
+    let parcel = Parcel { body: body.into(), secret: secret.unwrap_or_default().into(), ..parcel };
+    let given = tokio::time::timeout(PATIENCE, give(&parcel)).await;
+    given.ok()?.ok().map(|given| given.status.as_u16())
+}
+
 async fn carry(shared: &Arc<Shared>, parcel: Parcel) {
+    let fault =
+        shared.change(|state, _now| fault::take(&mut state.rules, fault::DELIVERY, Some(parcel.lane)));
+    let fault = fault.unwrap_or_default();
+    let giving = async {
+        tokio::time::sleep(fault.delay.unwrap_or_default()).await;
+        let given = give(&parcel).await;
+        // Taken, and Telegram does not know it.
+        if fault.reset.is_some() { Err(io::ErrorKind::ConnectionReset.into()) } else { given }
+    };
     let given = tokio::select! {
-        given = tokio::time::timeout(PATIENCE, give(&parcel)) => given,
+        given = tokio::time::timeout(PATIENCE, giving) => given,
         () = shared.stop.cancelled() => return,
     };
     let (taken, what, retry_after) = match &given {

@@ -1,7 +1,7 @@
 //! Webhooks: what may be set, and how updates come.
 
 use super::{bad, done, double, refused};
-use crate::telegram::{Options, Rates, Telegram};
+use crate::telegram::{Fault, Options, Rates, Reset, Rule, Telegram};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -226,4 +226,32 @@ async fn at_most_so_many_updates_are_on_their_way_at_once() {
     // Its place is free when the first is given up.
     drop(first);
     let (_third, _) = listener.accept().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_whose_answer_is_lost_comes_again() {
+    let double = quick().await;
+    let anna = double.person("Anna");
+    let (url, got) = receiver(&[OK]).await;
+    done(&double, "setWebhook", json!({"url": url, "secret_token": "made-up"})).await;
+    double.fault(Rule::new("*", 0, Fault::hang()));
+    double.fault(Rule::new("webhook", 1, Fault::reset(Reset::AfterDoing)).to(anna.id));
+    double.say(&anna, "1");
+    double.until("all taken", |double| double.pending() == 0).await;
+    assert_eq!(texts(&got), ["1", "1"]);
+    let ids: Vec<Value> = got.lock().iter().map(|(_, update)| update["update_id"].clone()).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(double.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn somebody_else_may_knock() {
+    let double = quick().await;
+    assert_eq!(double.knock(None, "{}").await, None);
+    let (url, got) = receiver(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"]).await;
+    done(&double, "setWebhook", json!({"url": url, "secret_token": "made-up"})).await;
+    assert_eq!(double.knock(Some("wrong"), r#"{"update_id":1}"#).await, Some(401));
+    assert_eq!(double.knock(None, r#"{"update_id":1}"#).await, Some(401));
+    let secrets: Vec<String> = got.lock().iter().map(|(secret, _)| secret.clone()).collect();
+    assert_eq!(secrets, ["wrong", ""]);
 }
