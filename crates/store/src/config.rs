@@ -39,6 +39,9 @@ pub struct StoreConfig {
     /// Size of `data/spool`, in bytes. Beyond it the newest usage is lost, which is logged and alerted.
     /// Default 67108864.
     pub spool_max_bytes: u64,
+    /// Up to this size of a SQLite file, in bytes, a server that was killed compares every index with its table at the next
+    /// start; a larger file is checked page by page only, which takes a second for about a gigabyte. Default 268435456.
+    pub check_bytes: u64,
     /// Whether texts of people (messages in and out, what dialogs hold) are kept sealed with the data key, the secret
     /// `data_key`. Without it a stolen database file tells them. Turned off, what is sealed is still read. Default true.
     pub encrypt: bool,
@@ -66,6 +69,7 @@ impl Default for StoreConfig {
             journal_ms: 50,
             usage_rows: 10_000,
             spool_max_bytes: 67_108_864,
+            check_bytes: 268_435_456,
             encrypt: true,
             retired_data_key_secrets: Vec::new(),
             allow_empty_start: false,
@@ -87,6 +91,7 @@ impl StoreConfig {
             ("journal_ms", self.journal_ms, 1, 10_000),
             ("usage_rows", self.usage_rows as u64, 100, 1_000_000),
             ("spool_max_bytes", self.spool_max_bytes, 0, 1 << 40),
+            ("check_bytes", self.check_bytes, 0, 1 << 40),
         ] {
             if !(least..=most).contains(&value) {
                 let message = format!("is {value}; it must be from {least} to {most}");

@@ -8,6 +8,7 @@
 
 use crate::{
     StoreConfig,
+    condition::Hold,
     config::{Kind, engine_of},
     error::{Result, StoreError},
     files,
@@ -15,6 +16,7 @@ use crate::{
     migrations,
     seal::Seal,
 };
+use parking_lot::Mutex;
 use portcullis_telemetry::{Component, Health, HealthState, Metrics};
 use sqlx::{
     ConnectOptions as _, PgPool, SqlitePool,
@@ -23,6 +25,7 @@ use sqlx::{
 };
 use std::{path::PathBuf, time::Duration};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) enum Pools {
     Sqlite { read: SqlitePool, write: SqlitePool },
@@ -50,6 +53,10 @@ pub(crate) struct Db {
     pub(crate) pools: Pools,
     /// Seals and opens texts of people; every query that writes or reads one goes through it.
     pub(crate) seal: Seal,
+    /// The SQLite file's place among its users.
+    hold: Mutex<Option<Hold>>,
+    /// Cancelled when SQLite finds its file damaged.
+    pub(crate) damaged: CancellationToken,
     guard: Option<Guard>,
     component: Component,
     call_timeout: Duration,
@@ -61,8 +68,8 @@ impl Db {
         config: &StoreConfig,
         url: &str,
         seal: Seal,
-        metrics: &Metrics,
-        health: &Health,
+        hold: Option<Hold>,
+        (metrics, health): (&Metrics, &Health),
     ) -> Result<Self> {
         let component = health.component("store");
         let statement = Duration::from_millis(config.statement_timeout_ms);
@@ -79,6 +86,8 @@ impl Db {
         Ok(Self {
             pools,
             seal,
+            hold: Mutex::new(hold),
+            damaged: CancellationToken::new(),
             guard,
             component,
             call_timeout: connect + statement * 2,
@@ -112,8 +121,24 @@ impl Db {
         if let Some(leave) = leave {
             leave.finish(!away);
         }
-        self.tell(away);
+        match &result {
+            Err(StoreError::Corrupt(what)) => self.is_damaged(what),
+            Ok(_) | Err(_) => self.tell(away),
+        }
         result
+    }
+
+    /// From here on nothing that is read can be trusted: said once, and remembered for the next start.
+    fn is_damaged(&self, what: &str) {
+        self.component.set(HealthState::Unhealthy, "the database is damaged");
+        if self.damaged.is_cancelled() {
+            return;
+        }
+        self.damaged.cancel();
+        tracing::error!(event = "store_damaged", what, "the database is damaged");
+        if let Some(Err(error)) = self.hold.lock().as_mut().map(|hold| hold.damaged(what)) {
+            tracing::error!(%error, "that the database is damaged could not be written down");
+        }
     }
 
     fn tell(&self, away: bool) {
@@ -125,11 +150,20 @@ impl Db {
         }
     }
 
-    pub(crate) async fn close(&self) {
+    /// Closes the connections; `covered`: a backup holds everything.
+    pub(crate) async fn close(&self, covered: bool) {
         match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;
+                // So that the last connection finds an empty log and leaves one file.
+                let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(write).await;
                 write.close().await;
+                let hold = self.hold.lock().take();
+                if let (Some(hold), Ok(_)) = (hold, emptied)
+                    && let Err(error) = hold.closed(covered).await
+                {
+                    tracing::warn!(%error, "the sum of the database was not written; the next start checks it");
+                }
             }
             Pools::Postgres(pool) => pool.close().await,
         }
@@ -174,7 +208,7 @@ async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Durati
 }
 
 /// `sqlite:PATH` or `sqlite://PATH`.
-fn sqlite_path(url: &str) -> PathBuf {
+pub(crate) fn sqlite_path(url: &str) -> PathBuf {
     let path = url.strip_prefix("sqlite:").unwrap_or(url);
     PathBuf::from(path.strip_prefix("//").unwrap_or(path))
 }

@@ -40,6 +40,30 @@ pub enum StoreError {
          into data/keys), or name an earlier one in `store.retired_data_key_secrets`"
     )]
     Sealed(String),
+    /// The database file is damaged or gone, and whoever opened it may not mend it.
+    #[error(
+        "the database is damaged: {0}. Mend: start the server, which puts the newest valid backup in its place, or run \
+         `portcullis restore`"
+    )]
+    Corrupt(String),
+    /// The database file is damaged or gone, and nothing can take its place.
+    #[error(
+        "the database is damaged ({what}) and there is no valid backup in {folder}. Nothing was changed. Mend: put a backup \
+         with its .sha256 into that folder, or name the folder that has one in `backup.dir`; to begin with an empty database \
+         set `store.allow_empty_start = true` (the damaged files are then kept in the folder quarantine)"
+    )]
+    Lost {
+        /// What was found.
+        what: String,
+        /// Where backups were looked for.
+        folder: String,
+    },
+    /// Others have the database open.
+    #[error("another process has the database open. Mend: stop the server first")]
+    InUse,
+    /// A backup that cannot be made or used. In words for an operator.
+    #[error("{0}")]
+    Backup(String),
     /// The database refused a statement.
     #[error("the database refused: {0}")]
     Refused(String),
@@ -61,6 +85,9 @@ impl StoreError {
             }
             let code = refused.code().unwrap_or_default();
             let text = refused.message().to_owned();
+            if is_corrupt(&code) {
+                return Self::Corrupt(text);
+            }
             return if is_away(&code) { away(text) } else { Self::Refused(format!("{text} ({code})")) };
         }
         let ours = matches!(
@@ -77,6 +104,11 @@ impl StoreError {
     pub(crate) const fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. })
     }
+}
+
+/// SQLite found its file damaged, or not its own.
+fn is_corrupt(code: &str) -> bool {
+    code.len() != 5 && code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
 /// Postgres: connection exceptions (08), out of resources (53), operator intervention (57, which includes statement

@@ -1,10 +1,12 @@
-//! The only owner of persistent state in Portcullis: API keys, tiers, revocations, the ledger of usage and the messages of chat doors, in SQLite (one process) or
-//! Postgres (several), and the private files beside them.
+//! The only owner of persistent state in Portcullis: API keys, tiers, revocations, the ledger of usage and the messages of
+//! chat doors, in SQLite (one process) or Postgres (several), their backups, and the private files beside them.
 //!
 //! Invariants: what a call acknowledged survives `kill -9` and a power cut; everything persistent lies below one folder
 //! that is its owner's alone; a row of the ledger is added exactly once, however often a batch is sent.
 
+mod backup;
 mod chats;
+mod condition;
 mod config;
 mod db;
 mod definitions;
@@ -17,6 +19,7 @@ mod leases;
 mod ledger;
 mod migrations;
 mod news;
+mod open;
 mod outbox;
 mod overrides;
 mod passages;
@@ -26,6 +29,7 @@ mod revocations;
 mod seal;
 mod sessions;
 
+pub use backup::{BackupConfig, BackupDesk, BackupInfo, Backups, Made, Mended, Restored, Which};
 pub use chats::Chats;
 pub use config::StoreConfig;
 pub use definitions::{DefinitionRow, Definitions};
@@ -51,11 +55,9 @@ pub use sessions::{SessionRow, Sessions};
 
 use db::{Db, on};
 use portcullis_telemetry::{Alerts, Health, Metrics};
-use secrecy::{ExposeSecret as _, SecretString};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use secrecy::SecretString;
+use std::{path::Path, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// What a store is opened with.
 pub struct StoreParts<'a> {
@@ -81,6 +83,8 @@ struct Inner {
     db: Db,
     clerk: ledger::Clerk,
     config: StoreConfig,
+    before: open::Before,
+    desk: Option<BackupDesk>,
 }
 
 impl Store {
@@ -97,19 +101,39 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; a seal without the key under which texts are kept.
     pub async fn open_sealed(parts: StoreParts<'_>, seal: Seal) -> Result<Self> {
-        files::private_dir(parts.data_dir)?;
-        let url = match (parts.url, &parts.config.url) {
-            (Some(secret), _) => secret.expose_secret().to_owned(),
-            (None, Some(url)) => url.clone(),
-            (None, None) => format!("sqlite:{}", parts.data_dir.join("portcullis.db").display()),
-        };
-        let db = Db::open(parts.config, &url, seal, parts.metrics, parts.health).await?;
-        let (bytes, rows) = (parts.config.spool_max_bytes, parts.config.usage_rows);
-        let clerk =
-            ledger::Clerk::open(spool_dir(parts.data_dir), bytes, rows, parts.metrics, parts.alerts.clone())?;
-        let store = Self(Arc::new(Inner { db, clerk, config: parts.config.clone() }));
-        store.holds_the_key().await?;
-        Ok(store)
+        open::open(parts, seal, None).await
+    }
+
+    /// The same for the server: what is damaged or lost is replaced by the newest valid backup, and backups are kept.
+    ///
+    /// # Errors
+    /// As [`Store::open_sealed`]; a database that is damaged without a backup to take its place.
+    pub async fn begin(parts: StoreParts<'_>, seal: Seal, backup: &BackupConfig) -> Result<Self> {
+        open::open(parts, seal, Some(backup)).await
+    }
+
+    /// What was done to a damaged database before it was opened.
+    #[must_use]
+    pub fn mended(&self) -> Option<&Mended> {
+        self.0.before.mended.as_ref()
+    }
+
+    /// The backup that took the database's place before it was opened, because an administrator had asked for it.
+    #[must_use]
+    pub fn restored(&self) -> Option<&Restored> {
+        self.0.before.restored.as_ref()
+    }
+
+    /// Backups, where this is a server that keeps its state in a SQLite file.
+    #[must_use]
+    pub fn backups(&self) -> Option<BackupDesk> {
+        self.0.desk.clone()
+    }
+
+    /// Cancelled when the database is found damaged while it is used: it is to be closed and opened again.
+    #[must_use]
+    pub fn damaged(&self) -> CancellationToken {
+        self.0.db.damaged.clone()
     }
 
     /// `sqlite` or `postgres`.
@@ -252,7 +276,11 @@ impl Store {
     /// Adds what usage is left, or spools it, and closes the connections.
     pub async fn close(&self) {
         self.ledger().close().await;
-        self.0.db.close().await;
+        let covered = match &self.0.desk {
+            Some(desk) => desk.0.finish().await,
+            None => false,
+        };
+        self.0.db.close(covered).await;
     }
 
     /// Leaves the data folder to the next process without ending anything: what `kill -9` does. For tests of what is
@@ -266,10 +294,6 @@ impl Store {
     pub fn stale(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.0.config.stale_secs)
     }
-}
-
-fn spool_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("spool")
 }
 
 /// Rows of one page when all changes are read.

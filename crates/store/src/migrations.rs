@@ -5,8 +5,9 @@
 
 use crate::error::{Result, StoreError};
 use sqlx::{
-    PgPool, SqlSafeStr as _, SqlitePool,
+    ConnectOptions as _, Connection as _, PgPool, SqlSafeStr as _, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
+    sqlite::SqliteConnectOptions,
 };
 
 /// The number of each step with what it does, for SQLite and for PostgreSQL.
@@ -48,6 +49,36 @@ pub(crate) async fn sqlite(pool: &SqlitePool) -> Result<()> {
 pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
     let steps = migrator(STEPS.iter().map(|(number, _, postgres)| (*number, *postgres)));
     steps.run(pool).await.map_err(|error| StoreError::Migration(error.to_string()))
+}
+
+/// The steps that a SQLite database had, in the order in which it had them, unless it had one that this program does
+/// not know.
+pub(crate) async fn known(connection: &mut SqliteConnection) -> sqlx::Result<Option<Vec<i64>>> {
+    let rows: Vec<(i64,)> =
+        sqlx::query_as("SELECT version FROM _sqlx_migrations ORDER BY rowid").fetch_all(connection).await?;
+    let numbers: Vec<i64> = rows.into_iter().map(|(number,)| number).collect();
+    let known = |number: &i64| STEPS.iter().any(|(step, ..)| step == number);
+    Ok(numbers.iter().all(known).then_some(numbers))
+}
+
+/// The first table or index that is not there as our steps make it. Of a database that has none of our tables yet, or
+/// steps of a newer program, nothing is said here.
+pub(crate) async fn strange(connection: &mut SqliteConnection) -> sqlx::Result<Option<String>> {
+    const OBJECTS: &str = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+    let found: Vec<(String, String)> = sqlx::query_as(OBJECTS).fetch_all(&mut *connection).await?;
+    if !found.iter().any(|(name, _)| name == "_sqlx_migrations") {
+        return Ok(None);
+    }
+    let Some(numbers) = known(connection).await? else { return Ok(None) };
+    let mut memory = SqliteConnectOptions::new().in_memory(true).connect().await?;
+    for number in numbers {
+        for (_, sqlite, _) in STEPS.iter().filter(|(step, ..)| *step == number) {
+            sqlx::raw_sql(*sqlite).execute(&mut memory).await?;
+        }
+    }
+    let wanted: Vec<(String, String)> = sqlx::query_as(OBJECTS).fetch_all(&mut memory).await?;
+    memory.close().await?;
+    Ok(wanted.into_iter().find(|object| !found.contains(object)).map(|(name, _)| name))
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ macro_rules! cases {
 }
 
 mod away;
+mod backup;
+mod damage;
 mod messages;
 mod news;
 mod readers;

@@ -31,6 +31,10 @@ pub enum Category {
     BreakerOpen,
     /// The store is away.
     StoreDown,
+    /// The database was damaged, and what took its place.
+    StoreDamaged,
+    /// No backup can be made.
+    BackupFailing,
     /// The audit trail cannot be written.
     AuditFailing,
     /// Async workers are blocked.
@@ -53,11 +57,13 @@ pub enum Category {
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
         Self::StoreDown,
+        Self::StoreDamaged,
+        Self::BackupFailing,
         Self::AuditFailing,
         Self::Stalled,
         Self::Budget,
@@ -77,6 +83,8 @@ impl Category {
             Self::QuotaExhausted => "quota_exhausted",
             Self::BreakerOpen => "breaker_open",
             Self::StoreDown => "store_down",
+            Self::StoreDamaged => "store_damaged",
+            Self::BackupFailing => "backup_failing",
             Self::AuditFailing => "audit_failing",
             Self::Stalled => "stalled",
             Self::Budget => "budget",

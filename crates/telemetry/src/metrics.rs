@@ -302,6 +302,8 @@ table! {
     embeddings_created_total: counter [];
     /// Usage rows waiting to be stored.
     usage_pending: gauge [];
+    /// Backups of the database: `ok` or `failed`.
+    backups_total: counter ["outcome"];
     /// The running version: always 1.
     portcullis_build_info: gauge ["version"];
 }
@@ -786,6 +788,11 @@ impl Metrics {
     /// How late a worker ran a ready task.
     pub fn stalled(&self, late: Duration) {
         self.0.table.runtime_stall_seconds.observe(late);
+    }
+
+    /// A backup of the database was made, or could not be.
+    pub fn backup(&self, made: bool) {
+        self.0.table.backups_total.with([if made { "ok" } else { "failed" }]).inc();
     }
 
     /// Usage rows waiting to be stored.

@@ -144,6 +144,13 @@ pub(crate) fn touch(path: &Path) -> Result<(), FileError> {
     opened.map(drop).map_err(at(path))
 }
 
+/// Opens a file that is there for reading and writing in place.
+pub(crate) fn open_to_change(path: &Path) -> Result<fs::File, FileError> {
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(at(path))?;
+    check(path, &file.metadata().map_err(at(path))?, 0o600)?;
+    Ok(file)
+}
+
 /// A synced temporary file in the same folder, so that a rename stays within the file system.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
