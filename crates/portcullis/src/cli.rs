@@ -2,6 +2,7 @@
 //! every command says how it is used and what its exit codes mean, and no secret is ever an argument.
 
 mod audit;
+mod backups;
 mod chats;
 mod ingest;
 mod knowledge;
@@ -10,6 +11,7 @@ mod news;
 mod operate;
 
 pub(crate) use audit::{Audit, AuditExport, AuditShow, AuditVerify, AuditWho, Filter};
+pub(crate) use backups::{Backup, Restore};
 pub(crate) use chats::{Outbox, Signal};
 pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
@@ -180,6 +182,12 @@ Exit codes: 0 queued, 1 refused or unreachable, 2 wrong use.")]
     /// Make the running server take nothing new, finish and end.
     #[command(after_help = EXITS)]
     Drain,
+    /// Make a backup of the database, or list the backups.
+    #[command(after_help = backups::BACKUP)]
+    Backup(Backup),
+    /// Put a backup in the place of the database; without a name list the backups.
+    #[command(after_help = backups::RESTORE)]
+    Restore(Restore),
     /// Say what inspection thinks of a text. Nothing is sent anywhere.
     #[command(after_help = "\
 Examples:

@@ -10,7 +10,7 @@ mod check;
 pub mod embedding;
 mod environment;
 pub mod ingestion;
-mod kept;
+pub mod kept;
 mod messenger;
 pub mod models;
 pub mod news;

@@ -1,11 +1,11 @@
 //! A running Portcullis and its end: readiness first, then listeners, then running answers, then what is to be
 //! flushed. Source: gateway.md section 14.
 
-use crate::stall::Watchdog;
+use crate::{kept, stall::Watchdog};
 use portcullis_channels::http::control::{Call, Control, Unusable};
 use portcullis_resilience::Registry;
 use portcullis_store::Store;
-use portcullis_telemetry::{Audit, Health, LogGuard, Metrics};
+use portcullis_telemetry::{Alerts, Audit, Health, LogGuard, Metrics};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
@@ -42,52 +42,58 @@ pub(crate) struct Parts {
     pub(crate) flush: Duration,
     pub(crate) control: Control,
     pub(crate) asked_to_end: CancellationToken,
+    pub(crate) alerts: Alerts,
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) logs: LogGuard,
 }
 
 /// A running Portcullis. Dropping it without [`Running::drain`] cancels everything at once.
-pub struct Running(Parts);
+pub struct Running {
+    parts: Parts,
+    /// Cancelled when it is to be started again after its end.
+    again: CancellationToken,
+}
 
 impl Running {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self(parts)
+        let again = kept::again(&parts);
+        Self { parts, again }
     }
 
     /// Where the main listener listens.
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
-        self.0.http
+        self.parts.http
     }
 
     /// Where the admin listener listens.
     #[must_use]
     pub const fn admin(&self) -> SocketAddr {
-        self.0.admin
+        self.parts.admin
     }
 
     /// The first admin key, if this start made it. Shown once.
     #[must_use]
     pub const fn first_key(&self) -> Option<&SecretString> {
-        self.0.first_key.as_ref()
+        self.parts.first_key.as_ref()
     }
 
     /// What is counted.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.parts.metrics
     }
 
     /// What is well and what is not.
     #[must_use]
     pub const fn health(&self) -> &Health {
-        &self.0.health
+        &self.parts.health
     }
 
     /// Every guarded dependency.
     #[must_use]
     pub const fn registry(&self) -> &Registry {
-        &self.0.registry
+        &self.parts.registry
     }
 
     /// Reads the settings again and puts them in force; when anything is wrong with them, everything stays as it is.
@@ -97,7 +103,7 @@ impl Running {
     /// All problems, as `portcullis check --json` says them; or nothing, when it is ending or asked too often.
     pub async fn reload(&self, by: &str) -> Result<Value, Option<Value>> {
         let by = by.to_owned();
-        match self.0.control.ask(|reply| Call::Reload { by, reply }).await {
+        match self.parts.control.ask(|reply| Call::Reload { by, reply }).await {
             Ok(Ok(told)) => Ok(told),
             Ok(Err(Unusable(report))) => Err(Some(report)),
             Err(_) => Err(None),
@@ -106,13 +112,19 @@ impl Running {
 
     /// Waits until somebody asks for the end through the admin API.
     pub async fn asked_to_end(&self) {
-        self.0.asked_to_end.cancelled().await;
+        self.parts.asked_to_end.cancelled().await;
+    }
+
+    /// Whether it is to be started again once it has ended: its database is to be replaced.
+    #[must_use]
+    pub fn begins_again(&self) -> bool {
+        self.again.is_cancelled()
     }
 
     /// Ends it: readiness 503 and no new connections at once; running answers get `server.drain_secs`, then are
     /// cancelled with the error event; usage, audit and logs are flushed.
     pub async fn drain(mut self) {
-        let parts = &mut self.0;
+        let parts = &mut self.parts;
         tracing::info!(
             drain_secs = parts.drain.as_secs(),
             "draining: nothing new is taken, running answers go on"
@@ -151,8 +163,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.tokens.stop.cancel();
-        self.0.tokens.cut.cancel();
-        self.0.tokens.background.cancel();
+        self.parts.tokens.stop.cancel();
+        self.parts.tokens.cut.cancel();
+        self.parts.tokens.background.cancel();
     }
 }

@@ -55,15 +55,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the parts share.
-struct Base {
-    metrics: Metrics,
-    health: Health,
-    alerts: Alerts,
-    audit: Audit,
+pub(crate) struct Base {
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    pub(crate) alerts: Alerts,
+    pub(crate) audit: Audit,
     client: Client,
     registry: Registry,
-    tokens: Tokens,
-    background: TaskTracker,
+    pub(crate) tokens: Tokens,
+    pub(crate) background: TaskTracker,
     logs: LogGuard,
 }
 
@@ -167,8 +167,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
 
     let http = listen("http.listen", &settings.http.listen, &settings, &behind.identity).await?;
     let admin = listen("admin.listen", &settings.admin.listen, &settings, &behind.identity).await?;
-    let serving = TaskTracker::new();
-    let (control, calls) = Control::new();
+    let (serving, (control, calls)) = (TaskTracker::new(), Control::new());
     let doors = doors(&settings, &secrets, &base, &behind, control.clone(), serving.clone());
     let addresses = (address(&http)?, address(&admin)?);
     let ground = messenger::Ground {
@@ -236,6 +235,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         flush,
         control,
         asked_to_end,
+        alerts: base.alerts,
         watchdog,
         logs: base.logs,
     }))
@@ -259,7 +259,7 @@ struct Behind {
 
 async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Behind, StartError> {
     let shared = shared(settings, secrets, base)?;
-    let store = store(settings, secrets, base).await?;
+    let store = kept::store(settings, secrets, base).await?;
     store.flush_usage(&base.background, base.tokens.background.clone());
     let (identity, keys, admin_key) = identity(settings, secrets, base, &store, shared.clone()).await?;
     let first_key = match admin_key {
@@ -387,7 +387,7 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
 }
 
 /// Proof of what the start itself did: a secret read (its name and where from), a key made (its public id).
-fn proof(kind: &'static str, details: Vec<(&'static str, String)>) -> AuditEvent {
+pub(crate) fn proof(kind: &'static str, details: Vec<(&'static str, String)>) -> AuditEvent {
     AuditEvent { details, ..AuditEvent::new(kind, Door::Admin, "ok") }
 }
 
@@ -419,21 +419,6 @@ pub(crate) fn wanted(
         ))
     };
     secrets.get(name).map(Some).ok_or_else(missing)
-}
-
-async fn store(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<Store, StartError> {
-    let url = wanted(settings.store.url_secret.as_deref(), "store.url_secret", secrets)?;
-    let parts = StoreParts {
-        config: &settings.store,
-        data_dir: &settings.data_dir,
-        url: url.as_ref(),
-        metrics: &base.metrics,
-        health: &base.health,
-        alerts: &base.alerts,
-    };
-    let store = Store::open_sealed(parts, kept::seal(settings, secrets)?).await?;
-    store.reseal(&base.background, base.tokens.background.clone());
-    Ok(store)
 }
 
 /// What may be spent, as the ledger says it was.

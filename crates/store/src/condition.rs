@@ -153,6 +153,9 @@ impl Hold {
 
     /// Remembers that SQLite found the file damaged, so that the next start does not trust it.
     pub(crate) fn damaged(&mut self, what: &str) -> Result<()> {
+        if matches!(self.read(), Some(Left::Damaged { .. })) {
+            return Ok(());
+        }
         self.write(&Left::Damaged { what: what.chars().take(200).collect() })
     }
 

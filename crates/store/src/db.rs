@@ -68,7 +68,7 @@ impl Db {
         config: &StoreConfig,
         url: &str,
         seal: Seal,
-        hold: Option<Hold>,
+        (hold, damaged): (Option<Hold>, CancellationToken),
         (metrics, health): (&Metrics, &Health),
     ) -> Result<Self> {
         let component = health.component("store");
@@ -87,7 +87,7 @@ impl Db {
             pools,
             seal,
             hold: Mutex::new(hold),
-            damaged: CancellationToken::new(),
+            damaged,
             guard,
             component,
             call_timeout: connect + statement * 2,
@@ -159,10 +159,15 @@ impl Db {
                 let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(write).await;
                 write.close().await;
                 let hold = self.hold.lock().take();
-                if let (Some(hold), Ok(_)) = (hold, emptied)
-                    && let Err(error) = hold.closed(covered).await
-                {
-                    tracing::warn!(%error, "the sum of the database was not written; the next start checks it");
+                let said = match (hold, emptied) {
+                    (Some(mut hold), _) if self.damaged.is_cancelled() => {
+                        hold.damaged("it could not be read")
+                    }
+                    (Some(hold), Ok(_)) => hold.closed(covered).await,
+                    (Some(_), Err(_)) | (None, _) => Ok(()),
+                };
+                if let Err(error) = said {
+                    tracing::warn!(%error, "how the database was left was not written; the next start checks it");
                 }
             }
             Pools::Postgres(pool) => pool.close().await,
@@ -214,18 +219,28 @@ pub(crate) fn sqlite_path(url: &str) -> PathBuf {
 }
 
 async fn postgres(config: &StoreConfig, url: &str, statement: Duration, connect: Duration) -> Result<Pools> {
+    let pool = postgres_pool(config, url, statement, connect).await?;
+    migrations::postgres(&pool).await?;
+    Ok(Pools::Postgres(pool))
+}
+
+/// Connections to Postgres; a statement may take that long, or as long as it takes when that is zero.
+pub(crate) async fn postgres_pool(
+    config: &StoreConfig,
+    url: &str,
+    statement: Duration,
+    connect: Duration,
+) -> Result<PgPool> {
     let options = url
         .parse::<PgConnectOptions>()
         .map_err(|_| StoreError::Url)?
         .application_name("portcullis")
         .options([("statement_timeout", statement.as_millis().to_string())])
         .disable_statement_logging();
-    let pool = PgPoolOptions::new()
+    PgPoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(connect)
         .connect_with(options)
         .await
-        .map_err(|error| StoreError::from_driver(&error, Duration::from_secs(1)))?;
-    migrations::postgres(&pool).await?;
-    Ok(Pools::Postgres(pool))
+        .map_err(|error| StoreError::from_driver(&error, Duration::from_secs(1)))
 }

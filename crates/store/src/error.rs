@@ -106,9 +106,9 @@ impl StoreError {
     }
 }
 
-/// SQLite found its file damaged, or not its own.
+/// SQLite found its file damaged, or not its own, or shorter than it says (`SQLITE_IOERR_SHORT_READ`).
 fn is_corrupt(code: &str) -> bool {
-    code.len() != 5 && code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 11 | 26))
+    code.len() != 5 && code.parse::<i32>().is_ok_and(|code| code == 522 || matches!(code & 0xff, 11 | 26))
 }
 
 /// Postgres: connection exceptions (08), out of resources (53), operator intervention (57, which includes statement

@@ -57,8 +57,12 @@ pub(crate) async fn known(connection: &mut SqliteConnection) -> sqlx::Result<Opt
     let rows: Vec<(i64,)> =
         sqlx::query_as("SELECT version FROM _sqlx_migrations ORDER BY rowid").fetch_all(connection).await?;
     let numbers: Vec<i64> = rows.into_iter().map(|(number,)| number).collect();
-    let known = |number: &i64| STEPS.iter().any(|(step, ..)| step == number);
-    Ok(numbers.iter().all(known).then_some(numbers))
+    Ok(numbers.iter().all(|number| is_known(*number)).then_some(numbers))
+}
+
+/// Whether it is one of our steps.
+pub(crate) fn is_known(number: i64) -> bool {
+    STEPS.iter().any(|(step, ..)| *step == number)
 }
 
 /// The first table or index that is not there as our steps make it. Of a database that has none of our tables yet, or

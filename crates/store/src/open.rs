@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 
 /// What happened to the database before it was opened.
 #[derive(Default)]
@@ -38,16 +39,17 @@ pub(crate) async fn open(parts: StoreParts<'_>, seal: Seal, backup: Option<&Back
         files::private_dir(backups.folder())?;
     }
     let (mut hold, mut before, mut desk) = (None, Before::default(), None);
+    let damaged = CancellationToken::new();
     if let Some(db) = sqlite_file(&url) {
         let (entered, happened) = prepare(&parts, &db, backups.as_ref()).await?;
         (hold, before) = (Some(entered), happened);
         if let Some(backups) = backups {
             let tellers = (parts.metrics.clone(), parts.alerts.clone());
-            let keeper = Keeper::new(backups, db, before.covered, tellers)?;
+            let keeper = Keeper::new(backups, (db, damaged.clone()), before.covered, tellers)?;
             desk = Some(BackupDesk(Arc::new(keeper)));
         }
     }
-    let db = Db::open(parts.config, &url, seal, hold, (parts.metrics, parts.health)).await?;
+    let db = Db::open(parts.config, &url, seal, (hold, damaged), (parts.metrics, parts.health)).await?;
     if let Some(desk) = &desk {
         desk.0.watch().await?;
     }

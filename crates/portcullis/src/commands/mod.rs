@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod audit;
+mod backups;
 mod chat;
 mod check;
 mod evaluate;
@@ -64,6 +65,8 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Anomalies => Ask::anomalies().run(&sources, json),
         Command::Reload => Ask::reload().run(&sources, json),
         Command::Drain => Ask::drain().run(&sources, json),
+        Command::Backup(arguments) => backups::backup(&sources, &arguments, json),
+        Command::Restore(arguments) => backups::restore(&sources, &arguments, json),
         Command::Inspect(arguments) => inspect::run(&sources, &arguments, json),
         Command::Models(command) => models::run(&sources, &command, json),
         Command::Rules => rules::run(&sources, json),

@@ -1,5 +1,5 @@
-//! `portcullis serve`: start, say so, wait for a signal, drain. Standard output is for people and their clipboards,
-//! standard error for logs.
+//! `portcullis serve`: start, say so, wait for a signal, drain; and start again where the database is to be replaced.
+//! Standard output is for people and their clipboards, standard error for logs.
 
 use super::{
     Ended, settings,
@@ -46,32 +46,49 @@ pub(super) fn run(mut sources: Sources, arguments: &cli::Serve) -> Ended {
     ended
 }
 
-async fn serve(examined: Examined, sources: Sources) -> Ended {
+async fn serve(mut examined: Examined, sources: Sources) -> Ended {
     let mut signals =
         Signals::new().map_err(|error| Trouble::failed(format!("cannot catch signals: {error}")))?;
-    let secrets = read_secrets(&examined.settings, &sources.environment).await;
     panics_are_logged();
-    let running =
-        Box::pin(start_from(examined.clone(), sources.clone(), secrets)).await.map_err(|error| {
-            Trouble::failed(format!("it cannot start: {error}"))
-                .safe("nothing was served and no data was changed")
-        })?;
-    tell(&running, &examined, &sources);
+    let mut first = true;
+    loop {
+        let secrets = read_secrets(&examined.settings, &sources.environment).await;
+        let running =
+            Box::pin(start_from(examined.clone(), sources.clone(), secrets)).await.map_err(|error| {
+                Trouble::failed(format!("it cannot start: {error}"))
+                    .safe("nothing was served and no data was changed")
+            })?;
+        if first {
+            tell(&running, &examined, &sources);
+            first = false;
+        }
+        let asked = serve_until_asked(&running, &mut signals).await;
+        let again = !asked && running.begins_again();
+        tokio::select! {
+            () = running.drain() => {}
+            () = signals.end() => {
+                tracing::warn!("second signal: ended without waiting for running answers");
+                return Ok(ExitCode::from(1));
+            }
+        }
+        if !again {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Settings may have changed since, and a file that cannot be used must not end a server that ran well.
+        examined = settings(&sources).unwrap_or(examined);
+    }
+}
+
+/// Until the end is asked for; whether by a signal.
+async fn serve_until_asked(running: &Running, signals: &mut Signals) -> bool {
     loop {
         tokio::select! {
             wish = signals.next() => match wish {
-                Wish::End => break,
+                Wish::End => return true,
                 // The outcome is in the log.
                 Wish::Reload => drop(running.reload("signal").await),
             },
-            () = running.asked_to_end() => break,
-        }
-    }
-    tokio::select! {
-        () = running.drain() => Ok(ExitCode::SUCCESS),
-        () = signals.end() => {
-            tracing::warn!("second signal: ended without waiting for running answers");
-            Ok(ExitCode::from(1))
+            () = running.asked_to_end() => return false,
         }
     }
 }

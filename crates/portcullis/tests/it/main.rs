@@ -12,6 +12,7 @@ mod admin;
 mod anthropic;
 mod ask;
 mod audit;
+mod backup;
 mod bad_input;
 mod budgets;
 mod cli;

@@ -45,7 +45,7 @@ use portcullis_resilience::{
     connections::ConnectionsConfig, http::HttpConfig as OutboundConfig, limits::LimitsConfig,
     shared::RedisConfig,
 };
-use portcullis_store::StoreConfig;
+use portcullis_store::{BackupConfig, StoreConfig};
 use portcullis_telemetry::{AlertsConfig, AnomalyConfig, AuditConfig, LogConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,8 @@ pub struct Settings {
     pub secrets: crate::secrets::SecretsConfig,
     /// Where state is kept.
     pub store: StoreConfig,
+    /// Copies of the database, made while the server runs.
+    pub backup: BackupConfig,
     /// Counting together with other replicas.
     pub redis: RedisConfig,
     /// Sockets at the doors.
@@ -166,6 +168,7 @@ impl Default for Settings {
             config: ConfigSection::default(),
             secrets: crate::secrets::SecretsConfig::default(),
             store: StoreConfig::default(),
+            backup: BackupConfig::default(),
             redis: RedisConfig::default(),
             connections: ConnectionsConfig::default(),
             outbound: OutboundConfig::default(),
@@ -213,6 +216,7 @@ impl Settings {
         self.server.problems("server", &mut out);
         self.secrets.problems("secrets", &mut out);
         self.store.problems("store", &mut out);
+        self.backup.problems("backup", &mut out);
         self.redis.problems("redis", &mut out);
         self.connections.problems("connections", &mut out);
         self.outbound.problems("outbound", &mut out);

@@ -1,15 +1,21 @@
 //! What commands do with backups, beside a server that runs or without one. Invariant: a database is replaced only by
 //! whoever has it alone, so a server that runs is never robbed of its file.
 
-use super::{Backups, Fate, Made, Restored, Which, put_back};
+use super::{
+    Backups, Fate, Made, Restored, Which,
+    names::{Kind, Name},
+    put_back, wrong,
+};
 use crate::{
     StoreParts, condition,
     condition::{Entered, Found, Hold, examine},
+    config::{Kind as Kinds, engine_of},
     error::{Result, StoreError},
     open::{sqlite_file, url},
 };
 use jiff::Timestamp;
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +26,15 @@ impl Backups {
     /// # Errors
     /// A database that is damaged or not there; a disk that is full.
     pub async fn make_now(&self, parts: &StoreParts<'_>) -> Result<Made> {
-        let db = file(parts)?;
+        let now = Timestamp::now();
+        let db = match place(parts)? {
+            Place::File(db) => db,
+            Place::Postgres(url) => {
+                let made = self.dump(parts, &url, now).await?;
+                self.prune(now)?;
+                return Ok(made);
+            }
+        };
         let (mut hold, alone) = match enter(&db, parts).await? {
             Entered::Beside(hold) => (hold, false),
             Entered::Alone(hold, left) => match examine(&db, left, parts.config).await? {
@@ -46,11 +60,20 @@ impl Backups {
     /// backup, a damaged one in the folder `quarantine`.
     ///
     /// # Errors
-    /// A server that runs, a backup that cannot be used: nothing was changed then.
+    /// A server that runs, a backup that cannot be used, tables of PostgreSQL that are not empty: nothing was changed then.
     pub async fn restore_now(&self, parts: &StoreParts<'_>, which: &Which) -> Result<Restored> {
-        let db = file(parts)?;
+        let db = match place(parts)? {
+            Place::File(db) => db,
+            Place::Postgres(url) => {
+                let name = self.named(which).await?;
+                self.copy(&name, io::sink()).await?;
+                of_kind(&name, Kind::Dump)?;
+                return self.load(parts, &url, &name, Timestamp::now()).await;
+            }
+        };
         let Entered::Alone(mut hold, left) = enter(&db, parts).await? else { return Err(StoreError::InUse) };
         let name = self.named(which).await?;
+        of_kind(&name, Kind::Database)?;
         let fate = match examine(&db, left, parts.config).await? {
             Found::Sound | Found::Nothing => Fate::Backup,
             Found::Damaged(_) => Fate::Quarantine,
@@ -67,8 +90,22 @@ async fn enter(db: &Path, parts: &StoreParts<'_>) -> Result<Entered> {
     Hold::enter(db, Duration::from_millis(parts.config.connect_timeout_ms)).await
 }
 
-fn file(parts: &StoreParts<'_>) -> Result<PathBuf> {
+/// Where the database is.
+enum Place {
+    File(PathBuf),
+    Postgres(String),
+}
+
+fn place(parts: &StoreParts<'_>) -> Result<Place> {
     crate::files::private_dir(parts.data_dir)?;
-    sqlite_file(&url(parts))
-        .ok_or_else(|| StoreError::Backup("the database is no file of its own".to_owned()))
+    let url = url(parts);
+    match (engine_of(&url).ok_or(StoreError::Url)?, sqlite_file(&url)) {
+        (Kinds::Postgres, _) => Ok(Place::Postgres(url)),
+        (Kinds::Sqlite, Some(db)) => Ok(Place::File(db)),
+        (Kinds::Sqlite, None) => Err(wrong("the database is kept in memory only")),
+    }
+}
+
+fn of_kind(name: &Name, wanted: Kind) -> Result<()> {
+    if name.kind() == wanted { Ok(()) } else { Err(wrong("it is of another kind of database")) }
 }

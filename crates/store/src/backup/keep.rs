@@ -32,6 +32,8 @@ pub(crate) struct Keeper {
     db: PathBuf,
     watch: AsyncMutex<Watch>,
     again: CancellationToken,
+    /// Cancelled when the database turns out to be damaged: whoever copies it reads all of it.
+    damaged: CancellationToken,
     metrics: Metrics,
     alerts: Alerts,
 }
@@ -51,14 +53,14 @@ impl Keeper {
     /// `covered`: a backup holds all that the database holds.
     pub(crate) fn new(
         backups: Backups,
-        db: PathBuf,
+        (db, damaged): (PathBuf, CancellationToken),
         covered: bool,
         (metrics, alerts): (Metrics, Alerts),
     ) -> Result<Self> {
         let made = backups.names()?.first().map(super::names::Name::at);
         let changed = !covered || made.is_none();
         let watch = AsyncMutex::new(Watch { connection: None, version: 0, changed, made });
-        Ok(Self { backups, db, watch, again: CancellationToken::new(), metrics, alerts })
+        Ok(Self { backups, db, watch, again: CancellationToken::new(), damaged, metrics, alerts })
     }
 
     /// From here on changes are seen.
@@ -98,6 +100,11 @@ impl Keeper {
     }
 
     fn tell(&self, error: &StoreError) {
+        if let StoreError::Corrupt(what) = error {
+            tracing::error!(event = "store_damaged", what, "the database is damaged");
+            self.damaged.cancel();
+            return;
+        }
         tracing::error!(%error, "no backup could be made");
         self.alerts.raise(
             AlertCategory::BackupFailing,

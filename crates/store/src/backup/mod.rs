@@ -7,6 +7,7 @@
 
 mod command;
 mod config;
+mod dump;
 mod keep;
 mod make;
 mod names;

@@ -5,7 +5,11 @@
 //! one step, so that a process that dies leaves either one whole. Nothing that waited to be sent is sent again, and keys
 //! and tokens that were revoked stay revoked where the old database can still say so.
 
-use super::{Backups, Made, make, names::Name, wrong};
+use super::{
+    Backups, Made, make,
+    names::{Kind, Name},
+    wrong,
+};
 use crate::{
     condition::{self, beside, io_error},
     error::{Result, StoreError},
@@ -98,7 +102,8 @@ pub(crate) struct Mending<'a> {
 /// alone.
 pub(crate) async fn mend(it: &Mending<'_>, what: String) -> Result<Mended> {
     let last_change = changed_at(it.db);
-    for name in it.backups.names()? {
+    let databases = |name: &Name| name.kind() == Kind::Database;
+    for name in it.backups.names()?.into_iter().filter(databases) {
         match put_back(it.backups, &name, it.db, Fate::Quarantine, it.now).await {
             Ok(restored) => {
                 let lost = last_change.unwrap_or(it.now).as_second() - name.at().as_second();
@@ -206,8 +211,7 @@ async fn keep_revoked(connection: &mut SqliteConnection, present: &str) -> sqlx:
 /// Makes a backup of the database that is about to be replaced; its log is empty afterwards and gone.
 async fn keep_present(backups: &Backups, db: &Path, now: Timestamp) -> Result<Made> {
     let kept = condition::with(condition::plain(db), async |connection| {
-        let kind = super::names::Kind::Database;
-        let made = backups.copy_of(connection, |at| Name::replaced(at, kind), now).await;
+        let made = backups.copy_of(connection, |at| Name::replaced(at, Kind::Database), now).await;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await?;
         Ok(made)
     });

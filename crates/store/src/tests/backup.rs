@@ -7,6 +7,7 @@ use super::{
 use crate::{BackupConfig, Backups, OutState, Seal, Store, StoreConfig, StoreError, StoreParts, Which};
 use jiff::Timestamp;
 use portcullis_telemetry::{Alerts, Health, Metrics};
+use secrecy::SecretString;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -45,12 +46,16 @@ impl House {
 
     /// The same in a folder that is there.
     pub(super) async fn with<T>(&self, work: impl AsyncFnOnce(StoreParts<'_>) -> T) -> T {
+        self.at(None, work).await
+    }
+
+    async fn at<T>(&self, url: Option<&SecretString>, work: impl AsyncFnOnce(StoreParts<'_>) -> T) -> T {
         let (metrics, health, alerts) = (Metrics::new(), Health::new(), Alerts::silent());
         let data_dir = self.data();
         work(StoreParts {
             config: &self.store,
             data_dir: &data_dir,
-            url: None,
+            url,
             metrics: &metrics,
             health: &health,
             alerts: &alerts,
@@ -231,6 +236,44 @@ async fn only_a_whole_backup_of_ours_in_the_folder_itself_is_put_back() {
     .await;
     let said = house.restore(&newer).await.unwrap_err().to_string();
     assert!(said.contains("newer"), "{said}");
+}
+
+// req: S1-10
+#[tokio::test]
+async fn rows_of_a_postgres_are_read_into_an_empty_one_and_into_no_other() {
+    let Some(server) = portcullis_testkit::postgres::start().await else { return };
+    let (from, to) =
+        (SecretString::from(server.database().await), SecretString::from(server.database().await));
+    let house = House::new();
+    let open = async |url| house.at(Some(url), Store::open).await.unwrap();
+    let store = open(&from).await;
+    for n in 0..1200 {
+        store.keys().create(&key(&format!("{n:04}"))).await.unwrap();
+    }
+    assert!(store.outbox().add(&[answer("ann", 0)], ROOM).await.unwrap());
+    store.close().await;
+    let make = async |parts: StoreParts<'_>| house.backups().make_now(&parts).await;
+    let made = house.at(Some(&from), make).await.unwrap();
+    assert!(made.name.ends_with(".dump") && made.rows["api_keys"] == 1200, "{made:?}");
+    let restore = async |parts: StoreParts<'_>| house.backups().restore_now(&parts, &Which::Latest).await;
+    let refused = house.at(Some(&from), restore).await.unwrap_err().to_string();
+    assert!(refused.contains("not empty"), "{refused}");
+    let restored = house.at(Some(&to), restore).await.unwrap();
+    assert_eq!((restored.rows, restored.unsent), (made.rows, 1));
+    let store = open(&to).await;
+    let (first, last) = (store.keys().get("0000").await.unwrap(), store.keys().list(2000).await.unwrap());
+    assert_eq!(format!("{:?}", first.unwrap().key), format!("{:?}", key("0000")));
+    assert_eq!(last.len(), 1200);
+    assert_eq!(store.outbox().list(None, None, 9).await.unwrap()[0].reason, "restored");
+    assert!(store.outbox().add(&[answer("bob", 0)], ROOM).await.unwrap(), "numbers go on");
+    let newest = store.newest_change().await.unwrap();
+    store.keys().create(&key("new")).await.unwrap();
+    assert!(store.newest_change().await.unwrap() > newest && newest >= 1200);
+    store.close().await;
+    let path = house.data().join("backups").join(&made.name);
+    let content = fs::read(&path).unwrap();
+    fs::write(&path, &content[..content.len() / 2]).unwrap();
+    assert!(house.at(Some(&to), restore).await.is_err());
 }
 
 /// Changes one bit.
