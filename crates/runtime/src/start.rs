@@ -170,21 +170,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let (serving, (control, calls)) = (TaskTracker::new(), Control::new());
     let doors = doors(&settings, &secrets, &base, &behind, control.clone(), serving.clone());
     let addresses = (address(&http)?, address(&admin)?);
-    let ground = messenger::Ground {
-        settings: &settings,
-        secrets: &secrets,
-        sources: sources.as_ref(),
-        engine: doors.find_engine(),
-        doors: behind.ground.chat_doors.clone(),
-        hooks: doors.hooks(),
-        store: behind.store.clone(),
-        client: base.client.clone(),
-        registry: base.registry.clone(),
-        metrics: base.metrics.clone(),
-        health: base.health.clone(),
-        alerts: base.alerts.clone(),
-        audit: base.audit.clone(),
-    };
+    let ground = chats((&settings, &secrets, sources.as_ref()), &base, &behind, &doors);
     messenger::open(ground, &serving, base.tokens.stop.clone()).await?;
     serving.spawn(doors.serve_main(http, base.tokens.stop.clone())?);
     serving.spawn(doors.serve_admin(admin, base.tokens.stop.clone())?);
@@ -325,6 +311,30 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
         screening,
         engine,
     })
+}
+
+/// What chat doors are opened with.
+fn chats<'a>(
+    (settings, secrets, sources): (&'a Settings, &'a Secrets, Option<&'a Sources>),
+    base: &Base,
+    behind: &Behind,
+    doors: &Doors,
+) -> messenger::Ground<'a> {
+    messenger::Ground {
+        settings,
+        secrets,
+        sources,
+        engine: doors.find_engine(),
+        doors: behind.ground.chat_doors.clone(),
+        hooks: doors.hooks(),
+        store: behind.store.clone(),
+        client: base.client.clone(),
+        registry: base.registry.clone(),
+        metrics: base.metrics.clone(),
+        health: base.health.clone(),
+        alerts: base.alerts.clone(),
+        audit: base.audit.clone(),
+    }
 }
 
 fn doors(
