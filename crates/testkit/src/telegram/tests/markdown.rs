@@ -71,3 +71,14 @@ async fn a_message_may_be_written_in_markdown_v2_and_in_no_unknown_mode() {
     assert_eq!(refused(&double, "sendMessage", say("<b>a</b>", "HTML")).await.0, 501);
     assert_eq!(double.violations(), ["parse_mode html is not imitated"]);
 }
+
+#[tokio::test]
+async fn a_parse_mode_wins_over_entities() {
+    let double = double().await;
+    let anna = double.person("Anna");
+    let entities = json!([{"type": "italic", "offset": 0, "length": 1}]);
+    let both = json!({"chat_id": anna.id, "text": "*a*", "parse_mode": "MarkdownV2", "entities": entities});
+    done(&double, "sendMessage", both).await;
+    assert_eq!(double.sent()[0].entities, [json!({"type": "bold", "offset": 0, "length": 1})]);
+    assert_eq!(double.violations(), ["entities is ignored beside a parse_mode"]);
+}
