@@ -15,6 +15,7 @@ mod messenger;
 pub mod models;
 pub mod news;
 pub mod pages;
+mod people;
 mod reload;
 pub mod remote;
 mod running;

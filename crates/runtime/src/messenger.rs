@@ -7,6 +7,7 @@ use crate::{
     settings::Sources,
     start::StartError,
 };
+use portcullis_apps::news;
 use portcullis_channels::{
     http::Hooks,
     signal::{self, FindEngine},
@@ -145,7 +146,7 @@ fn webhook_secret(ground: &Ground<'_>) -> Result<SecretString, StartError> {
     Ok(given.map_or_else(own, Ok)?)
 }
 
-/// What chat doors with commands route.
+/// What chat doors with commands route; words that are no command are news's, as most commands are.
 fn commands() -> Commands {
     let library: fn(MessageRequest) -> Payload = |message| Payload::Library(LibraryRequest::Message(message));
     let command = |name, about, payload| Command {
@@ -158,8 +159,7 @@ fn commands() -> Commands {
     };
     let ask = ["Ask the documents", "Спросить документы", "Vraag het de documenten"];
     let chat = ["Ask the model", "Спросить модель", "Vraag het het model"];
-    Commands {
-        listed: vec![command("ask", ask, library), command("chat", chat, telegram::chat)],
-        other: library,
-    }
+    let mut commands = news::commands();
+    commands.listed.extend([command("ask", ask, library), command("chat", chat, telegram::chat)]);
+    commands
 }

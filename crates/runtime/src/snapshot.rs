@@ -2,7 +2,7 @@
 //! each reload again. Invariant: building changes nothing that is in force; only `Staged::commit` and the swap of the
 //! doors' pointer do, and neither can fail.
 
-use crate::{Secrets, Settings, asking, news};
+use crate::{Secrets, Settings, asking, news, people::Readers};
 use portcullis_apps::{
     ask::{AskApp, AskState},
     chat::{ByHand, ChatApp, Spending, cache::Answers},
@@ -38,6 +38,7 @@ pub(crate) struct Ground {
     pub(crate) pages: Pages,
     pub(crate) store: Store,
     pub(crate) news: NewsState,
+    pub(crate) readers: Readers,
 }
 
 /// Which app answers which action.
@@ -87,6 +88,7 @@ impl Ground {
             metrics: self.metrics.clone(),
             state: self.news.clone(),
         });
+        let news = self.readers.serve(self, settings, news);
         let (chat, ask, news): (Arc<dyn App>, Arc<dyn App>, Arc<dyn App>) =
             (Arc::new(chat), Arc::new(ask), Arc::new(news));
         let chats = ChatApp::ACTIONS.map(|action| (action, chat.clone()));

@@ -11,6 +11,7 @@ pub use error::StartError;
 
 use crate::{
     Secrets, Settings, alerting, asking, embedding, kept, messenger, pages,
+    people::Readers,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
     secrets::{ADMIN_KEY, OwnKeys},
@@ -98,6 +99,7 @@ impl Base {
             pages,
             store: store.clone(),
             news: NewsState::default(),
+            readers: Readers::new(&self.audit, safety, &self.registry),
         }
     }
 
@@ -172,6 +174,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let addresses = (address(&http)?, address(&admin)?);
     let ground = chats((&settings, &secrets, sources.as_ref()), &base, &behind, &doors);
     messenger::open(ground, &serving, base.tokens.stop.clone()).await?;
+    behind.ground.readers.keep(&serving, base.tokens.stop.clone());
     serving.spawn(doors.serve_main(http, base.tokens.stop.clone())?);
     serving.spawn(doors.serve_admin(admin, base.tokens.stop.clone())?);
     let watchdog = watchdog(&settings, &base);

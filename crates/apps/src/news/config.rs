@@ -1,9 +1,11 @@
 //! `[news]`: digests of what sources published. How their pages are fetched stands in `[pages]`, how texts are embedded in
 //! `[embed]`. Source: news.md section 1.
 
+use super::people::PlanConfig;
 use portcullis_domain::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `[news]`: digests of news.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +41,26 @@ pub struct NewsConfig {
     /// there of Gemini's and OpenAI's embedding models and the builtin ones. A model for which no likeness is
     /// calibrated, or that does not read the posts' languages, is not used: words decide. Default `auto`.
     pub embedder: String,
+    /// What people at chat doors may have, by the name of their plan. Default `free`, `plus`, `pro` and `enterprise`.
+    pub plans: BTreeMap<String, PlanConfig>,
+    /// The plan of whoever was given none. Default `free`.
+    pub plan: String,
+    /// Whose midnight begins a new day of a plan: `utc`, or `user` for each person's own time zone. Default `utc`.
+    pub quota_day: String,
+    /// Whether a digest that is less than it should be, since an AI or embedder failed, costs its place in the plan.
+    /// Default false.
+    pub charge_degraded: bool,
+    /// How digests look at chat doors: `stories` (one message each), `compact` (one message), `auto` (stories for one
+    /// person, compact in groups). Default `auto`.
+    pub layout: String,
+    /// How long the messages of a digest are worth sending, in hours, 1 to 720. Default 6.
+    pub expire_hours: u64,
+    /// Days for which what was shown to somebody is not shown again, and what was given is known, 1 to 365. Default 31.
+    pub shown_days: u32,
+    /// Minutes in which something removed can be put back and an unfinished dialog goes on, 1 to 1440. Default 10.
+    pub patience_mins: u32,
+    /// Largest OPML document that is taken in, in bytes, 1024 to 16777216. Default 262144.
+    pub max_opml_bytes: usize,
     /// How sources are read.
     pub scrape: ScrapeConfig,
     /// How stories are summed up.
@@ -99,6 +121,15 @@ impl Default for NewsConfig {
             keep_days: 31,
             vector_days: 7,
             embedder: "auto".to_owned(),
+            plans: super::people::default_plans(),
+            plan: "free".to_owned(),
+            quota_day: "utc".to_owned(),
+            charge_degraded: false,
+            layout: "auto".to_owned(),
+            expire_hours: 6,
+            shown_days: 31,
+            patience_mins: 10,
+            max_opml_bytes: 262_144,
             scrape: ScrapeConfig::default(),
             summary: SummaryConfig::default(),
         }
@@ -139,6 +170,7 @@ pub const LONGEST_WINDOW: u32 = 720;
 impl NewsConfig {
     /// Adds what is out of range.
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
+        super::people::plan_problems(self, prefix, out);
         let mut range = |key: &str, value: u64, least: u64, most: u64| {
             if !(least..=most).contains(&value) {
                 let mend = format!("Use a number from {least} to {most}.");
@@ -147,6 +179,10 @@ impl NewsConfig {
         };
         range("window_hours", self.window_hours.into(), 1, LONGEST_WINDOW.into());
         range("stories", self.stories as u64, 1, MOST_STORIES as u64);
+        range("expire_hours", self.expire_hours, 1, 720);
+        range("shown_days", self.shown_days.into(), 1, 365);
+        range("patience_mins", self.patience_mins.into(), 1, 1440);
+        range("max_opml_bytes", self.max_opml_bytes as u64, 1024, 16_777_216);
         range("posts_per_source", self.posts_per_source as u64, 1, 200);
         range("min_chars", self.min_chars as u64, 0, 2000);
         range("max_posts", self.max_posts as u64, 10, 10_000);

@@ -7,6 +7,7 @@
 mod api;
 mod config;
 mod digest;
+mod people;
 
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
@@ -14,13 +15,20 @@ pub use digest::{
     Story, Watches, threshold,
 };
 
-use portcullis_domain::{Action, Failure, NewsRequest, Payload};
+pub use people::{
+    Cook, Cooking, Current, Operation, Operations, People, PeopleParts, PeopleState, PlanConfig,
+    ScheduleConfig, commands, keep_schedules,
+};
+
+use portcullis_domain::{Action, Failure, Meter, NewsRequest, Payload, Reply, ReplyBody};
 use portcullis_engine::{App, Inspected, Run};
+use std::sync::Arc;
 
 /// The app. Cheap to clone.
 #[derive(Clone)]
 pub struct NewsApp {
     room: Newsroom,
+    people: Option<People>,
 }
 
 impl NewsApp {
@@ -30,7 +38,23 @@ impl NewsApp {
     /// Over these parts.
     #[must_use]
     pub fn new(parts: NewsParts) -> Self {
-        Self { room: Newsroom::new(parts) }
+        Self { room: Newsroom::new(parts), people: None }
+    }
+
+    /// Who makes its digests.
+    #[must_use]
+    pub fn cook(&self) -> Cook {
+        let room = self.room.clone();
+        Arc::new(move |ask| {
+            let room = room.clone();
+            Box::pin(async move { room.digest(ask).await })
+        })
+    }
+
+    /// The same, for people at chat doors too.
+    #[must_use]
+    pub fn serving(self, people: People) -> Self {
+        Self { people: Some(people), ..self }
     }
 
     /// A digest of named sources as JSON, with somebody who hears how far it is.
@@ -61,8 +85,14 @@ impl App for NewsApp {
         Box::pin(async move {
             match &request.payload {
                 Payload::News(NewsRequest::Digest(asked)) => api::digest(&self.room, &request, asked).await,
-                Payload::News(NewsRequest::Message(_))
-                | Payload::Chat(_)
+                Payload::News(NewsRequest::Message(message)) => match &self.people {
+                    Some(people) => {
+                        let said = people.message(&request, message).await?;
+                        Ok(Reply::new(ReplyBody::Message(Box::new(said)), Meter::default()))
+                    }
+                    None => Err(elsewhere()),
+                },
+                Payload::Chat(_)
                 | Payload::Count(_)
                 | Payload::Embed(_)
                 | Payload::Models(_)

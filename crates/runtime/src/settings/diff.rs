@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that a reload puts in force; a row covers what lies below it.
-const RELOADED: [&str; 23] = [
+const RELOADED: [&str; 24] = [
     "actions",
     "ask",
     "auth.jwt",
@@ -29,6 +29,7 @@ const RELOADED: [&str; 23] = [
     "news",
     "providers",
     "routes",
+    "schedule",
     "secrets",
     "tiers",
     "upstream",

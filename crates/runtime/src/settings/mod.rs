@@ -23,7 +23,7 @@ pub use source::Origin;
 use portcullis_apps::{
     ask::AskConfig,
     chat::{self, RoutesConfig, cache::CacheConfig},
-    news::NewsConfig,
+    news::{NewsConfig, ScheduleConfig},
 };
 use portcullis_channels::{
     http::{AdminConfig, GatewayConfig, HttpConfig, MetricsConfig},
@@ -101,6 +101,8 @@ pub struct Settings {
     pub ask: AskConfig,
     /// Digests of news.
     pub news: NewsConfig,
+    /// Digests on schedule.
+    pub schedule: ScheduleConfig,
     /// The answerer that works without any provider.
     pub extract: ExtractConfig,
     /// Looking at untrusted texts.
@@ -185,6 +187,7 @@ impl Default for Settings {
             pages: PagesConfig::default(),
             ask: AskConfig::default(),
             news: NewsConfig::default(),
+            schedule: ScheduleConfig::default(),
             inspect: InspectConfig::default(),
             policies: BTreeMap::new(),
             limits: LimitsSection::default(),
@@ -239,6 +242,7 @@ impl Settings {
         self.pages.problems("pages", &mut out);
         self.ask.problems("ask", &mut out);
         self.news.problems("news", &mut out);
+        self.schedule.problems("schedule", &mut out);
         if self.news.embedder != "auto" && !crate::embedding::is_embedder(&self.news.embedder) {
             let said = format!("`{}` is no embedder.", self.news.embedder);
             let mend = "Use auto, builtin, builtin-multilingual, or provider/model.";

@@ -32,7 +32,9 @@ pub struct Reserve<'a> {
 /// Whether there was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
-    /// There is; also where an earlier try of the same request had it.
+    /// There is.
+    Taken,
+    /// An earlier try of the same request had it.
     Held,
     /// The request was answered already.
     Answered,
@@ -101,6 +103,7 @@ impl Readers<'_> {
     /// A database that is away: there is none then.
     pub async fn reserve(&self, it: &Reserve<'_>) -> Result<Reserved> {
         const ANSWERED: &str = "SELECT COUNT(*) FROM news_digests WHERE key = $1";
+        const HELD: &str = "SELECT COUNT(*) FROM news_ledger WHERE key = $1 AND state = 'reserved'";
         const TAKE: &str = "INSERT INTO news_ledger (key, person, kind, day, state, lease_until, at) \
                             SELECT $1, $2, $3, $4, 'reserved', $5, $6 WHERE (SELECT COUNT(*) FROM news_ledger \
                             WHERE person = $2 AND kind = $3 AND day = $4 AND key <> $1 AND (state = 'charged' \
@@ -118,10 +121,11 @@ impl Readers<'_> {
                 if answered > 0 {
                     return Ok(Reserved::Answered);
                 }
+                let (held,): (i64,) = sqlx::query_as(HELD).bind(it.key).fetch_one(&mut *tx).await?;
                 let taken = sqlx::query(TAKE).bind(it.key).bind(it.person).bind(it.kind).bind(it.day)
                     .bind(it.lease_until).bind(it.now).bind(most).execute(&mut *tx).await?;
                 if taken.rows_affected() == 1 {
-                    return tx.commit().await.map(|()| Reserved::Held);
+                    return tx.commit().await.map(|()| if held > 0 { Reserved::Held } else { Reserved::Taken });
                 }
                 let (used,): (i64,) = sqlx::query_as(LIVE).bind(it.person).bind(it.kind).bind(it.day).bind(it.now)
                     .fetch_one(&mut *tx).await?;

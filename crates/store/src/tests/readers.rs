@@ -121,9 +121,9 @@ async fn of_twenty_at_once_as_many_are_reserved_as_there_may_be(place: &Place) {
         tries.spawn(async move { store.readers().reserve(&want(&ann, &key, 3)).await.unwrap() });
     }
     let answers = tries.join_all().await;
-    let held = answers.iter().filter(|answer| **answer == Reserved::Held).count();
-    assert_eq!(held, 3);
-    assert!(answers.iter().all(|answer| matches!(answer, Reserved::Held | Reserved::Used(3))));
+    let taken = answers.iter().filter(|answer| **answer == Reserved::Taken).count();
+    assert_eq!(taken, 3);
+    assert!(answers.iter().all(|answer| matches!(answer, Reserved::Taken | Reserved::Used(3))));
 }
 
 async fn a_digest_is_given_once_and_charged_with_its_messages_or_not_at_all(place: &Place) {
@@ -131,7 +131,7 @@ async fn a_digest_is_given_once_and_charged_with_its_messages_or_not_at_all(plac
     let (readers, ann) = (store.readers(), ann(&store).await);
     let out = [post("one"), post("two")];
     assert_eq!(readers.deliver(&give(&ann, "k", &out)).await.unwrap(), Delivered::Lapsed, "nothing reserved");
-    assert_eq!(readers.reserve(&want(&ann, "k", 3)).await.unwrap(), Reserved::Held);
+    assert_eq!(readers.reserve(&want(&ann, "k", 3)).await.unwrap(), Reserved::Taken);
     let full = Deliver { rows: [1, 0], ..give(&ann, "k", &out) };
     assert_eq!(readers.deliver(&full).await.unwrap(), Delivered::Full);
     assert_eq!(store.outbox().depth("telegram").await.unwrap().rows, 0);
@@ -154,16 +154,16 @@ async fn a_digest_is_given_once_and_charged_with_its_messages_or_not_at_all(plac
 async fn a_place_is_taken_over_by_its_own_request_and_lapses_for_others(place: &Place) {
     let store = place.open("a").await;
     let (readers, ann) = (store.readers(), ann(&store).await);
-    for _ in 0..2 {
-        assert_eq!(readers.reserve(&want(&ann, "a", 1)).await.unwrap(), Reserved::Held);
+    for expected in [Reserved::Taken, Reserved::Held] {
+        assert_eq!(readers.reserve(&want(&ann, "a", 1)).await.unwrap(), expected);
     }
     assert_eq!(readers.reserve(&want(&ann, "b", 1)).await.unwrap(), Reserved::Used(1));
     let later = Reserve { now: 9001, lease_until: 20_000, ..want(&ann, "b", 1) };
-    assert_eq!(readers.reserve(&later).await.unwrap(), Reserved::Held, "the first one's lease lapsed");
+    assert_eq!(readers.reserve(&later).await.unwrap(), Reserved::Taken, "the first one's lease lapsed");
     readers.release("b").await.unwrap();
     assert_eq!(readers.used(ann.id, "command", "2026-11-21", 9001).await.unwrap(), 0);
     let tomorrow = Reserve { day: "2026-11-22", ..want(&ann, "c", 1) };
-    assert_eq!(readers.reserve(&tomorrow).await.unwrap(), Reserved::Held);
+    assert_eq!(readers.reserve(&tomorrow).await.unwrap(), Reserved::Taken);
 }
 
 fn schedule(ann: &ReaderRow) -> NewSchedule {

@@ -1,0 +1,164 @@
+//! News for people: the wiring of the app for chat doors, what administrators can do there, the keeper of schedules.
+//! Invariant: what the app is asked for on schedule is made by the app that is in force. Source: news.md sections 10 to 12.
+
+use crate::{Settings, snapshot::Ground};
+use parking_lot::RwLock;
+use portcullis_apps::news::{
+    Current, NewsApp, Operation, Operations, People, PeopleParts, PeopleState, keep_schedules,
+};
+use portcullis_domain::{HarmCategory, HarmThreshold};
+use portcullis_engine::safety::{NewOverride, SafetyDesk};
+use portcullis_resilience::{Registry, breaker::BreakerState};
+use portcullis_telemetry::Audit;
+use std::{sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What stays while settings change. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Readers {
+    state: PeopleState,
+    /// The app in force, for schedules.
+    current: Arc<RwLock<Option<People>>>,
+    audit: Option<Audit>,
+    operations: Operations,
+}
+
+/// Records of the trail in which an incident is looked for.
+const RECORDS: usize = 2000;
+
+impl Readers {
+    /// With what administrators can do.
+    pub(crate) fn new(audit: &Audit, safety: &SafetyDesk, registry: &Registry) -> Self {
+        let mut operations = Operations::new();
+        operations.insert("incident", incident(audit.clone()));
+        operations.insert("safety", overridden(safety.clone()));
+        operations.insert("stats", machine(registry.clone()));
+        Self { audit: Some(audit.clone()), operations, ..Self::default() }
+    }
+
+    /// The app for people, over that one.
+    pub(crate) fn serve(&self, ground: &Ground, settings: &Settings, news: NewsApp) -> NewsApp {
+        let people = People::new(PeopleParts {
+            config: Arc::new(settings.news.clone()),
+            schedule: settings.schedule.clone(),
+            cook: news.cook(),
+            store: ground.store.clone(),
+            doors: ground.chat_doors.clone(),
+            rows: settings.messages.rows(),
+            admins: settings.telegram.admin_ids.iter().map(|id| format!("telegram:{id}")).collect(),
+            operations: self.operations.clone(),
+            audit: self.audit.clone(),
+            backup_days: BACKUP_DAYS,
+            metrics: ground.metrics.clone(),
+            state: self.state.clone(),
+        });
+        *self.current.write() = Some(people.clone());
+        news.serving(people)
+    }
+
+    /// Keeps schedules until `stop`.
+    pub(crate) fn keep(&self, tasks: &TaskTracker, stop: CancellationToken) {
+        let app = self.current.clone();
+        let current: Current = Arc::new(move || app.read().clone());
+        drop(tasks.spawn(keep_schedules(current, stop)));
+    }
+}
+
+/// Days after which no backup holds what was erased.
+const BACKUP_DAYS: u32 = 7;
+
+/// `/incident ID`.
+fn incident(audit: Audit) -> Operation {
+    Arc::new(move |id| {
+        let audit = audit.clone();
+        Box::pin(async move {
+            if id.is_empty() {
+                return "/incident ID".to_owned();
+            }
+            let looked = tokio::task::spawn_blocking(move || {
+                let records = audit.last(RECORDS).unwrap_or_default();
+                let found = records.into_iter().map(|record| record.to_string());
+                found.filter(|record| record.contains(&id)).take(5).collect::<Vec<_>>()
+            });
+            match looked.await {
+                Ok(found) if !found.is_empty() => found.join("\n\n"),
+                Ok(_) | Err(_) => "—".to_owned(),
+            }
+        })
+    })
+}
+
+/// `/safety off MINUTES REASON`, `/safety on`, `/safety`.
+fn overridden(desk: SafetyDesk) -> Operation {
+    const HOW: &str = "/safety off MINUTES REASON (1 to 240) · /safety on";
+    const PROVIDER: &str = "gemini";
+    Arc::new(move |wish| {
+        let desk = desk.clone();
+        Box::pin(async move {
+            let mut words = wish.splitn(3, char::is_whitespace);
+            match (words.next(), words.next(), words.next()) {
+                (Some(""), None, None) => {
+                    let active = desk.active();
+                    let lines = active.iter().map(|it| format!("{}: {}", it.category.as_str(), it.reason));
+                    let lines: Vec<String> = lines.collect();
+                    if lines.is_empty() { HOW.to_owned() } else { lines.join("\n") }
+                }
+                (Some("on"), None, None) => {
+                    for category in HarmCategory::ALL {
+                        if let Err(failure) = desk.end(PROVIDER, category).await {
+                            return failure.to_string();
+                        }
+                    }
+                    "on".to_owned()
+                }
+                (Some("off"), Some(minutes), Some(reason)) => {
+                    let Some(minutes) = minutes.parse().ok().filter(|n: &u64| (1..=240).contains(n)) else {
+                        return HOW.to_owned();
+                    };
+                    for category in HarmCategory::ALL {
+                        let new = NewOverride {
+                            provider: PROVIDER.to_owned(),
+                            category,
+                            threshold: HarmThreshold::BlockOnlyHigh,
+                            time: Duration::from_secs(minutes * 60),
+                            reason: reason.to_owned(),
+                            i_understand: false,
+                            by: "an administrator at a chat door".to_owned(),
+                        };
+                        if let Err(failure) = desk.set(new).await {
+                            return failure.to_string();
+                        }
+                    }
+                    format!("off, {minutes} min")
+                }
+                _ => HOW.to_owned(),
+            }
+        })
+    })
+}
+
+/// How the machine and what is called are: what the kernel tells, and breakers that are not closed.
+fn machine(registry: Registry) -> Operation {
+    Arc::new(move |_| {
+        let registry = registry.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(|| {
+                let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+                let memory = file("/proc/meminfo");
+                let kept = ["MemTotal", "MemAvailable", "SwapTotal", "SwapFree"];
+                let lines = memory.lines().filter(|line| kept.iter().any(|key| line.starts_with(key)));
+                let load = file("/proc/loadavg");
+                let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+                format!("load: {load}\n{}", lines.collect::<Vec<_>>().join("\n"))
+            });
+            let mut out = read.await.unwrap_or_default();
+            for dependency in registry.all() {
+                let state = dependency.status().breaker;
+                if state != BreakerState::Closed {
+                    out.push_str(&format!("\n{}: {}", dependency.name(), state.as_str()));
+                }
+            }
+            out
+        })
+    })
+}
