@@ -118,6 +118,12 @@ impl Rule {
         Self { method: method.to_owned(), chat: None, times, fault }
     }
 
+    /// All calls of a method from now on; a violation only when none came.
+    #[must_use]
+    pub fn always(method: &str, fault: Fault) -> Self {
+        Self::new(method, u32::MAX, fault)
+    }
+
     /// Only calls that name this chat.
     #[must_use]
     pub const fn to(mut self, chat: i64) -> Self {
@@ -184,6 +190,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Whether calls that it waits for did not come.
+    pub(super) const fn unmet(&self) -> bool {
+        self.left > 0 && (self.rule.times < u32::MAX || self.left == u32::MAX)
+    }
+
     fn matches(&self, method: &str, chat: Option<i64>) -> bool {
         self.left > 0
             && ((self.rule.method == "*" && method != DELIVERY)

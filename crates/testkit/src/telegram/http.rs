@@ -210,7 +210,8 @@ async fn call(
         (state.calls.len() - 1, fault)
     });
     let fault = fault.unwrap_or_default();
-    sleep_if(fault.delay).await;
+    let latency = if name == "getUpdates" { Duration::ZERO } else { shared.options.latency };
+    sleep_if(fault.delay.or(Some(latency).filter(|latency| !latency.is_zero()))).await;
     if fault.hang {
         std::future::pending::<()>().await;
     }

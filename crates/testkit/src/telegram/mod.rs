@@ -97,6 +97,8 @@ pub struct Options {
     pub webhook_retry: Duration,
     /// The first update's number.
     pub first_update: i64,
+    /// How long each call takes beyond its own work; `getUpdates` waits by itself.
+    pub latency: Duration,
     /// How long [`Telegram::until`] waits for what never comes.
     pub patience: Duration,
 }
@@ -115,6 +117,7 @@ impl Default for Options {
             loopback_webhooks: true,
             webhook_retry: Duration::from_secs(1),
             first_update: 430_000_001,
+            latency: Duration::ZERO,
             patience: Duration::from_secs(20),
         }
     }

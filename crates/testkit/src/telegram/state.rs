@@ -155,7 +155,7 @@ impl State {
 
     /// What a careful bot would not have done, and faults that nobody met.
     pub(super) fn all_violations(&self) -> Vec<String> {
-        let unmet = self.rules.iter().filter(|live| live.left > 0);
+        let unmet = self.rules.iter().filter(|live| live.unmet());
         let unmet = unmet.map(|live| format!("a fault nobody met: {:?}, {} left", live.rule, live.left));
         self.violations.iter().cloned().chain(unmet).collect()
     }

@@ -1,8 +1,10 @@
 //! Paths, tokens, envelopes, forms of parameters, a conversation.
 
-use super::{super::Fault, super::Reset, super::Rule, bad, call, done, double, http, raw, refused};
+use super::{bad, call, done, double, http, raw, refused};
+use crate::telegram::{Fault, Options, Reset, Rule, Telegram};
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_person_writes_and_the_bot_answers_edits_and_deletes() {
@@ -145,4 +147,19 @@ async fn each_fault_meets_its_calls_once_and_unmet_ones_are_noted() {
     assert_eq!(double.violations(), Vec::<String>::new());
     double.fault(Rule::new("sendMessage", 2, Fault::hang()));
     assert!(double.violations()[0].starts_with("a fault nobody met"));
+}
+
+#[tokio::test]
+async fn a_fault_may_last_and_every_call_may_take_its_time() {
+    let latency = Duration::from_millis(300);
+    let double = Telegram::with(Options { latency, ..Options::default() }).await;
+    let begun = Instant::now();
+    done(&double, "getMe", json!({})).await;
+    assert!(begun.elapsed() >= latency);
+    double.fault(Rule::always("getMe", Fault::status(500)));
+    assert_eq!(double.violations().len(), 1);
+    for _ in 0..3 {
+        assert_eq!(refused(&double, "getMe", json!({})).await.0, 500);
+    }
+    assert_eq!(double.violations(), Vec::<String>::new());
 }

@@ -1,7 +1,7 @@
 //! MarkdownV2: the vectors, and what holds of any text.
 
-use super::super::{MARKDOWN_VECTORS, markdown_v2};
 use super::{bad, done, double, refused};
+use crate::telegram::{MARKDOWN_VECTORS, markdown_v2};
 use serde_json::{Value, json};
 
 #[test]

@@ -1,7 +1,10 @@
 //! The counters and the waits.
 
-use super::{super::rates::*, direct, words};
-use crate::telegram::{Fault, Limits, Options, Rates, Rule, Telegram};
+use super::{direct, words};
+use crate::telegram::{
+    Fault, Limits, Options, Rates, Rule, Telegram,
+    rates::{Counters, Verdict},
+};
 use serde_json::json;
 use std::time::Duration;
 
