@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod machine;
 mod meter;
+mod news;
 mod options;
 mod redact;
 mod report;
@@ -34,6 +35,7 @@ portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p
 portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
 portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
 portcullis-bench retrieval [--data DIR] [--portcullis PATH] [--results DIR]   search on judged sets and on 100,000 passages
+portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -46,6 +48,7 @@ fn main() -> Result<()> {
         Some(("redact", rest)) => redact::run(&options::parse(rest)?),
         Some(("embed", rest)) => embed::run(rest),
         Some(("retrieval", rest)) => retrieval::run(&options::parse(rest)?),
+        Some(("news", rest)) => news::run(&options::parse(rest)?),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

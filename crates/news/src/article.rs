@@ -42,8 +42,9 @@ pub fn article(html: &[u8], content_type: &str, url: Option<&Url>, now: i64) -> 
     let (title, heading) = meta::title(&tree, &data);
     let read = |strictness| {
         let facts = Facts::new(&tree, heading, strictness);
-        choose::choose(&tree, &facts, heading)
-            .map_or_else(String::new, |chosen| trim::text(&tree, &facts, chosen, title.as_deref()))
+        let chosen = choose::choose(&tree, &facts, heading);
+        let range = chosen.map_or(0..tree.len(), |at| tree.inside(at));
+        trim::text(&tree, &facts, range, title.as_deref())
     };
     let mut text = read(Strictness::Names);
     if text.len() < SHORT {

@@ -17,6 +17,8 @@ use url::Url;
 
 /// Entries that are read of one feed; the newest stand first in nearly all.
 const MOST_ENTRIES: usize = 1000;
+/// Longest address that is followed, in bytes: each link of a page is joined with the page's own.
+const LONGEST_ADDRESS: usize = 4096;
 /// Longest text of an entry that is kept, in characters.
 const LONGEST: usize = 16_384;
 
@@ -101,7 +103,10 @@ impl Entry {
 /// An address that can be opened.
 pub(crate) fn address(written: &str, base: &Url) -> Option<Url> {
     let written = written.trim();
-    let url = base.join(written).ok().filter(|_| !written.is_empty())?;
+    if written.is_empty() || written.len() > LONGEST_ADDRESS {
+        return None;
+    }
+    let url = base.join(written).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
 }
 

@@ -12,6 +12,8 @@ mod content;
 mod dates;
 mod duplicates;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod markup;
 mod page;
 mod post;

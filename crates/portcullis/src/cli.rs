@@ -16,7 +16,7 @@ pub(crate) use chats::{Outbox, Signal};
 pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use models::{Models, ModelsAdd};
-pub(crate) use news::{Digest, News};
+pub(crate) use news::{Digest, News, NewsDuplicates, NewsExtract, NewsTool};
 pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -115,6 +115,7 @@ are told in sentences of their posts.
 Examples:
   portcullis news --source @example
   portcullis news --source https://example.org/feed.xml --source @example --hours 48 --stories 3 --lang en --json
+  portcullis news extract --html page.html
 Exit codes: 0 told (also when there is no news), 1 refused or failed, 2 wrong use.")]
     News(News),
     /// Ask the running server whether it is well; made for container health checks.

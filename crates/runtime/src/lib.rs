@@ -31,6 +31,7 @@ pub use environment::Environment;
 pub use portcullis_channels::http::openapi_document;
 pub use portcullis_inspect as inspect;
 pub use portcullis_knowledge as knowledge;
+pub use portcullis_news as posts;
 pub use portcullis_providers::presets::markdown as providers_markdown;
 pub use portcullis_telemetry::{audit, metric_catalogue, prometheus_rules};
 pub use running::Running;

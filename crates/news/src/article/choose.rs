@@ -13,7 +13,7 @@ const SEVERAL: u32 = 400;
 /// The element around the article; none: the page has no text. `heading` is where the headline stands.
 pub(super) fn choose(tree: &Tree<'_>, facts: &Facts, heading: Option<usize>) -> Option<usize> {
     let scores = scores(tree, facts);
-    let before = said_before(tree, facts);
+    let before = facts.said_before(tree);
     let at_heading = heading.and_then(|at| before.get(at).copied());
     let worth = |at: usize| {
         let score = scores.get(at).copied().unwrap_or_default() * (1.0 - facts.inside(at).links());
@@ -37,18 +37,6 @@ pub(super) fn choose(tree: &Tree<'_>, facts: &Facts, heading: Option<usize>) -> 
     };
     let chosen = named.max_by(|a, b| value(*a).total_cmp(&value(*b))).unwrap_or(best);
     Some(widened(tree, facts, chosen))
-}
-
-/// How much is said before each node, in sentences.
-fn said_before(tree: &Tree<'_>, facts: &Facts) -> Vec<u32> {
-    let mut sum = 0_u32;
-    (0..tree.len())
-        .map(|at| {
-            let before = sum;
-            sum = sum.saturating_add(facts.own(at).sentences);
-            before
-        })
-        .collect()
 }
 
 /// An article stands below its headline and not far from it.

@@ -10,6 +10,8 @@ use crate::{
 
 /// Share of the page's sentences that an element must hold to be kept in spite of its name.
 const MOST_OF_PAGE: f32 = 0.4;
+/// Share of the page's sentences that what is never the article may hold and still be left out.
+const NEARLY_ALL: f32 = 0.9;
 /// Shortest stretch of text that counts as a sentence, in characters.
 const SENTENCE: u32 = 60;
 
@@ -158,38 +160,54 @@ impl Facts {
     /// Leaves out what stands below a heading such as "Related stories": the box that begins with it, else what follows it up
     /// to the next text.
     fn leave_out_tails(&mut self, tree: &Tree<'_>, page: u32, heading: Option<usize>) {
+        let before = self.said_before(tree);
+        let said = |at: usize| before.get(at).copied().unwrap_or_default();
         for element in tree.all() {
-            let (own, inside) = (self.own(element.at), self.inside(element.at));
-            let label = matches!(
-                element.name(),
-                "h2" | "h3" | "h4" | "h5" | "h6" | "p" | "div" | "strong" | "li" | "header"
-            );
-            let short = (3..=60).contains(&inside.chars) && inside.chars == own.chars;
-            if !label || !short || self.is_out(element.at) || !is_tail(&line(&element.raw_text())) {
+            if self.is_out(element.at) || !self.is_tail(element) {
                 continue;
             }
             let Some(around) = element.around().next() else { continue };
-            let before = (around.at..element.at).any(|at| self.own(at).sentences > 0);
             let size = share(self.inside(around.at).sentences, page);
             let headline = heading.is_some_and(|at| tree.inside(around.at).contains(&at));
-            let own_box = !before
-                && !headline
-                && !is_root_like(around)
-                && size < if heading.is_some() { 0.9 } else { MOST_OF_PAGE };
-            if own_box {
+            let most = if heading.is_some() { NEARLY_ALL } else { MOST_OF_PAGE };
+            let first = said(element.at) == said(around.at);
+            if first && !headline && size < most && !matches!(around.name(), "html" | "body" | "main") {
                 self.leave(around.at);
                 continue;
             }
             self.leave(element.at);
-            for next in around.children().filter(|next| next.at > element.at) {
-                let text = matches!(next.name(), "p" | "blockquote" | "pre" | "h1" | "h2" | "h3" | "h4")
-                    || self.is_body(next.at);
-                if text || share(self.inside(next.at).sentences, page) > MOST_OF_PAGE {
-                    break;
+            let mut at = tree.inside(element.at).end;
+            while at < tree.inside(around.at).end {
+                if let Some(next) = tree.element(at) {
+                    let text = matches!(next.name(), "p" | "blockquote" | "pre" | "h1" | "h2" | "h3" | "h4");
+                    let much = share(self.inside(at).sentences, page) > MOST_OF_PAGE;
+                    if text || much || self.is_body(at) {
+                        break;
+                    }
+                    self.leave(at);
                 }
-                self.leave(next.at);
+                at = tree.inside(at).end;
             }
         }
+    }
+
+    /// Whether an element is a heading such as "Related stories".
+    fn is_tail(&self, element: Element<'_, '_>) -> bool {
+        let label =
+            matches!(element.name(), "h2" | "h3" | "h4" | "h5" | "h6" | "p" | "div" | "li" | "header");
+        let (own, inside) = (self.own(element.at).chars, self.inside(element.at).chars);
+        label && (3..=60).contains(&inside) && inside == own && is_tail(&line(&element.raw_text()))
+    }
+
+    /// How much is said before each node, in sentences.
+    pub(super) fn said_before(&self, tree: &Tree<'_>) -> Vec<u32> {
+        let mut sum = 0_u32;
+        let before = |at| {
+            let before = sum;
+            sum = sum.saturating_add(self.own(at).sentences);
+            before
+        };
+        (0..tree.len()).map(before).collect()
     }
 
     /// Whether what is inside is never text. Some pages have their text only for those without scripts.
@@ -240,7 +258,7 @@ impl Facts {
                             && !is_root(element)
                             && element.name() != "blockquote"
                     }
-                    Sign::Never => share < 0.9 && !is_root(element),
+                    Sign::Never => share < NEARLY_ALL && !is_root(element),
                 };
             if let (Some(sign), Some(is_out)) = (self.signs.get_mut(at), self.out.get_mut(at)) {
                 (*sign, *is_out) = (said, out);
@@ -267,11 +285,6 @@ pub(super) fn share(part: u32, whole: u32) -> f32 {
 
 fn is_root(element: Element<'_, '_>) -> bool {
     matches!(element.name(), "html" | "body" | "main" | "article")
-}
-
-/// An element around a whole page or text.
-fn is_root_like(element: Element<'_, '_>) -> bool {
-    matches!(element.name(), "html" | "body" | "main")
 }
 
 /// Elements that hold something other than an article.

@@ -12,6 +12,8 @@ use url::Url;
 
 /// Values of JSON-LD that are looked at.
 const MOST_VALUES: usize = 5000;
+/// Meta elements that are looked at.
+const MOST_METAS: usize = 500;
 /// Headings, and times, that are looked at.
 const MOST_HEADINGS: usize = 40;
 
@@ -85,20 +87,22 @@ fn is_article(kind: Option<&Value>) -> bool {
     }
 }
 
-/// A meta element's value, by one of its names.
-fn meta<'t>(tree: &'t Tree<'_>, names: &[&str]) -> Option<&'t str> {
-    let metas: Vec<(&str, &str)> = tree
-        .all()
-        .filter(|element| element.name() == "meta")
-        .filter_map(|element| {
+/// The names and values of the page's meta elements.
+struct Metas<'t>(Vec<(&'t str, &'t str)>);
+
+impl<'t> Metas<'t> {
+    fn read(tree: &'t Tree<'_>) -> Self {
+        let metas = tree.all().filter(|element| element.name() == "meta").filter_map(|element| {
             let name =
                 ["property", "name", "itemprop"].into_iter().find_map(|kind| element.attribute(kind))?;
             Some((name, element.attribute("content").filter(|value| !value.trim().is_empty())?))
-        })
-        .collect();
-    names.iter().find_map(|name| {
-        metas.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
-    })
+        });
+        Self(metas.take(MOST_METAS).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&'t str> {
+        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
 }
 
 /// The headline: the heading that the page's title is about, else what the page calls itself; and where it stands.
@@ -107,7 +111,10 @@ pub(super) fn title(tree: &Tree<'_>, data: &Data) -> (Option<String>, Option<usi
         .all()
         .find(|element| element.name() == "title" && element.around().all(|around| around.name() != "svg"));
     let of_page = of_page.map(|element| line(&element.raw_text())).filter(|title| !title.is_empty());
-    let shared = meta(tree, &["og:title", "twitter:title", "title", "dc.title"]).and_then(cleaned);
+    let metas = Metas::read(tree);
+    let shared =
+        ["og:title", "twitter:title", "title", "dc.title"].into_iter().find_map(|name| metas.get(name));
+    let shared = shared.and_then(cleaned);
     let headings: Vec<(usize, String)> = tree
         .all()
         .filter(|element| matches!(element.name(), "h1" | "h2" | "h3") && !content::is_hidden(*element))
@@ -165,8 +172,8 @@ pub(super) fn published(tree: &Tree<'_>, data: &Data, url: Option<&Url>, now: i6
         "dcterms.date",
         "date",
     ];
-    let told =
-        data.published.as_deref().into_iter().chain(NAMES.iter().filter_map(|name| meta(tree, &[name])));
+    let metas = Metas::read(tree);
+    let told = data.published.as_deref().into_iter().chain(NAMES.iter().filter_map(|name| metas.get(name)));
     let named = tree
         .all()
         .filter(|element| element.attribute("itemprop").is_some_and(|item| item.contains("datePublished")));
@@ -178,7 +185,7 @@ pub(super) fn published(tree: &Tree<'_>, data: &Data, url: Option<&Url>, now: i6
         .all()
         .filter(|element| element.name() == "time" && !content::is_hidden(*element))
         .take(MOST_HEADINGS);
-    let elements = named.chain(marked).chain(any).filter_map(date_of);
+    let elements = named.take(MOST_HEADINGS).chain(marked.take(MOST_HEADINGS)).chain(any).filter_map(date_of);
     let mut dates = told.filter_map(dates::read).chain(elements);
     dates
         .find_map(|at| plausible(at, now))

@@ -9,6 +9,7 @@ use crate::{
     markup::{Element, Tree},
     text::line,
 };
+use std::ops::Range;
 
 /// Longest line that may be a note beside the text, in characters.
 const NOTE: usize = 140;
@@ -18,9 +19,9 @@ const FOLLOW: usize = 300;
 /// Lines before and behind the sentences that are taken for labels; more are a list that belongs to the text.
 const MOST_LABELS: usize = 3;
 
-/// The text of the article in `chosen`.
-pub(super) fn text(tree: &Tree<'_>, facts: &Facts, chosen: usize, title: Option<&str>) -> String {
-    let text = content::without(tree, tree.inside(chosen), |element| {
+/// The text of the article in a stretch of nodes.
+pub(super) fn text(tree: &Tree<'_>, facts: &Facts, range: Range<usize>, title: Option<&str>) -> String {
+    let text = content::without(tree, range, |element| {
         facts.is_out(element.at) || is_links(facts, element) || element.name() == "h1"
     });
     let title = title.map(key);
@@ -32,7 +33,7 @@ pub(super) fn text(tree: &Tree<'_>, facts: &Facts, chosen: usize, title: Option<
     let begins =
         blocks.iter().position(|block| is_sentence(block)).filter(|at| *at <= MOST_LABELS).unwrap_or(0);
     let labels = blocks.iter().rev().take_while(|block| !is_sentence(block)).count();
-    let mut ends = blocks.len() - if labels <= MOST_LABELS { labels } else { 0 };
+    let mut ends = blocks.len() - if labels <= MOST_LABELS && labels < blocks.len() { labels } else { 0 };
     while ends > begins + 1
         && blocks.get(ends - 1).is_some_and(|last| last.chars().nth(FOLLOW).is_none() && asks_to_follow(last))
     {

@@ -9,9 +9,15 @@ use std::{borrow::Cow, ops::Range};
 /// Elements inside one another; browsers have about the same limit.
 const DEEPEST: usize = 256;
 
+/// Nodes of one document; what follows is not read. Pages have some thousands, and a node takes more memory than its tag.
+const MOST_NODES: usize = 400_000;
+
 /// A document.
 pub(crate) struct Tree<'a> {
     nodes: Vec<Node<'a>>,
+    /// Open elements that were looked at to make it.
+    #[cfg(test)]
+    pub(crate) work: usize,
 }
 
 struct Node<'a> {
@@ -48,13 +54,18 @@ impl<'a> Tree<'a> {
 
     fn read(text: &'a str, dialect: Dialect) -> Self {
         let mut builder = Builder {
-            nodes: Vec::with_capacity(text.len() / 24),
+            nodes: Vec::with_capacity((text.len() / 24).min(MOST_NODES)),
             open: Vec::new(),
             counts: AHashMap::new(),
             flat: 0,
             dialect,
+            #[cfg(test)]
+            work: 0,
         };
         for token in Tokens::new(text, dialect) {
+            if builder.nodes.len() >= MOST_NODES {
+                break;
+            }
             match token {
                 Token::Open(tag) => builder.element(tag),
                 Token::Close(name) => builder.close(&name),
@@ -64,7 +75,11 @@ impl<'a> Tree<'a> {
         while !builder.open.is_empty() {
             builder.pop();
         }
-        Self { nodes: builder.nodes }
+        Self {
+            nodes: builder.nodes,
+            #[cfg(test)]
+            work: builder.work,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -159,6 +174,8 @@ struct Builder<'a> {
     /// Elements that are open but too deep to be kept open.
     flat: usize,
     dialect: Dialect,
+    #[cfg(test)]
+    work: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -235,6 +252,10 @@ impl<'a> Builder<'a> {
         let inline = self.dialect == Dialect::Html && is_inline(name);
         let table = matches!(name, "table" | "thead" | "tbody" | "tfoot" | "tr" | "td" | "th" | "caption");
         for depth in (0..self.open.len()).rev() {
+            #[cfg(test)]
+            {
+                self.work += 1;
+            }
             let Some(at) = self.open.get(depth).map(|(at, _)| *at) else { return };
             let open = self.name(at);
             if open == name {
@@ -284,6 +305,10 @@ impl<'a> Builder<'a> {
             return;
         }
         for depth in (0..self.open.len()).rev() {
+            #[cfg(test)]
+            {
+                self.work += 1;
+            }
             let Some(at) = self.open.get(depth).map(|(at, _)| *at) else { return };
             let open = self.name(at);
             if closed.contains(&open) {

@@ -18,7 +18,14 @@ use portcullis_runtime::{
 use serde_json::{Value, json};
 use std::{process::ExitCode, time::Duration};
 
+mod tools;
+
 pub(super) fn run(sources: &Sources, arguments: &cli::News, as_json: bool) -> Ended {
+    match &arguments.tool {
+        Some(cli::NewsTool::Extract(arguments)) => return tools::extract(arguments, as_json),
+        Some(cli::NewsTool::Duplicates(arguments)) => return tools::duplicates(arguments, as_json),
+        None => {}
+    }
     let settings = settings(sources)?.settings;
     let arguments = &arguments.digest;
     if arguments.sources.is_empty() {

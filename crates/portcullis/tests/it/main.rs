@@ -26,6 +26,7 @@ mod ingest;
 mod judges;
 mod lifecycle;
 mod limits;
+mod news_tools;
 mod openai;
 mod reload;
 mod secrecy;
