@@ -12,7 +12,7 @@ mod people;
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
     Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown,
-    Story, Watches, threshold,
+    Story, Watches, measure, threshold,
 };
 
 pub use people::{

@@ -6,6 +6,7 @@ mod compare;
 mod doubles;
 mod group;
 mod item;
+pub mod measure;
 mod model;
 mod rank;
 mod read;

@@ -114,7 +114,8 @@ async fn channels(fetcher: &Fetcher, slug: &str, row: &FeedRow, wanted: Wanted) 
 
 /// A feed, or a page with its articles.
 async fn web(fetcher: &Fetcher, url: &Url, row: &FeedRow, wanted: Wanted) -> Result<Read, Trouble> {
-    let kind = if row.kind == PAGE { Kind::Page } else { Kind::Feed };
+    let feed_like = row.kind == FEED || (row.kind == UNKNOWN && names_feed(url));
+    let kind = if feed_like { Kind::Feed } else { Kind::Page };
     let page = fetcher.pages.fetch(url, options(row, wanted, kind)).await?;
     if page.not_modified {
         let kind = if row.kind == PAGE { PAGE } else { FEED };
@@ -137,6 +138,12 @@ async fn web(fetcher: &Fetcher, url: &Url, row: &FeedRow, wanted: Wanted) -> Res
         Some(Form::Page) => articles(fetcher, row, &page, wanted).await,
         None => Err(Trouble::Said(Reason::Unreadable)),
     }
+}
+
+/// Whether an address that nobody has looked at yet is meant for programs: a page is asked for only where robots.txt allows it.
+fn names_feed(url: &Url) -> bool {
+    let path = url.path().to_ascii_lowercase();
+    ["feed", "rss", "atom", ".xml", ".json", ".rdf"].iter().any(|part| path.contains(part))
 }
 
 /// The articles that a page leads to and that are new.

@@ -1,5 +1,7 @@
 //! The digest over doubles of the web and of a provider: what is fetched and when, what is told and by whom, what fails.
 
+mod fetching;
+
 use super::*;
 use crate::chat::tests::{PLAIN, Routed, app, inspected};
 use portcullis_domain::{NewsRequest, Payload};
@@ -31,6 +33,7 @@ struct House {
     room: Newsroom,
     web: Web,
     double: OpenAi,
+    store: Store,
     metrics: Metrics,
     _folder: TempDir,
 }
@@ -76,7 +79,7 @@ async fn house_with(ai: bool, embedders: Vec<Embedder>, change: impl FnOnce(&mut
     change(&mut config);
     let room = Newsroom::new(NewsParts {
         pages,
-        store: Some(store),
+        store: Some(store.clone()),
         chat,
         embedders,
         inspector: Arc::new(Inspector::new(&InspectConfig::default()).unwrap()),
@@ -84,7 +87,7 @@ async fn house_with(ai: bool, embedders: Vec<Embedder>, change: impl FnOnce(&mut
         metrics: metrics.clone(),
         state: NewsState::default(),
     });
-    House { room, web, double, metrics, _folder: folder }
+    House { room, web, double, store, metrics, _folder: folder }
 }
 
 fn ago(minutes: i64) -> String {
