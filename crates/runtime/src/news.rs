@@ -154,3 +154,44 @@ pub fn sentence(failure: &Failure) -> String {
         | Failure::UpstreamInterrupted => crate::asking::sentence(failure),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_apps::news::{BY_WORDS, measure};
+    use portcullis_knowledge::{Language, Purpose};
+    use std::collections::BTreeMap;
+
+    /// Texts and events of the labelled posts, by language.
+    fn posts() -> BTreeMap<String, (Vec<String>, Vec<String>)> {
+        let mut all = BTreeMap::<String, (Vec<String>, Vec<String>)>::new();
+        for line in include_str!("../../../bench/news_cluster/posts.jsonl").lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let text = |name: &str| row[name].as_str().unwrap().to_owned();
+            let (texts, events) = all.entry(text("lang")).or_default();
+            texts.push(text("text"));
+            events.push(text("event"));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn the_builtin_model_groups_english_posts_well_enough_and_better_than_words() {
+        let settings = Settings::default();
+        let embedder = embedding::standalone("builtin", &settings, &Secrets::default()).unwrap();
+        let (texts, events) = &posts()["en"];
+        let vectors = embedder.embed(texts.clone(), Purpose::Question).await.unwrap();
+        let texts: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        for t in 30..90 {
+            let t = t as f32 / 100.0;
+            let counts = measure::pairs(&measure::grouped(&texts, Some(&vectors), t), &events);
+            println!("{t:.2} {:.3} {counts:?}", measure::f1(counts));
+        }
+        let least = threshold(&embedder.space).unwrap();
+        let f1 = |found: &[Vec<u32>]| measure::f1(measure::pairs(found, &events));
+        let by_meaning = f1(&measure::grouped(&texts, Some(&vectors), least));
+        let by_words = f1(&measure::grouped(&texts, None, BY_WORDS));
+        assert!(by_meaning >= 0.85 && by_meaning >= by_words, "{by_meaning:.3} {by_words:.3}");
+    }
+}

@@ -11,7 +11,7 @@ mod people;
 
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
-    Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown,
+    BY_WORDS, Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown,
     Story, Watches, measure, threshold,
 };
 

@@ -13,7 +13,7 @@ use std::{pin::Pin, time::Duration};
 /// Least likeness of two posts about one event, by model: the last part of its name, measured by `cargo xtask bench news`.
 const THRESHOLDS: [(&str, f32); 2] = [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.62)];
 /// The same for words.
-pub(crate) const BY_WORDS: f32 = 0.30;
+pub const BY_WORDS: f32 = 0.27;
 /// Calls of one digest to an embedder at once.
 const AT_ONCE: usize = 3;
 

@@ -1,7 +1,6 @@
 //! One digest: fetch, filter, drop doubles, group, rank, sum up. Invariant: a digest never waits longer than its
 //! deadline; a stage that runs out of its share hands on what it has. Source: news.md sections 5 to 7.
 
-mod boilerplate;
 mod compare;
 mod doubles;
 mod group;
@@ -14,7 +13,7 @@ mod sources;
 mod tell;
 mod turns;
 
-pub use compare::threshold;
+pub use compare::{BY_WORDS, threshold};
 pub use model::{Digest, DigestAsk, Failed, Keeps, Less, Phase, Phases, Reason, Shown, Story, Watches};
 
 use super::NewsConfig;

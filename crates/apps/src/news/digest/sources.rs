@@ -5,14 +5,13 @@
 //! Source: news.md section 4.
 
 use super::{
-    boilerplate,
     model::Reason,
     read::{self, Read},
     turns::Turns,
 };
 use crate::news::NewsConfig;
 use portcullis_domain::Deadline;
-use portcullis_news::Source;
+use portcullis_news::{Boilerplate, Source};
 use portcullis_pages::{PageError, Pages};
 use portcullis_store::{FeedRow, PostRow, Store};
 use portcullis_telemetry::Metrics;
@@ -22,6 +21,8 @@ use std::{sync::Arc, time::Duration};
 const MOVED: i64 = 3;
 /// Times in a row that a source must not be there until it is switched off.
 const MISSING: i64 = 5;
+/// Newest posts of a source by which its usual endings are told.
+const LOOKED_AT: usize = 20;
 /// How a source is that will not be asked again.
 pub(crate) const GONE: &str = "gone";
 pub(crate) const OK: &str = "ok";
@@ -168,24 +169,23 @@ impl Fetcher {
     /// Posts of the window, newest first, without what the source puts below each of them.
     async fn posts(&self, row: &FeedRow, fresh: Vec<PostRow>, since: i64) -> Vec<PostRow> {
         let most = self.config.posts_per_source;
-        let mut posts = self.stored(row, since, most.max(boilerplate::LOOKED_AT)).await;
+        let mut posts = self.stored(row, since, most.max(LOOKED_AT)).await;
         if posts.is_empty() {
             posts = fresh;
             posts.sort_by(|a, b| b.at.cmp(&a.at).then(b.external_id.cmp(&a.external_id)));
         }
-        let looked = if posts.len() < boilerplate::LOOKED_AT {
-            let older = self.stored(row, 0, boilerplate::LOOKED_AT).await;
+        let looked = if posts.len() < LOOKED_AT {
+            let older = self.stored(row, 0, LOOKED_AT).await;
             if older.len() > posts.len() { older } else { posts.clone() }
         } else {
             posts.clone()
         };
         let texts: Vec<&str> = looked.iter().map(|post| post.text.as_str()).collect();
-        let habits = boilerplate::habits(&texts);
+        let endings = Boilerplate::of(texts);
         posts.retain(|post| post.at >= since);
         posts.truncate(most);
         for post in &mut posts {
-            let kept = boilerplate::cut(&post.text, &habits).len();
-            post.text.truncate(kept);
+            post.text = endings.cut(&post.text).to_owned();
         }
         posts
     }

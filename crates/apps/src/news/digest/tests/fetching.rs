@@ -39,7 +39,7 @@ async fn pages_of_a_channel_are_followed_until_the_window_is_covered_and_no_furt
     let house = house(false, |config| config.posts_per_source = 200).await;
     house.channel("zembla_news", many(90, 10));
     let site = house.web.site("channels.example");
-    let hours = |hours: i64| DigestAsk { since: now_ms() - hours * 3_600_000, ..house.ask(&["@zembla_news"]) };
+    let hours = |hours: i64| DigestAsk { since: now_ms() - hours * 3_600_000 + 60_000, ..house.ask(&["@zembla_news"]) };
     assert_eq!(house.room.digest(hours(1)).await.unwrap().posts, 5);
     assert_eq!(site.targets(), ["/s/zembla_news"]);
     house.room.digest(hours(1)).await.unwrap();
@@ -82,16 +82,16 @@ async fn a_feed_without_times_counts_from_when_it_was_first_seen() {
 #[tokio::test]
 async fn what_is_gone_is_asked_no_more_at_once_or_after_five_times() {
     let house = house(false, anew).await;
-    let site = house.web.site("press.example").page("/gone", Answer::status(410));
+    let site = house.web.site("press.example").page("/feed/gone", Answer::status(410));
     for _ in 0..2 {
-        let digest = house.digest(&["http://press.example/gone"]).await;
+        let digest = house.digest(&["http://press.example/feed/gone"]).await;
         assert_eq!(House::reasons(&digest), [Reason::NotFound]);
     }
     assert_eq!(site.targets().len(), 1);
     for n in 0..7 {
-        house.digest(&["http://press.example/lost"]).await;
-        assert_eq!(house.state("http://press.example/lost").await == "gone", n >= 4, "{n}");
-        house.wake("http://press.example/lost").await;
+        house.digest(&["http://press.example/feed/lost"]).await;
+        assert_eq!(house.state("http://press.example/feed/lost").await == "gone", n >= 4, "{n}");
+        house.wake("http://press.example/feed/lost").await;
     }
     assert_eq!(site.targets().len(), 1 + 5);
 }
@@ -123,9 +123,9 @@ async fn a_source_that_is_late_gives_what_is_known_of_it() {
         .site("press.example")
         .page("/feed", feed_atom(&[post(3, 10, RAILWAY)]))
         .page("/feed", Answer::hang())
-        .page("/never", Answer::hang());
+        .page("/feed/never", Answer::hang());
     house.digest(&["http://press.example/feed"]).await;
-    let digest = house.digest(&["http://press.example/feed", "http://press.example/never"]).await;
+    let digest = house.digest(&["http://press.example/feed", "http://press.example/feed/never"]).await;
     assert_eq!((digest.stories.len(), digest.less.as_slice()), (1, [Less::Late].as_slice()));
     assert_eq!(House::reasons(&digest), [Reason::NotAnswering]);
     assert_eq!(house.state("http://press.example/feed").await, "ok", "being late for us is no failure of its own");
@@ -137,12 +137,12 @@ async fn who_moved_for_good_three_times_is_asked_at_the_new_place() {
     let site = house
         .web
         .site("press.example")
-        .page("/old", Answer::redirect(301, "/new"))
+        .page("/feed/old", Answer::redirect(301, "/new"))
         .page("/new", feed_atom(&[post(3, 10, RAILWAY)]));
     for _ in 0..4 {
-        house.digest(&["http://press.example/old"]).await;
+        house.digest(&["http://press.example/feed/old"]).await;
     }
-    assert_eq!(site.targets(), ["/old", "/new", "/old", "/new", "/old", "/new", "/new"]);
+    assert_eq!(site.targets(), ["/feed/old", "/new", "/feed/old", "/new", "/feed/old", "/new", "/new"]);
 }
 
 #[tokio::test]
