@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
 
 mod admission;
+mod digests;
 mod embed;
 mod floor;
 mod gateway;
@@ -35,7 +36,7 @@ portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p
 portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
 portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
 portcullis-bench retrieval [--data DIR] [--portcullis PATH] [--results DIR]   search on judged sets and on 100,000 passages
-portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates
+portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates, grouping of posts, what digests cost
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -48,7 +49,11 @@ fn main() -> Result<()> {
         Some(("redact", rest)) => redact::run(&options::parse(rest)?),
         Some(("embed", rest)) => embed::run(rest),
         Some(("retrieval", rest)) => retrieval::run(&options::parse(rest)?),
-        Some(("news", rest)) => news::run(&options::parse(rest)?),
+        Some(("news", rest)) => {
+            let options = options::parse(rest)?;
+            news::run(&options)?;
+            runtime.block_on(digests::run(&options))
+        }
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

@@ -4,6 +4,7 @@
 //!
 //! Invariant: every span lies within `body`, on character borders, and was found by a JSON parser.
 
+use crate::Action;
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, str};
@@ -360,6 +361,9 @@ pub struct Hints {
     /// Headers by which sticky routes keep requests on one target: name in lower case, value of at most 128 visible
     /// characters. Only those that a route asks for.
     pub affinity: Vec<(Box<str>, Box<str>)>,
+    /// The action under whose limit a minute providers are called, where an app calls for another purpose than its payload's.
+    /// No door sets it.
+    pub purpose: Option<Action>,
 }
 
 /// What a caller asks of caches.

@@ -48,6 +48,8 @@ pub struct Call {
     pub others: bool,
     /// Whether members that the target cannot honour are refused instead of dropped.
     pub strict: bool,
+    /// Under which action's limit a minute a conversation counts, where not under its own.
+    pub purpose: Option<Action>,
 }
 
 /// Tokens expected of an answer whose length the caller does not bound: for pacing only.
@@ -149,7 +151,7 @@ impl Provider {
     pub async fn chat(&self, call: &Call, request: &ChatRequest, model: &Model) -> Result<Reply, Refusal> {
         let input_estimate = tokens_of(request.parts.iter().map(|part| part.span.len() as u64).sum());
         let output = u64::from(request.max_tokens.unwrap_or(OUTPUT_GUESS)) * u64::from(request.n.max(1));
-        let ctx = context(call, Action::Chat, input_estimate.saturating_add(output));
+        let ctx = context(call, call.purpose.unwrap_or(Action::Chat), input_estimate.saturating_add(output));
         match &self.voice {
             Voice::Builtin(builtin) => self.builtin_chat(builtin, call, &ctx, request, model).await,
             Voice::Remote(remote) => {

@@ -181,6 +181,7 @@ impl Desk {
             tried: 0,
             others: false,
             strict: false,
+            purpose: None,
         };
         let asked = self.provider.vectors(&call, &self.model, texts, reading, threads).await;
         drop(place);

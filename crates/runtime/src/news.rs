@@ -92,6 +92,7 @@ impl Alone {
             inspector: Arc::new(Inspector::new(&settings.inspect)?),
             config: Arc::new(settings.news.clone()),
             metrics,
+            alerts: Alerts::silent(),
             state: NewsState::default(),
         });
         Ok(Self { app, store, deadline: Duration::from_secs(settings.news.deadline_secs) })
@@ -183,11 +184,6 @@ mod tests {
         let vectors = embedder.embed(texts.clone(), Purpose::Question).await.unwrap();
         let texts: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
-        for t in 30..90 {
-            let t = t as f32 / 100.0;
-            let counts = measure::pairs(&measure::grouped(&texts, Some(&vectors), t), &events);
-            println!("{t:.2} {:.3} {counts:?}", measure::f1(counts));
-        }
         let least = threshold(&embedder.space).unwrap();
         let f1 = |found: &[Vec<u32>]| measure::f1(measure::pairs(found, &events));
         let by_meaning = f1(&measure::grouped(&texts, Some(&vectors), least));

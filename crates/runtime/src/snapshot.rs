@@ -86,6 +86,7 @@ impl Ground {
             inspector: Arc::new(inspector.clone()),
             config: Arc::new(settings.news.clone()),
             metrics: self.metrics.clone(),
+            alerts: self.alerts.clone(),
             state: self.news.clone(),
         });
         let news = self.readers.serve(self, settings, news);

@@ -53,11 +53,13 @@ pub enum Category {
     Guessing,
     /// An index of documents is damaged.
     Index,
+    /// Pages of channels have changed so that no posts can be read in them.
+    ScraperLayout,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -73,6 +75,7 @@ impl Category {
         Self::Telegram,
         Self::Guessing,
         Self::Index,
+        Self::ScraperLayout,
     ];
 
     /// The stable name.
@@ -94,6 +97,7 @@ impl Category {
             Self::Telegram => "telegram_error",
             Self::Guessing => "activation_guessing",
             Self::Index => "index_corrupt",
+            Self::ScraperLayout => "scraper_layout_changed",
         }
     }
 }

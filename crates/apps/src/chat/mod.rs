@@ -218,6 +218,7 @@ fn wanted(chat: &ChatRequest) -> Wanted {
 fn call(request: &Inspected, route: &Route) -> Call {
     Call {
         strict: request.hints.strict,
+        purpose: request.hints.purpose,
         id: request.id,
         route: route.label.clone(),
         caller: request.caller.id.clone(),

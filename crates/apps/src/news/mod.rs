@@ -11,8 +11,8 @@ mod people;
 
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
-    BY_WORDS, Digest, DigestAsk, Failed, Keeps, Less, NewsParts, NewsState, Newsroom, Phase, Phases, Reason, Shown,
-    Story, Watches, measure, threshold,
+    BY_WORDS, Checked, Digest, DigestAsk, Failed, Health, Keeps, Less, NewsParts, NewsState, Newsroom, Phase,
+    Phases, Reason, Shown, Story, Watches, calibrated, measure, threshold,
 };
 
 pub use people::{

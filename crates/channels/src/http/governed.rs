@@ -174,7 +174,7 @@ fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
         Some((name.into(), value.into()))
     };
     let affinity = affinity.iter().filter_map(|name| sticky(name)).collect();
-    Ok(Hints { idempotency_key, cache, strict, affinity })
+    Ok(Hints { idempotency_key, cache, strict, affinity, purpose: None })
 }
 
 /// What the caller presents: `Authorization: Bearer K`, else `x-api-key: K`.

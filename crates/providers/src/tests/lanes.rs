@@ -103,7 +103,7 @@ async fn an_actions_own_limit_a_minute_is_one_for_all_providers() {
         registry: &Registry::new(),
         metrics: Metrics::new(),
         alerts: Alerts::silent(),
-        paces: [(Action::Chat, 3)].into(),
+        paces: [(Action::Chat, 3), (Action::Summarise, 1)].into(),
         overrides: SafetyView::none(),
         embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
     };
@@ -115,6 +115,12 @@ async fn an_actions_own_limit_a_minute_is_one_for_all_providers() {
         answers.push(answer.map(drop).map_err(|refusal| refusal.reason));
     }
     assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err("paced"), Err("paced")]);
+    // What an app asks for another purpose counts under that, and not as a conversation.
+    let summary = crate::Call { purpose: Some(Action::Summarise), ..call() };
+    for (name, expected) in [("a", Ok(())), ("b", Err("paced"))] {
+        let answer = providers.get(name).unwrap().chat(&summary, &hello(false), &model("gpt-double")).await;
+        assert_eq!(answer.map(drop).map_err(|refusal| refusal.reason), expected);
+    }
 }
 
 // req: S0-02

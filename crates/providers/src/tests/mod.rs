@@ -98,6 +98,7 @@ impl World {
 pub(super) fn call() -> Call {
     Call {
         strict: false,
+        purpose: None,
         id: RequestId::from_parts(1_700_000_000_000, 7),
         route: "test".into(),
         caller: "key:test".into(),

@@ -8,12 +8,19 @@ use portcullis_domain::{Action, Deadline};
 use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose, Space};
 use portcullis_store::Store;
 use portcullis_telemetry::Metrics;
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 /// Least likeness of two posts about one event, by model: the last part of its name, measured by `cargo xtask bench news`.
-const THRESHOLDS: [(&str, f32); 2] = [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.62)];
+const THRESHOLDS: [(&str, f32); 2] = [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.55)];
 /// The same for words.
 pub const BY_WORDS: f32 = 0.27;
+/// Likeness by words below which two posts are not worth comparing by a model in this process: on the labelled posts no pair
+/// about one event is below 0.15.
+const WORTH: f32 = 0.10;
+/// Posts up to which all of them are read.
+const FEW: usize = 50;
+/// Characters of a post that a model in this process reads: what happened stands in the first sentences.
+const LEAD: usize = 300;
 /// Calls of one digest to an embedder at once.
 const AT_ONCE: usize = 3;
 
@@ -21,7 +28,13 @@ const AT_ONCE: usize = 3;
 /// by it.
 #[must_use]
 pub fn threshold(space: &Space) -> Option<f32> {
-    let model = space.id.rsplit('/').next().unwrap_or_default();
+    calibrated(&space.id)
+}
+
+/// The same by the model's name.
+#[must_use]
+pub fn calibrated(name: &str) -> Option<f32> {
+    let model = name.rsplit('/').next().unwrap_or_default();
     THRESHOLDS.iter().find(|(known, _)| *known == model).map(|(_, least)| *least)
 }
 
@@ -64,7 +77,7 @@ pub(crate) struct Comparer<'a> {
 
 impl Comparer<'_> {
     /// Chooses the measure for these posts, and has their vectors made.
-    pub(crate) async fn compare(&self, ask: &DigestAsk, items: &[Item]) -> Compared {
+    pub(crate) async fn compare(&self, ask: &DigestAsk, items: &Arc<Vec<Item>>) -> Compared {
         let mut less = false;
         for embedder in self.embedders {
             let reason = match self.by(embedder, ask, items).await {
@@ -91,7 +104,7 @@ impl Comparer<'_> {
         &self,
         embedder: &Embedder,
         ask: &DigestAsk,
-        items: &[Item],
+        items: &Arc<Vec<Item>>,
     ) -> Result<(Vec<Vec<f32>>, f32), &'static str> {
         let threshold = threshold(&embedder.space).ok_or("uncalibrated")?;
         if !items.iter().all(|item| embedder.space.understands(item.language)) {
@@ -105,10 +118,13 @@ impl Comparer<'_> {
         &self,
         embedder: &Embedder,
         ask: &DigestAsk,
-        items: &[Item],
+        items: &Arc<Vec<Item>>,
     ) -> Result<Vec<Vec<f32>>, &'static str> {
         let space = &embedder.space;
-        let name = format!("{}@{}/{}/{}", space.id, space.version, space.dimensions, self.chars);
+        let here = space.id.starts_with("builtin/");
+        let chars = if here { self.chars.min(LEAD) } else { self.chars };
+        let worth = if here && items.len() > FEW { worth(items.clone(), chars).await? } else { vec![true; items.len()] };
+        let name = format!("{}@{}/{}/{chars}", space.id, space.version, space.dimensions);
         let keys: Vec<i64> = items.iter().map(|item| item.hash.cast_signed()).collect();
         let mut known = ahash::AHashMap::new();
         if let Some(store) = self.store {
@@ -118,14 +134,15 @@ impl Comparer<'_> {
                 }
             }
         }
-        let mut missing: Vec<usize> = (0..items.len()).filter(|at| !known.contains_key(&keys[*at])).collect();
+        let open = |at: &usize| worth[*at] && !known.contains_key(&keys[*at]);
+        let mut missing: Vec<usize> = (0..items.len()).filter(open).collect();
         missing.sort_unstable_by_key(|at| keys[*at]);
         missing.dedup_by_key(|at| keys[*at]);
         // Boxed by name: the compiler cannot tell that a closure's future may cross threads.
         let mut calls: Vec<Call<'_>> = Vec::new();
         for part in missing.chunks(embedder.batch) {
             let texts: Vec<String> =
-                part.iter().map(|at| items[*at].beginning(self.chars).to_owned()).collect();
+                part.iter().map(|at| items[*at].beginning(chars).to_owned()).collect();
             calls.push(Box::pin(async move { (part, self.call(embedder, ask, texts).await) }));
         }
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
@@ -154,8 +171,12 @@ impl Comparer<'_> {
         if let Some(reason) = failed {
             return Err(reason);
         }
-        let vectors = keys.iter().map(|key| known.get(key).cloned());
-        vectors.collect::<Option<Vec<_>>>().ok_or("unavailable")
+        // What is like nobody has no direction.
+        let vector = |(key, worth): (&i64, &bool)| match known.get(key) {
+            Some(vector) => Some(vector.clone()),
+            None => (!worth).then(|| vec![0.0; space.dimensions]),
+        };
+        keys.iter().zip(&worth).map(vector).collect::<Option<Vec<_>>>().ok_or("unavailable")
     }
 
     /// One call, once the caller may make it.
@@ -179,6 +200,23 @@ impl Comparer<'_> {
             Err(EmbedFailure::Refused(_)) => Err("refused"),
         }
     }
+}
+
+/// Which posts share enough words with another one that it is worth knowing what they mean.
+async fn worth(items: Arc<Vec<Item>>, chars: usize) -> Result<Vec<bool>, &'static str> {
+    let look = move || {
+        let texts: Vec<(&str, Language)> =
+            items.iter().map(|item| (item.beginning(chars), item.language)).collect();
+        let likeness = Likeness::by_words(&texts);
+        let all: Vec<u32> = (0_u32..).take(items.len()).collect();
+        let mut worth = vec![false; items.len()];
+        likeness.pairs(&all, WORTH, &mut |a, b| {
+            worth[a as usize] = true;
+            worth[b as usize] = true;
+        });
+        worth
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|_| "unavailable")
 }
 
 /// A vector as it is kept: as good as it is compared.

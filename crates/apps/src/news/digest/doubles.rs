@@ -31,8 +31,14 @@ mod tests {
     #[test]
     fn of_posts_that_say_the_same_the_earliest_stays() {
         let items = [
-            item(30, "Zembla opens its first railway on Monday, from Onhava to the coast, the ministry says!"),
-            item(10, "Zembla opens its first railway on Monday, from Onhava to the coast, the ministry says."),
+            item(
+                30,
+                "Zembla opens its first railway on Monday, from Onhava to the coast, the ministry says!",
+            ),
+            item(
+                10,
+                "Zembla opens its first railway on Monday, from Onhava to the coast, the ministry says.",
+            ),
             item(20, "A lighthouse keeper in the far north found a chest of old coins below the stairs."),
             item(10, "zembla opens its first railway on monday from onhava to the coast, the ministry says"),
         ];

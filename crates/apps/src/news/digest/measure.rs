@@ -51,14 +51,16 @@ mod tests {
         let lines = include_str!("../../../../../bench/news_cluster/posts.jsonl").lines();
         let rows = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let of = rows.filter(|row| row["lang"] == language);
-        of.map(|row| (row["text"].as_str().unwrap().to_owned(), row["event"].as_str().unwrap().to_owned())).collect()
+        of.map(|row| (row["text"].as_str().unwrap().to_owned(), row["event"].as_str().unwrap().to_owned()))
+            .collect()
     }
 
     #[test]
     fn by_words_posts_are_grouped_well_enough_in_each_language() {
         for code in ["en", "ru", "nl"] {
             let (posts, language) = (posts(code), Language::from_code(code));
-            let texts: Vec<(&str, Language)> = posts.iter().map(|(text, _)| (text.as_str(), language)).collect();
+            let texts: Vec<(&str, Language)> =
+                posts.iter().map(|(text, _)| (text.as_str(), language)).collect();
             let events: Vec<&str> = posts.iter().map(|(_, event)| event.as_str()).collect();
             let found = f1(pairs(&grouped(&texts, None, BY_WORDS), &events));
             assert!(found >= 0.75, "{code}: {found:.3}");

@@ -13,8 +13,10 @@ mod sources;
 mod tell;
 mod turns;
 
-pub use compare::{BY_WORDS, threshold};
-pub use model::{Digest, DigestAsk, Failed, Keeps, Less, Phase, Phases, Reason, Shown, Story, Watches};
+pub use compare::{BY_WORDS, calibrated, threshold};
+pub use model::{
+    Checked, Digest, DigestAsk, Failed, Health, Keeps, Less, Phase, Phases, Reason, Shown, Story, Watches,
+};
 
 use super::NewsConfig;
 use crate::chat::ChatApp;
@@ -29,9 +31,9 @@ use portcullis_knowledge::{Embedder, Language};
 use portcullis_news::Source;
 use portcullis_pages::Pages;
 use portcullis_store::Store;
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry::{Alerts, Metrics};
 use sources::{Fetcher, Got, Wanted};
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 use tell::{Teller, Telling, Untold};
 use tokio::time::Instant;
 use turns::Turns;
@@ -48,6 +50,7 @@ pub struct NewsState {
     sources: Arc<Turns>,
     stories: Arc<Turns>,
     swept: Arc<Mutex<Option<Instant>>>,
+    changed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// What a digest needs.
@@ -66,6 +69,8 @@ pub struct NewsParts {
     pub config: Arc<NewsConfig>,
     /// Where it is counted.
     pub metrics: Metrics,
+    /// Who is told when pages cannot be read any more.
+    pub alerts: Alerts,
     /// What stays.
     pub state: NewsState,
 }
@@ -111,7 +116,7 @@ impl Newsroom {
     /// Over these parts.
     #[must_use]
     pub fn new(parts: NewsParts) -> Self {
-        let NewsParts { pages, store, chat, embedders, inspector, config, metrics, state } = parts;
+        let NewsParts { pages, store, chat, embedders, inspector, config, metrics, alerts, state } = parts;
         Self(Arc::new(Room {
             fetcher: Fetcher {
                 pages,
@@ -119,6 +124,8 @@ impl Newsroom {
                 config: config.clone(),
                 metrics: metrics.clone(),
                 turns: state.sources.clone(),
+                alerts,
+                changed: state.changed.clone(),
             },
             teller: Teller {
                 chat,
@@ -141,6 +148,23 @@ impl Newsroom {
     #[must_use]
     pub fn config(&self) -> &NewsConfig {
         &self.0.config
+    }
+
+    /// Asks a source that is about to be added, for as long as somebody waits for that.
+    ///
+    /// # Errors
+    /// Why it did not answer.
+    pub async fn check(&self, source: &Source) -> Result<Checked, Reason> {
+        let until = Deadline::after(Duration::from_secs(self.0.config.scrape.check_secs));
+        let since = now_ms() - i64::from(self.0.config.window_hours) * 3_600_000;
+        let (row, feeds) = self.0.fetcher.checked(source, Wanted { since, urgent: true, until }).await?;
+        let feeds = feeds.into_iter().map(|feed| (feed.title, feed.url.to_string())).collect();
+        Ok(Checked { title: row.title, is_page: row.kind == read::PAGE, feeds })
+    }
+
+    /// How a source is; none: nobody has asked it yet, or that is not known at the moment.
+    pub async fn health(&self, source: &Source) -> Option<Health> {
+        self.0.fetcher.health(source).await
     }
 
     /// Makes a digest.
@@ -197,7 +221,8 @@ impl Room {
         })
         .await?;
         let (items, firsts) = (Arc::new(items), firsts(&doubles));
-        let compared_items: Vec<Item> = firsts.iter().map(|at| items[*at as usize].clone()).collect();
+        let compared_items: Arc<Vec<Item>> =
+            Arc::new(firsts.iter().map(|at| items[*at as usize].clone()).collect());
         let compared = comparer.compare(ask, &compared_items).await;
         if compared.less {
             digest.less.push(Less::Lexical);
@@ -323,7 +348,7 @@ struct Grouping {
     /// For each post the one it repeats, or itself.
     doubles: Vec<u32>,
     compared: Compared,
-    compared_items: Vec<Item>,
+    compared_items: Arc<Vec<Item>>,
     chars: usize,
     now: i64,
 }

@@ -118,6 +118,40 @@ pub enum Reason {
     Unreadable,
 }
 
+/// How a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers and posts.
+    Ok,
+    /// It answers, but posted nothing for days; its newest post that is known, Unix milliseconds.
+    Quiet {
+        /// None: none is known.
+        since: Option<i64>,
+    },
+    /// It does not answer.
+    Failing {
+        /// Why.
+        reason: Reason,
+        /// Since when, Unix milliseconds; 0 where it asked for a pause.
+        since: i64,
+    },
+    /// The channel shows nothing to those who are not in it.
+    NoPreview,
+    /// It said, or was so often found, to be there no more: it is not asked again.
+    Gone,
+}
+
+/// A source that was asked when it was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What it calls itself; may be empty.
+    pub title: String,
+    /// Whether it is a page that is read by its articles.
+    pub is_page: bool,
+    /// Feeds that it names: what each is called, and its address.
+    pub feeds: Vec<(String, String)>,
+}
+
 /// In which way a digest is less than it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Less {

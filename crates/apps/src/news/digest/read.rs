@@ -7,7 +7,9 @@ use super::{
     now_ms,
     sources::{Fetcher, Trouble, Wanted},
 };
-use portcullis_news::{Form, Post, Source, Unreadable, article, channel, feed, form, links};
+use portcullis_news::{
+    Form, Link, Post, Source, Unreadable, alternates, article, channel, feed, form, links,
+};
 use portcullis_pages::{Kind, Options, Page, Url};
 use portcullis_store::{FeedRow, PostRow};
 
@@ -32,6 +34,8 @@ pub(crate) struct Read {
     pub(crate) covers_since: i64,
     /// Where it moved for good.
     pub(crate) moved: Option<String>,
+    /// Feeds that a page names.
+    pub(crate) feeds: Vec<Link>,
 }
 
 /// Fetches a source and reads it.
@@ -172,7 +176,8 @@ async fn articles(fetcher: &Fetcher, row: &FeedRow, page: &Page, wanted: Wanted)
         });
     }
     let (etag, modified) = validators(page);
-    Ok(Read { kind: PAGE, title, posts, etag, modified, moved: moved(page), ..Read::default() })
+    let feeds = alternates(&page.bytes, &typed(page), &page.final_url);
+    Ok(Read { kind: PAGE, title, posts, etag, modified, moved: moved(page), feeds, ..Read::default() })
 }
 
 fn kept(post: Post, now: i64) -> PostRow {
@@ -202,10 +207,10 @@ pub(crate) fn typed(page: &Page) -> String {
 }
 
 const fn trouble(unreadable: Unreadable) -> Trouble {
-    Trouble::Said(match unreadable {
-        Unreadable::NoPreview => Reason::NoPreview,
-        Unreadable::LayoutChanged => Reason::Unreadable,
-        Unreadable::NoChannel => Reason::NotFound,
-        Unreadable::NoFeed => Reason::Unreadable,
-    })
+    match unreadable {
+        Unreadable::NoPreview => Trouble::Said(Reason::NoPreview),
+        Unreadable::LayoutChanged => Trouble::Layout,
+        Unreadable::NoChannel => Trouble::Said(Reason::NotFound),
+        Unreadable::NoFeed => Trouble::Said(Reason::Unreadable),
+    }
 }

@@ -5,22 +5,25 @@
 //! Source: news.md section 4.
 
 use super::{
-    model::Reason,
+    model::{Health, Reason},
     read::{self, Read},
     turns::Turns,
 };
 use crate::news::NewsConfig;
+use parking_lot::Mutex;
 use portcullis_domain::Deadline;
-use portcullis_news::{Boilerplate, Source};
+use portcullis_news::{Boilerplate, Link, Source};
 use portcullis_pages::{PageError, Pages};
 use portcullis_store::{FeedRow, PostRow, Store};
-use portcullis_telemetry::Metrics;
-use std::{sync::Arc, time::Duration};
+use portcullis_telemetry::{AlertCategory, Alerts, Metrics};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Times in a row that a source must say that it moved for good.
 const MOVED: i64 = 3;
 /// Times in a row that a source must not be there until it is switched off.
 const MISSING: i64 = 5;
+/// Channels at once whose pages show no posts, from which an operator is told.
+const CHANGED: usize = 3;
 /// Newest posts of a source by which its usual endings are told.
 const LOOKED_AT: usize = 20;
 /// How a source is that will not be asked again.
@@ -55,6 +58,9 @@ pub(crate) struct Fetcher {
     pub(crate) config: Arc<NewsConfig>,
     pub(crate) metrics: Metrics,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) alerts: Alerts,
+    /// Channels whose pages show no posts any more although they posted lately.
+    pub(crate) changed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Why a fetch brought nothing.
@@ -64,6 +70,8 @@ pub(crate) enum Trouble {
     Page(PageError),
     /// Of what the site says.
     Said(Reason),
+    /// The page is a channel's, and nothing in it can be read.
+    Layout,
 }
 
 impl Fetcher {
@@ -113,16 +121,90 @@ impl Fetcher {
             Ok(read) => {
                 let posts = settle(&mut row, read, now);
                 self.keep(&row, &posts).await;
+                self.readable(name);
                 (row, posts, None)
             }
             Err(trouble) => {
                 let reason = trouble.reason();
+                if trouble == Trouble::Layout {
+                    self.unreadable(&row, now).await;
+                }
                 if fail(&mut row, &trouble, &self.config, wanted, now) {
                     self.keep(&row, &[]).await;
                 }
                 (row, Vec::new(), Some(reason))
             }
         }
+    }
+
+    /// A channel's page shows no posts: one is the channel's affair, several at once are a change of all pages.
+    async fn unreadable(&self, row: &FeedRow, now: i64) {
+        let newest = self.stored(row, now - super::DAY_MS, 1).await;
+        if newest.is_empty() {
+            return;
+        }
+        let many = {
+            let mut changed = self.changed.lock();
+            changed.insert(row.source.clone());
+            changed.len() >= CHANGED
+        };
+        if many {
+            let words = "Pages of channels have another layout than this version reads. Posts known before stay in use; look \
+                         for a newer version.";
+            self.alerts.raise(AlertCategory::ScraperLayout, "channels", words);
+        }
+    }
+
+    fn readable(&self, name: &str) {
+        let mut changed = self.changed.lock();
+        let many = changed.len() >= CHANGED;
+        if changed.remove(name) && many && changed.len() < CHANGED {
+            self.alerts.resolve(AlertCategory::ScraperLayout, "channels", "Pages of channels can be read again.");
+        }
+    }
+
+    /// Asks a source now, whatever is known of it: its kind, what it calls itself, and feeds that it names.
+    ///
+    /// # Errors
+    /// Why it did not answer; then nothing is kept of it but that.
+    pub(crate) async fn checked(
+        &self,
+        source: &Source,
+        wanted: Wanted,
+    ) -> Result<(FeedRow, Vec<Link>), Reason> {
+        let name = source.to_string();
+        let ask = async {
+            let _turn = self.turns.of(&name).await;
+            let mut row = self.row(source, &name).await;
+            let read = read::fetch(self, source, &row, wanted).await.map_err(|trouble| trouble.reason())?;
+            let feeds = read.feeds.clone();
+            let posts = settle(&mut row, read, super::now_ms());
+            self.keep(&row, &posts).await;
+            Ok((row, feeds))
+        };
+        tokio::time::timeout_at(wanted.until.instant(), ask).await.unwrap_or(Err(Reason::NotAnswering))
+    }
+
+    /// How a source is; none: nobody has asked it yet.
+    pub(crate) async fn health(&self, source: &Source) -> Option<Health> {
+        let store = self.store.as_ref()?;
+        let row = store.feeds().find(&source.to_string()).await.ok()??;
+        if row.state == "new" {
+            return None;
+        }
+        if row.state == GONE {
+            return Some(Health::Gone);
+        }
+        if row.state != OK {
+            return Some(match Reason::read(&row.state) {
+                Reason::NoPreview => Health::NoPreview,
+                reason => Health::Failing { reason, since: row.failing_since },
+            });
+        }
+        let quiet = super::now_ms() - i64::from(self.config.scrape.quiet_days) * super::DAY_MS;
+        let newest = self.stored(&row, 0, 1).await;
+        let posted = newest.first().is_some_and(|post| post.at >= quiet);
+        Some(if posted { Health::Ok } else { Health::Quiet { since: newest.first().map(|post| post.at) } })
     }
 
     /// Whether everything since then is known, as of the last fetch.
@@ -229,7 +311,7 @@ fn fail(row: &mut FeedRow, trouble: &Trouble, config: &NewsConfig, wanted: Wante
             GONE.clone_into(&mut row.state);
             return true;
         }
-        Trouble::Page(_) | Trouble::Said(_) => {
+        Trouble::Page(_) | Trouble::Said(_) | Trouble::Layout => {
             let minutes = 1_u64 << row.failures.clamp(0, 20).unsigned_abs();
             Duration::from_secs(60 * minutes.min(config.scrape.retry_mins))
         }
@@ -259,6 +341,7 @@ impl Trouble {
     pub(crate) const fn reason(&self) -> Reason {
         match self {
             Self::Said(reason) => *reason,
+            Self::Layout => Reason::Unreadable,
             Self::Page(error) => match error {
                 PageError::Address | PageError::NotReachable => Reason::Refused,
                 PageError::Robots => Reason::Robots,

@@ -35,6 +35,7 @@ struct House {
     double: OpenAi,
     store: Store,
     metrics: Metrics,
+    raised: tokio::sync::mpsc::Receiver<portcullis_telemetry::Alert>,
     _folder: TempDir,
 }
 
@@ -77,6 +78,7 @@ async fn house_with(ai: bool, embedders: Vec<Embedder>, change: impl FnOnce(&mut
     let mut config = NewsConfig::default();
     config.scrape.base_url = "http://channels.example".to_owned();
     change(&mut config);
+    let (alerts, raised) = Alerts::new(&portcullis_telemetry::AlertsConfig::default(), metrics.clone());
     let room = Newsroom::new(NewsParts {
         pages,
         store: Some(store.clone()),
@@ -85,9 +87,10 @@ async fn house_with(ai: bool, embedders: Vec<Embedder>, change: impl FnOnce(&mut
         inspector: Arc::new(Inspector::new(&InspectConfig::default()).unwrap()),
         config: Arc::new(config),
         metrics: metrics.clone(),
+        alerts,
         state: NewsState::default(),
     });
-    House { room, web, double, store, metrics, _folder: folder }
+    House { room, web, double, store, metrics, raised, _folder: folder }
 }
 
 fn ago(minutes: i64) -> String {

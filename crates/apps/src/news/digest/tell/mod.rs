@@ -172,7 +172,7 @@ impl Teller {
             caller: ask.caller.clone(),
             weight: 1,
             deadline: until,
-            hints: Hints::default(),
+            hints: Hints { purpose: Some(Action::Summarise), ..Hints::default() },
             payload: Payload::Chat(prompt.request),
             score: 0.0,
             shape: None,

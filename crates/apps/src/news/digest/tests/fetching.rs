@@ -27,7 +27,9 @@ impl House {
 fn many(count: u64, minutes: i64) -> Vec<Post> {
     (0..count)
         .map(|n| {
-            let text = format!("Report {n} of the day: the {n}th ostrich of the zoo has walked into the harbour town.");
+            let text = format!(
+                "Report {n} of the day: the {n}th ostrich of the zoo has walked into the harbour town."
+            );
             post(n + 1, (count - n).cast_signed() * minutes, &text)
         })
         .collect()
@@ -39,14 +41,21 @@ async fn pages_of_a_channel_are_followed_until_the_window_is_covered_and_no_furt
     let house = house(false, |config| config.posts_per_source = 200).await;
     house.channel("zembla_news", many(90, 10));
     let site = house.web.site("channels.example");
-    let hours = |hours: i64| DigestAsk { since: now_ms() - hours * 3_600_000 + 60_000, ..house.ask(&["@zembla_news"]) };
+    let hours = |hours: i64| DigestAsk {
+        since: now_ms() - hours * 3_600_000 + 60_000,
+        ..house.ask(&["@zembla_news"])
+    };
     assert_eq!(house.room.digest(hours(1)).await.unwrap().posts, 5);
     assert_eq!(site.targets(), ["/s/zembla_news"]);
     house.room.digest(hours(1)).await.unwrap();
     assert_eq!(site.targets().len(), 1, "known for a while");
     let digest = house.room.digest(hours(6)).await.unwrap();
     assert_eq!(digest.posts, 35);
-    assert_eq!(site.targets()[1..], ["/s/zembla_news", "/s/zembla_news?before=71"], "further back than is known");
+    assert_eq!(
+        site.targets()[1..],
+        ["/s/zembla_news", "/s/zembla_news?before=71"],
+        "further back than is known"
+    );
     assert_eq!(house.room.digest(hours(20)).await.unwrap().posts, 60, "three pages at most");
     assert_eq!(site.targets().len(), 6);
 }
@@ -59,7 +68,10 @@ async fn what_has_not_changed_is_not_sent_again_and_keeps_its_posts() {
     let site = house
         .web
         .site("press.example")
-        .page("/feed", feed_atom(&[post(3, 10, RAILWAY)]).header("etag", "\"v1\"").header("last-modified", "today"))
+        .page(
+            "/feed",
+            feed_atom(&[post(3, 10, RAILWAY)]).header("etag", "\"v1\"").header("last-modified", "today"),
+        )
         .page("/feed", not_modified);
     for _ in 0..2 {
         assert_eq!(house.digest(&["http://press.example/feed"]).await.stories.len(), 1);
@@ -128,7 +140,11 @@ async fn a_source_that_is_late_gives_what_is_known_of_it() {
     let digest = house.digest(&["http://press.example/feed", "http://press.example/feed/never"]).await;
     assert_eq!((digest.stories.len(), digest.less.as_slice()), (1, [Less::Late].as_slice()));
     assert_eq!(House::reasons(&digest), [Reason::NotAnswering]);
-    assert_eq!(house.state("http://press.example/feed").await, "ok", "being late for us is no failure of its own");
+    assert_eq!(
+        house.state("http://press.example/feed").await,
+        "ok",
+        "being late for us is no failure of its own"
+    );
 }
 
 #[tokio::test]
@@ -165,7 +181,9 @@ async fn a_page_is_read_by_its_new_articles_and_its_robots_txt_is_obeyed() {
     let front = "<html><body><h1>News</h1><a href=\"/a1\">The first railway of Zembla opens on Monday</a>\
                  <a href=\"/a2\">Eleven young ostriches in the harbour town</a></body></html>";
     let article = |title: &str, text: &str| {
-        let more = "It was a long day for everybody who came to see it, and many people stayed until the evening. ".repeat(4);
+        let more =
+            "It was a long day for everybody who came to see it, and many people stayed until the evening. "
+                .repeat(4);
         Answer::html(&format!(
             "<html><head><title>{title}</title></head><body><article><h1>{title}</h1><p>{text}</p><p>{more}</p></article></body></html>"
         ))
@@ -197,4 +215,66 @@ async fn an_edited_post_is_told_as_it_is_now() {
     assert!(house.digest(&["http://press.example/feed"]).await.stories[0].headline.contains("railway"));
     let digest = house.digest(&["http://press.example/feed"]).await;
     assert_eq!((digest.stories.len(), digest.stories[0].headline.contains("lighthouse")), (1, true));
+}
+
+#[tokio::test]
+async fn who_adds_a_source_hears_what_it_is_and_later_how_it_is() {
+    let house = house(false, anew).await;
+    house.channel("zembla_news", vec![post(1, 60, RAILWAY)]);
+    let front = "<html><head><link rel=\"alternate\" type=\"application/rss+xml\" title=\"All\" href=\"/feed.xml\"></head>\
+                 <body><a href=\"/a1\">The first railway of Zembla opens on Monday</a></body></html>";
+    let _site = house
+        .web
+        .site("paper.example")
+        .page("/", Answer::html(front))
+        .page("/feed/old", feed_atom(&[post(3, 60 * 24 * 9, RAILWAY)]))
+        .page("/feed/gone", Answer::status(410));
+    let _closed = house
+        .web
+        .site("channels.example")
+        .page("/s/closed_one", Answer::redirect(302, "/closed_one"))
+        .page("/closed_one", Answer::html("<html><body>Contact @closed_one</body></html>"));
+    let source = |written: &str| Source::read(written).unwrap();
+    let page = house.room.check(&source("http://paper.example/")).await.unwrap();
+    assert!(page.is_page);
+    assert_eq!(page.feeds, [("All".to_owned(), "http://paper.example/feed.xml".to_owned())]);
+    let channel = house.room.check(&source("@zembla_news")).await.unwrap();
+    assert!(!channel.is_page);
+    assert_eq!(house.room.check(&source("@closed_one")).await, Err(Reason::NoPreview));
+    assert_eq!(house.room.check(&source("http://10.0.0.1/feed")).await, Err(Reason::Refused));
+    assert_eq!(house.room.health(&source("@nobody_asked")).await, None);
+    house
+        .digest(&[
+            "@closed_one",
+            "http://paper.example/feed/old",
+            "http://paper.example/feed/gone",
+            "@lost_one",
+        ])
+        .await;
+    let health = async |written: &str| house.room.health(&source(written)).await;
+    assert_eq!(health("@zembla_news").await, Some(Health::Ok));
+    assert_eq!(health("@closed_one").await, Some(Health::NoPreview));
+    assert!(matches!(health("http://paper.example/feed/old").await, Some(Health::Quiet { since: Some(_) })));
+    assert_eq!(health("http://paper.example/feed/gone").await, Some(Health::Gone));
+    let failing = health("@lost_one").await;
+    assert!(matches!(failing, Some(Health::Failing { reason: Reason::NotFound, since: 1.. })), "{failing:?}");
+}
+
+#[tokio::test]
+async fn when_pages_of_three_channels_cannot_be_read_an_operator_is_told_and_known_posts_stay() {
+    let mut house = house(false, anew).await;
+    let slugs = ["zembla_news", "coast_daily", "north_daily"];
+    for (n, slug) in (0..).zip(slugs) {
+        house.channel(slug, vec![post(1, 60 + n, &format!("{OSTRICH} Reported by number {n}."))]);
+        let other = ChannelPages { slug: slug.into(), posts: vec![post(2, 5, RAILWAY)], other_layout: true };
+        let _site = other.show(house.web.site("channels.example"));
+    }
+    let sources = slugs.map(|slug| format!("@{slug}"));
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    house.digest(&sources).await;
+    house.digest(&sources[..2]).await;
+    assert!(house.raised.try_recv().is_err(), "two are their own affair");
+    let digest = house.digest(&sources).await;
+    assert_eq!((digest.posts, digest.failed.len()), (3, 0), "what is known stays in use");
+    assert_eq!(house.raised.try_recv().unwrap().category.as_str(), "scraper_layout_changed");
 }

@@ -1,0 +1,219 @@
+//! Digests of news: how well posts are grouped, what grouping 10,000 posts costs, and what a digest of 100 sources with 20 posts
+//! each costs besides fetching. The labelled posts are `bench/news_cluster/posts.jsonl`, made up for it; the large sets are made
+//! of their words. Invariants: the same posts every time; thresholds are those of the product.
+
+use crate::{machine, options::Options, report};
+use anyhow::{Context, Result};
+use portcullis_apps::news::{BY_WORDS, calibrated, measure};
+use portcullis_knowledge::Language;
+use portcullis_providers::minilm::MiniLm;
+use portcullis_runtime::{
+    Secrets, Settings,
+    news::{Alone, DigestRequest},
+};
+use portcullis_store::{FeedRow, PostRow, Store, StoreParts};
+use portcullis_telemetry::{Alerts, Health, Metrics};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+use std::{collections::BTreeMap, fmt::Write as _};
+use tokio::time::Instant;
+
+const POSTS: &str = include_str!("../news_cluster/posts.jsonl");
+/// Posts that are grouped.
+const MANY: usize = 10_000;
+/// Sources of the digest, and posts of each.
+const SOURCES: usize = 100;
+const EACH: usize = 20;
+/// Words of a post that is made.
+const WORDS: usize = 40;
+
+#[derive(Deserialize)]
+struct Post {
+    lang: String,
+    event: String,
+    text: String,
+}
+
+/// Prints the tables and writes `digests.md`.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let posts: Vec<Post> =
+        POSTS.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the labelled posts")?;
+    let mut page = format!(
+        "# Digests benchmark\n\nWritten by `portcullis-bench news`.\n\n* {}; {}\n",
+        machine::today(),
+        machine::description()
+    );
+    grouping(&posts, &mut page)?;
+    clustering(&posts, &mut page)?;
+    digest(&posts, &mut page).await?;
+    report::write(&options.results, "digests.md", &page)?;
+    print!("{page}");
+    Ok(())
+}
+
+/// How well posts of each language are grouped.
+fn grouping(posts: &[Post], page: &mut String) -> Result<()> {
+    writeln!(page, "\n## Grouping\n\nPairwise F1 over made-up posts (`bench/news_cluster`).\n")?;
+    writeln!(
+        page,
+        "| posts | measure | threshold | F1 | right, wrong, missed pairs |\n|---|---|---|---|---|"
+    )?;
+    let mut languages = BTreeMap::<&str, Vec<&Post>>::new();
+    posts.iter().for_each(|post| languages.entry(&post.lang).or_default().push(post));
+    for (code, posts) in languages {
+        let language = Language::from_code(code);
+        let texts: Vec<(&str, Language)> = posts.iter().map(|post| (post.text.as_str(), language)).collect();
+        let events: Vec<&str> = posts.iter().map(|post| post.event.as_str()).collect();
+        let mut row = |measure: &str, threshold: f32, vectors: Option<&[Vec<f32>]>| {
+            let counts = measure::pairs(&measure::grouped(&texts, vectors, threshold), &events);
+            writeln!(
+                page,
+                "| {code} ({}) | {measure} | {threshold:.2} | {:.3} | {counts:?} |",
+                posts.len(),
+                measure::f1(counts)
+            )
+        };
+        row("words", BY_WORDS, None)?;
+        if language == Language::EN {
+            let model = MiniLm::default();
+            let vectors = texts.iter().map(|(text, _)| Ok(model.embed(text)?.vector));
+            let vectors: Vec<Vec<f32>> = vectors.collect::<Result<_>>()?;
+            row("builtin model", calibrated("builtin/minilm-l6-v2").context("calibrated")?, Some(&vectors))?;
+        }
+    }
+    Ok(())
+}
+
+/// What grouping many posts costs on one thread.
+fn clustering(posts: &[Post], page: &mut String) -> Result<()> {
+    writeln!(
+        page,
+        "\n## Clustering of {MANY} posts, one thread\n\n| measure | seconds | groups |\n|---|---|---|"
+    )?;
+    let mut chance = Chance(7);
+    let texts: Vec<String> = (0..MANY).map(|_| made(posts, &mut chance)).collect();
+    let pairs: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
+    let begun = Instant::now();
+    let groups = measure::grouped(&pairs, None, BY_WORDS);
+    writeln!(page, "| words | {:.2} | {} |", begun.elapsed().as_secs_f64(), groups.len())?;
+    // A fifth of the vectors lie near others, as the posts of a day do.
+    let vectors: Vec<Vec<f32>> = (0..MANY)
+        .map(|at| {
+            let mut near = Chance(if at % 5 == 0 { at as u64 % 400 } else { at as u64 + 1000 });
+            let own = &mut chance;
+            (0..384).map(|_| near.centred() + own.centred() * 0.2).collect()
+        })
+        .collect();
+    let begun = Instant::now();
+    let groups = measure::grouped(&pairs, Some(&vectors), 0.7);
+    writeln!(page, "| vectors of 384 numbers | {:.2} | {} |", begun.elapsed().as_secs_f64(), groups.len())?;
+    Ok(())
+}
+
+/// What a digest costs besides fetching: its posts are known already.
+async fn digest(posts: &[Post], page: &mut String) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data_dir = folder.path().join("data");
+    let mut settings = Settings { data_dir, ..Settings::default() };
+    settings.news.fetch_ttl_secs = 86_400;
+    let mut chance = Chance(11);
+    let texts: Vec<Vec<String>> =
+        (0..SOURCES).map(|_| (0..EACH).map(|_| made(posts, &mut chance)).collect()).collect();
+    let sources = kept(&settings, &texts).await.context("the posts are kept")?;
+    writeln!(page, "\n## A digest of {SOURCES} sources with {EACH} posts each, besides fetching\n")?;
+    writeln!(page, "| | processor seconds | seconds | stories |\n|---|---|---|---|")?;
+    for (embedder, name) in [("auto", "first time"), ("auto", "again: vectors are kept")] {
+        embedder.clone_into(&mut settings.news.embedder);
+        let alone = Alone::open(&settings, &Secrets::default()).await?;
+        let asked = DigestRequest { sources: sources.clone(), stories: Some(10), ..DigestRequest::default() };
+        let (before, begun) = (cpu(), Instant::now());
+        let told = alone.digest(asked, |_, _| {}).await.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
+        let stories = told["stories"].as_array().map_or(0, Vec::len);
+        writeln!(
+            page,
+            "| {name} | {:.2} | {:.2} | {stories} |",
+            cpu() - before,
+            begun.elapsed().as_secs_f64()
+        )?;
+    }
+    Ok(())
+}
+
+/// Keeps posts as if their sources had just been fetched; the sources.
+async fn kept(settings: &Settings, texts: &[Vec<String>]) -> Result<Vec<String>> {
+    let store = Store::open(StoreParts {
+        config: &settings.store,
+        data_dir: &settings.data_dir,
+        url: None,
+        metrics: &Metrics::new(),
+        health: &Health::new(),
+        alerts: &Alerts::silent(),
+    })
+    .await?;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())?;
+    let mut sources = Vec::new();
+    for (number, texts) in texts.iter().enumerate() {
+        let source = format!("@bench_source_{number}");
+        let row = store.feeds().of(&source, "channel").await?;
+        let post = |(at, text): (usize, &String)| PostRow {
+            external_id: at.to_string(),
+            at: now - 60_000 * (number + at) as i64,
+            dated: true,
+            title: String::new(),
+            text: text.clone(),
+            url: format!("https://t.me/bench_source_{number}/{at}"),
+            views: 100,
+        };
+        let posts: Vec<PostRow> = texts.iter().enumerate().map(post).collect();
+        let fetched = FeedRow { state: "ok".to_owned(), fetched_at: now, ..row };
+        store.feeds().keep(&fetched, &posts).await?;
+        sources.push(source);
+    }
+    store.close().await;
+    Ok(sources)
+}
+
+/// Processor time of this process, in seconds.
+fn cpu() -> f64 {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+/// A post of words of two posts and some of nobody's.
+fn made(posts: &[Post], chance: &mut Chance) -> String {
+    let english: Vec<&Post> = posts.iter().filter(|post| post.lang == "en").collect();
+    let mut words: Vec<String> = Vec::new();
+    for _ in 0..2 {
+        let post = english[chance.below(english.len())];
+        words.extend(post.text.split_whitespace().map(str::to_owned));
+    }
+    words.truncate(WORDS / 2);
+    while words.len() < WORDS {
+        let name: String = (0..2 + chance.below(3))
+            .map(|_| ["ka", "ro", "ten", "mil", "va", "sho", "lu", "dren", "pi", "gor"][chance.below(10)])
+            .collect();
+        words.insert(chance.below(words.len() + 1), name);
+    }
+    words.join(" ")
+}
+
+/// Numbers that look like chance and are the same every time (xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() % most.max(1) as u64) as usize
+    }
+
+    fn centred(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
+    }
+}
