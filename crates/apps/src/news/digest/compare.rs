@@ -123,7 +123,11 @@ impl Comparer<'_> {
         let space = &embedder.space;
         let here = space.id.starts_with("builtin/");
         let chars = if here { self.chars.min(LEAD) } else { self.chars };
-        let worth = if here && items.len() > FEW { worth(items.clone(), chars).await? } else { vec![true; items.len()] };
+        let worth = if here && items.len() > FEW {
+            worth(items.clone(), chars).await?
+        } else {
+            vec![true; items.len()]
+        };
         let name = format!("{}@{}/{}/{chars}", space.id, space.version, space.dimensions);
         let keys: Vec<i64> = items.iter().map(|item| item.hash.cast_signed()).collect();
         let mut known = ahash::AHashMap::new();
@@ -141,8 +145,7 @@ impl Comparer<'_> {
         // Boxed by name: the compiler cannot tell that a closure's future may cross threads.
         let mut calls: Vec<Call<'_>> = Vec::new();
         for part in missing.chunks(embedder.batch) {
-            let texts: Vec<String> =
-                part.iter().map(|at| items[*at].beginning(chars).to_owned()).collect();
+            let texts: Vec<String> = part.iter().map(|at| items[*at].beginning(chars).to_owned()).collect();
             calls.push(Box::pin(async move { (part, self.call(embedder, ask, texts).await) }));
         }
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);

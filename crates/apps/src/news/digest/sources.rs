@@ -159,7 +159,11 @@ impl Fetcher {
         let mut changed = self.changed.lock();
         let many = changed.len() >= CHANGED;
         if changed.remove(name) && many && changed.len() < CHANGED {
-            self.alerts.resolve(AlertCategory::ScraperLayout, "channels", "Pages of channels can be read again.");
+            self.alerts.resolve(
+                AlertCategory::ScraperLayout,
+                "channels",
+                "Pages of channels can be read again.",
+            );
         }
     }
 

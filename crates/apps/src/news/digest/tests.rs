@@ -139,8 +139,6 @@ impl House {
     }
 }
 
-use super::model::Shown as Shown_;
-
 #[tokio::test]
 async fn the_same_event_is_told_once_with_every_source_and_others_beside_it() {
     let house = house(false, |_| {}).await;

@@ -252,12 +252,18 @@ async fn who_adds_a_source_hears_what_it_is_and_later_how_it_is() {
         ])
         .await;
     let health = async |written: &str| house.room.health(&source(written)).await;
-    assert_eq!(health("@zembla_news").await, Some(Health::Ok));
-    assert_eq!(health("@closed_one").await, Some(Health::NoPreview));
-    assert!(matches!(health("http://paper.example/feed/old").await, Some(Health::Quiet { since: Some(_) })));
-    assert_eq!(health("http://paper.example/feed/gone").await, Some(Health::Gone));
+    assert_eq!(health("@zembla_news").await, Some(super::super::Health::Ok));
+    assert_eq!(health("@closed_one").await, Some(super::super::Health::NoPreview));
+    assert!(matches!(
+        health("http://paper.example/feed/old").await,
+        Some(super::super::Health::Quiet { since: Some(_) })
+    ));
+    assert_eq!(health("http://paper.example/feed/gone").await, Some(super::super::Health::Gone));
     let failing = health("@lost_one").await;
-    assert!(matches!(failing, Some(Health::Failing { reason: Reason::NotFound, since: 1.. })), "{failing:?}");
+    assert!(
+        matches!(failing, Some(super::super::Health::Failing { reason: Reason::NotFound, since: 1.. })),
+        "{failing:?}"
+    );
 }
 
 #[tokio::test]
