@@ -78,7 +78,8 @@ pub fn channel(html: &[u8], slug: &str, now: i64) -> Result<ChannelPage, Unreada
                         element.attribute("data-before").and_then(|id| id.trim().parse().ok()).or(before);
                 }
                 "tme_no_messages_found" => empty = true,
-                "tgme_page" | "tgme_page_title" | "tgme_page_extra" | "tgme_page_action" => page = true,
+                // The page of a name that nobody has shows no title.
+                "tgme_page_title" => page = true,
                 _ => {}
             }
         }

@@ -47,6 +47,9 @@ fn the_older_and_plainer_layout_is_read_too() {
 #[test]
 fn a_channel_without_preview_a_new_layout_and_another_page_are_told_apart() {
     assert_eq!(fixture(include_str!("../../fixtures/channel-no-preview.html")), Err(Unreadable::NoPreview));
+    let nobody = "<div class=tgme_page><div class=tgme_page_icon><i class=tgme_icon_user></i></div>\
+        <div class=tgme_page_description>If you have Telegram, you can contact @city_desk right away.</div></div>";
+    assert_eq!(fixture(nobody), Err(Unreadable::NoChannel));
     let changed = include_str!("../../fixtures/channel.html").replace("tgme_widget_", "tgx_");
     assert_eq!(fixture(&changed), Err(Unreadable::LayoutChanged));
     let other_words = include_str!("../../fixtures/channel-old.html")
