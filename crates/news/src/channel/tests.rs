@@ -9,7 +9,6 @@ fn fixture(html: &str) -> Result<ChannelPage, Unreadable> {
     channel(html.as_bytes(), "city_desk", NOW)
 }
 
-// req: S1-07
 #[test]
 fn a_preview_page_gives_each_post_with_its_own_words_only() {
     let page = fixture(include_str!("../../fixtures/channel.html")).unwrap();
