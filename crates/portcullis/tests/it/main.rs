@@ -32,3 +32,4 @@ mod reload;
 mod secrecy;
 mod signal;
 mod support;
+mod telegram;

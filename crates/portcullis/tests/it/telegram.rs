@@ -1,0 +1,96 @@
+//! The Telegram door of the whole product, against the strict double of the Bot API.
+
+use crate::support::{get, post};
+use portcullis_runtime::{
+    Environment, Running,
+    settings::{Sources, load},
+    start,
+};
+use portcullis_testkit::telegram::{Options, Telegram};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use std::net::TcpListener;
+use tempfile::TempDir;
+
+async fn door(double: &Telegram, more: &[(&str, String)]) -> (TempDir, Running) {
+    let folder = tempfile::tempdir().unwrap();
+    let set = [
+        ("data_dir", folder.path().join("data").display().to_string()),
+        ("http.listen", "127.0.0.1:0".to_owned()),
+        ("admin.listen", "127.0.0.1:0".to_owned()),
+        ("telegram.enabled", "true".to_owned()),
+        ("telegram.api_base", double.base_url()),
+    ];
+    let flags = set.iter().chain(more).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let token = double.token();
+    let environment = Environment::fixed([("TELEGRAM_BOT_TOKEN", token.as_str())]);
+    let sources = Sources { config: None, flags, environment, folder: None };
+    let settings = load(&sources).expect("the settings are right").settings;
+    let secrets = portcullis_runtime::read_secrets(&settings, &sources.environment).await;
+    let running = Box::pin(start(settings, secrets)).await.expect("it starts");
+    (folder, running)
+}
+
+// req: S0-14
+#[tokio::test]
+async fn a_person_talks_to_the_product_and_an_operator_to_the_person() {
+    let double = Telegram::with(Options::default()).await;
+    let (_folder, running) = door(&double, &[]).await;
+    let key = running.first_key().expect("the first key is made").expose_secret().to_owned();
+    let ann = double.person("Ann");
+    double.say(&ann, "/chat Bees make honey. Cows give milk. Who makes honey?");
+    let sent = double.sent_count(ann.id, 1).await;
+    assert!(!sent[0].text.is_empty());
+    let body = json!({"to": format!("telegram:{}", ann.id), "text": "The index is being rebuilt."});
+    let queued = post(running.admin(), "/admin/v1/outbox", &key, &body).await;
+    assert_eq!((queued.status.as_u16(), queued.json()["messages"].as_u64()), (202, Some(1)), "{queued:?}");
+    let sent = double.sent_count(ann.id, 2).await;
+    assert_eq!(sent[1].text, "The index is being rebuilt.");
+    let nobody =
+        post(running.admin(), "/admin/v1/outbox", &key, &json!({"to": "pigeon:7", "text": "x"})).await;
+    assert_eq!(nobody.status, 400);
+    let shown = get(running.http(), "/health", &key).await.text();
+    let metrics = get(running.http(), "/metrics", "").await.text();
+    assert!(shown.contains("\"name\":\"telegram\"") && shown.contains("polling"), "{shown}");
+    for name in [
+        "outbox_sent_total{door=\"telegram\"",
+        "telegram_updates_total{kind=\"message\"",
+        "messages_processed_total",
+    ] {
+        assert!(metrics.contains(name), "{name}");
+    }
+    let token = double.token();
+    let secret = token.split(':').nth(1).unwrap();
+    let trail = get(running.admin(), "/admin/v1/audit", &key).await.text();
+    assert!(![shown, metrics, trail].iter().any(|text| text.contains(secret)));
+    Box::pin(running.drain()).await;
+    assert_eq!(double.violations(), [""; 0]);
+}
+
+// req: S0-14
+#[tokio::test]
+async fn telegram_brings_updates_to_the_main_listener_by_a_secret_that_is_made() {
+    let double = Telegram::with(Options::default()).await;
+    let picked = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = [
+        ("http.listen", picked.to_string()),
+        ("telegram.mode", "webhook".to_owned()),
+        ("telegram.webhook_url", format!("http://{picked}")),
+    ];
+    let (folder, running) = door(&double, &more).await;
+    double.until("the webhook is set", |double| double.webhook().is_some()).await;
+    let url = double.webhook().unwrap();
+    let path = url.strip_prefix(&format!("http://{picked}")).unwrap();
+    let ann = double.person("Ann");
+    double.say(&ann, "/chat Who makes honey?");
+    double.sent_count(ann.id, 1).await;
+    let made = std::fs::read_to_string(folder.path().join("data/keys/telegram_webhook_secret")).unwrap();
+    assert!(made.trim().len() >= 32);
+    for (path, status) in [(path, 401), ("/telegram/0123456789abcdef", 404)] {
+        let answer = post(running.http(), path, "", &json!({"update_id": 1})).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {answer:?}");
+    }
+    assert_eq!(get(running.http(), path, "").await.status, 405);
+    Box::pin(running.drain()).await;
+    assert_eq!(double.violations(), [""; 0]);
+}
