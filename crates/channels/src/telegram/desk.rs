@@ -329,12 +329,8 @@ impl Desk {
     }
 
     fn word(&self, asked: &Asked<'_>, word: Word) -> String {
-        self.words.say(
-            self.tongue(asked),
-            word,
-            u64::try_from(self.config.max_file_bytes / 1024).unwrap_or(0),
-            "",
-        )
+        let kib = (self.config.max_file_bytes / 1024).to_string();
+        self.words.say(self.tongue(asked), word, 0, &kib)
     }
 
     fn say(&self, asked: &Asked<'_>, word: Word) -> Vec<NewOut> {

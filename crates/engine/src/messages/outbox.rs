@@ -171,10 +171,16 @@ impl Outbox {
         }
         let (now, wall) = (Instant::now(), now_ms());
         let (mut rows, mut back) = (Vec::new(), Vec::new());
+        // A pause may have begun while these were fetched.
+        let paused = inner.paused_until.lock().filter(|until| *until > now);
         {
             let mut pacer = inner.pacer.lock();
             for (patient, row) in taken {
-                match pacer.admit(Some(&row.chat), patient, now) {
+                let admitted = match paused {
+                    Some(until) => Err(until.min(now + HELD)),
+                    None => pacer.admit(Some(&row.chat), patient, now),
+                };
+                match admitted {
                     Ok(()) => rows.push(row),
                     Err(at) => back.push((row.id, wall.saturating_add(ms(at - now)).saturating_add(1))),
                 }

@@ -134,7 +134,7 @@ words! {
         Attachment = "attachment";
         /// Messages are too old to be answered.
         SendAgain = "send_again";
-        /// A file is larger than so many KiB.
+        /// A file is larger than that many KiB.
         FileTooLarge = "file_too_large";
         /// A file could not be fetched.
         FileAway = "file_away";

@@ -72,6 +72,9 @@ fn moved() -> Metrics {
     metrics.outbox_uncertain(Door::Signal, 1);
     metrics.signal_reconnect("idle");
     metrics.signal_event("data");
+    metrics.telegram_update("message");
+    metrics.telegram_backoff();
+    metrics.telegram_pending().set(1);
     metrics.cache("fast", "hit");
     metrics.ai_cost("openai", "fast", 120);
     metrics.budget_remaining("team").set(500_000);
