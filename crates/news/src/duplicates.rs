@@ -3,7 +3,7 @@
 //! their order alone, on every machine.
 //!
 //! Texts are compared by the part of their sequences of three words that they share, short ones by the part of their words.
-//! A 64-bit SimHash within 6 bits, which is the usual shortcut, finds 17 to 20 of 20 planted pairs depending on nothing but
+//! A 64-bit SimHash within 6 bits, which is the usual shortcut, finds 18 to 20 of 20 planted pairs depending on nothing but
 //! the constants of its hash; sets find all of them with any. Source: news.md section 6; Broder 1997 (shingles), Chaudhuri
 //! et al. 2006 and Xiao et al. 2008 (two sets that share most have one of their rarest in common).
 
