@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Name of the key that seals texts of people in the database.
 const DATA_KEY: &str = "data_key";
+/// Between the wish for a backup and the end of the server.
+const ANSWER_FIRST: Duration = Duration::from_secs(5);
 /// How long the record of a restored backup may take to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -92,7 +94,11 @@ pub(crate) fn again(running: &Parts) -> CancellationToken {
     drop(running.background.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = asked.cancelled() => tracing::warn!("a backup was asked for: the server ends and starts again"),
+            () = asked.cancelled() => {
+                tracing::warn!("a backup was asked for: the server ends and starts again");
+                // Whoever asked at a chat door is told first; afterwards its outbox is another one.
+                tokio::time::sleep(ANSWER_FIRST).await;
+            }
             () = damaged.cancelled() => alerts.raise(
                 AlertCategory::StoreDamaged,
                 "store",
@@ -160,11 +166,10 @@ pub async fn make(settings: &Settings, secrets: &Secrets) -> Result<Made, StartE
 /// A server that runs; a backup that cannot be used: nothing was changed then.
 pub async fn restore(settings: &Settings, secrets: &Secrets, which: &Which) -> Result<Restored, StartError> {
     let alone = Alone::new(settings, secrets)?;
+    let restored = backups(settings).restore_now(&alone.parts(settings), which).await?;
+    // A server that runs has the trail to itself; that there is none is known only now.
     let audit = trail::begin(settings, secrets, &alone.metrics, &alone.alerts)?;
-    let restored = backups(settings).restore_now(&alone.parts(settings), which).await;
-    if let Ok(restored) = &restored {
-        audit.record(proof("backup_restored", details(restored, "command")));
-    }
+    audit.record(proof("backup_restored", details(&restored, "command")));
     let _sealed = tokio::task::spawn_blocking(move || audit.seal(PATIENCE)).await;
-    Ok(restored?)
+    Ok(restored)
 }

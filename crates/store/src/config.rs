@@ -40,7 +40,7 @@ pub struct StoreConfig {
     /// Default 67108864.
     pub spool_max_bytes: u64,
     /// Up to this size of a SQLite file, in bytes, a server that was killed compares every index with its table at the next
-    /// start; a larger file is checked page by page only, which takes a second for about a gigabyte. Default 268435456.
+    /// start; a larger file is checked page by page only, which is quicker. Default 268435456.
     pub check_bytes: u64,
     /// Whether texts of people (messages in and out, what dialogs hold) are kept sealed with the data key, the secret
     /// `data_key`. Without it a stolen database file tells them. Turned off, what is sealed is still read. Default true.

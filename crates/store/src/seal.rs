@@ -26,8 +26,13 @@ const PURPOSE: &[u8] = b"portcullis store field 1";
 
 /// Every sealed column: table, column, and the name that both are sealed under. A table with texts of people has a row
 /// here: what it holds from before it was sealed, or under an earlier key, is found by it.
-pub(crate) const FIELDS: &[(&str, &str, &str)] =
-    &[("inbox", "payload", crate::inbox::PAYLOAD), ("outbox", "payload", crate::outbox::PAYLOAD)];
+pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
+    ("inbox", "payload", crate::inbox::PAYLOAD),
+    ("outbox", "payload", crate::outbox::PAYLOAD),
+    ("news_dialogs", "data", crate::readers::DIALOG),
+    ("news_folders", "filters", crate::readers::FILTERS),
+    ("news_requests", "about", crate::readers::ABOUT),
+];
 
 /// Seals and opens texts. Cheap to clone; without a key it seals nothing.
 #[derive(Clone, Default)]

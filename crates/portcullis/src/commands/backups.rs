@@ -114,10 +114,10 @@ fn size(bytes: u64) -> String {
 
 /// What people count by; of the rest the sum.
 fn rows(rows: &BTreeMap<String, u64>) -> String {
-    let named = ["api_keys", "users", "folders"];
+    let named = [("api_keys", "API keys"), ("news_people", "users"), ("news_folders", "folders")];
     let mut said: Vec<String> = named
         .iter()
-        .filter_map(|name| rows.get(*name).map(|count| format!("{count} {}", name.replace('_', " "))))
+        .filter_map(|(table, noun)| rows.get(*table).map(|count| format!("{count} {noun}")))
         .collect();
     said.push(format!("{} rows in all", rows.values().sum::<u64>()));
     said.join(", ")
@@ -134,6 +134,6 @@ mod tests {
             ("1 kB".into(), "45.1 MB".into(), "2.5 GB".into())
         );
         let counted = BTreeMap::from([("api_keys".to_owned(), 2), ("outbox".to_owned(), 5)]);
-        assert_eq!(rows(&counted), "2 api keys, 7 rows in all");
+        assert_eq!(rows(&counted), "2 API keys, 7 rows in all");
     }
 }

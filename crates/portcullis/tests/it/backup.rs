@@ -25,6 +25,12 @@ async fn stop(server: &mut Server) {
     assert_eq!(server.wait(40).await, Some(0));
 }
 
+/// Asks the running server through its admin listener.
+async fn admin(server: &Server, args: &[&str]) -> String {
+    let url = format!("http://{}", server.admin().unwrap());
+    run(BINARY, server.folder(), args, &[("PORTCULLIS_ADMIN_URL", &url)]).await.stdout
+}
+
 /// Whether that key still opens the door.
 async fn opens(server: &Server, key: &str) -> bool {
     get(server.address(), "/v1/models", key).await.status == 200
@@ -81,8 +87,8 @@ async fn a_backup_is_made_beside_the_server_and_restored_only_without_it() {
     assert_eq!(code, Some(0), "{made}");
     assert!(made["backup"]["rows"]["api_keys"].as_u64() == Some(1), "{made}");
     let name = made["backup"]["name"].as_str().unwrap().to_owned();
-    let created = run(BINARY, server.folder(), &["keys", "create", "--name", "later", "--json"], &[]).await;
-    let later: Value = serde_json::from_str(created.stdout.trim()).unwrap();
+    let created = admin(&server, &["keys", "create", "--name", "later", "--json"]).await;
+    let later: Value = serde_json::from_str(created.trim()).unwrap();
     let later = later["key"].as_str().unwrap().to_owned();
     assert!(opens(&server, &later).await);
     let (code, refused) = command(server.folder(), &["restore", "latest"]).await;
@@ -116,7 +122,7 @@ async fn a_database_damaged_under_a_running_server_is_replaced_and_the_server_go
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length - 4096], 4096).unwrap();
     // What reads a page that it has not read yet finds it; the next backup reads them all.
     until("it started again", async || {
-        let _may_fail = run(BINARY, server.folder(), &["keys", "create", "--name", "more"], &[]).await;
+        let _may_fail = admin(&server, &["keys", "create", "--name", "more"]).await;
         server.stderr().matches("\"ready\"").count() >= 2
     })
     .await;

@@ -216,7 +216,8 @@ async fn look_into(path: &Path) -> Result<Counts> {
                 return Ok(Err(format!("it is damaged: `{table}` is not as it was made")));
             }
             let mut counts = Counts::default();
-            for (table, count) in [("users", &mut counts.users), ("folders", &mut counts.folders)] {
+            for (table, count) in [("news_people", &mut counts.users), ("news_folders", &mut counts.folders)]
+            {
                 let sql = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = $1";
                 let (there,): (i64,) = sqlx::query_as(sql).bind(table).fetch_one(&mut *connection).await?;
                 if there == 1 {

@@ -78,6 +78,9 @@ const FOLLOW: &str = "INSERT INTO news_follows (folder, source, added_at) SELECT
                       AND EXISTS (SELECT 1 FROM news_folders WHERE id = $1 AND person = $5) \
                       ON CONFLICT (folder, source) DO NOTHING";
 
+/// The sealed field, see [`crate::Seal`].
+pub(crate) const FILTERS: &str = "news_folders.filters";
+
 impl Readers<'_> {
     /// Somebody's folders, the oldest first.
     ///
@@ -87,8 +90,11 @@ impl Readers<'_> {
         let sql = "SELECT id, name, filters, (SELECT COUNT(*) FROM news_follows WHERE folder = news_folders.id) \
                    FROM news_folders WHERE person = $1 ORDER BY id";
         let found: Vec<(i64, String, String, i64)> = rows!(self.0, sql, person)?;
-        let read = |(id, name, filters, sources)| FolderRow { id, name, filters, sources: count(sources) };
-        Ok(found.into_iter().map(read).collect())
+        let read = |(id, name, filters, sources)| {
+            let filters = self.0.seal.open(FILTERS, filters)?;
+            Ok(FolderRow { id, name, filters, sources: count(sources) })
+        };
+        found.into_iter().map(read).collect()
     }
 
     /// What somebody follows, by folder and the order of adding.
@@ -202,7 +208,8 @@ impl Readers<'_> {
     /// A database that is away.
     pub async fn set_filters(&self, person: i64, folder: i64, filters: &str) -> Result<bool> {
         let sql = "UPDATE news_folders SET filters = $3 WHERE id = $2 AND person = $1";
-        Ok(change!(self.0, sql, person, folder, filters)? == 1)
+        let filters = self.0.seal.seal(FILTERS, filters);
+        Ok(change!(self.0, sql, person, folder, &filters)? == 1)
     }
 
     /// Follows sources, as many as `most` in that folder; one answer for each, in their order.

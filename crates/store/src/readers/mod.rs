@@ -11,9 +11,11 @@ mod ledger;
 mod schedules;
 mod small;
 
+pub(crate) use folders::FILTERS;
 pub use folders::{Added, FolderRow, Follow, NewFolder, Removed, Undone};
 pub use ledger::{Deliver, Delivered, Fire, Reserve, Reserved};
 pub use schedules::{FireRow, NewSchedule, ScheduleRow};
+pub(crate) use small::{ABOUT, DIALOG};
 pub use small::{DialogRow, OwnerRequest, Traffic};
 
 use crate::{

@@ -48,6 +48,10 @@ pub struct Traffic {
     pub asked: Vec<(String, u64)>,
 }
 
+/// The sealed fields, see [`crate::Seal`].
+pub(crate) const DIALOG: &str = "news_dialogs.data";
+pub(crate) const ABOUT: &str = "news_requests.about";
+
 impl Readers<'_> {
     /// What is awaited of somebody in a conversation.
     ///
@@ -56,7 +60,9 @@ impl Readers<'_> {
     pub async fn dialog(&self, conversation: &str, caller: &str, now: i64) -> Result<Option<DialogRow>> {
         let sql = "SELECT state, data FROM news_dialogs WHERE conversation = $1 AND caller = $2 AND expires_at > $3";
         let found: Option<(String, String)> = row!(self.0, sql, conversation, caller, now)?;
-        Ok(found.map(|(state, data)| DialogRow { state, data }))
+        let opened =
+            found.map(|(state, data)| Ok(DialogRow { state, data: self.0.seal.open(DIALOG, data)? }));
+        opened.transpose()
     }
 
     /// Awaits something of somebody in a conversation, instead of what was awaited.
@@ -73,7 +79,8 @@ impl Readers<'_> {
         let sql = "INSERT INTO news_dialogs (conversation, caller, state, data, expires_at) \
                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (conversation, caller) DO UPDATE SET \
                    state = excluded.state, data = excluded.data, expires_at = excluded.expires_at";
-        change!(self.0, sql, conversation, caller, &dialog.state, &dialog.data, expires_at).map(drop)
+        let data = self.0.seal.seal(DIALOG, &dialog.data);
+        change!(self.0, sql, conversation, caller, &dialog.state, &data, expires_at).map(drop)
     }
 
     /// Ends what was awaited; says whether anything was.
@@ -92,8 +99,9 @@ impl Readers<'_> {
     pub async fn ask_as_owner(&self, it: &OwnerRequest, now: i64) -> Result<i64> {
         let sql = "INSERT INTO news_requests (caller, kind, source, topic, about, at) VALUES ($1, $2, $3, $4, $5, $6) \
                    RETURNING id";
+        let about = self.0.seal.seal(ABOUT, &it.about);
         let made: Vec<(i64,)> =
-            returning!(self.0, sql, &it.caller, &it.kind, &it.source, &it.topic, &it.about, now)?;
+            returning!(self.0, sql, &it.caller, &it.kind, &it.source, &it.topic, &about, now)?;
         Ok(made.first().map_or(0, |(id,)| *id))
     }
 
@@ -107,16 +115,11 @@ impl Readers<'_> {
         let state = if accepted { "accepted" } else { "declined" };
         type Row = (i64, String, String, String, String, String, String);
         let found: Vec<Row> = returning!(self.0, sql, id, state)?;
-        let read = |(id, caller, kind, source, topic, about, state): Row| OwnerRequest {
-            id,
-            caller,
-            kind,
-            source,
-            topic,
-            about,
-            state,
+        let read = |(id, caller, kind, source, topic, about, state): Row| {
+            let about = self.0.seal.open(ABOUT, about)?;
+            Ok(OwnerRequest { id, caller, kind, source, topic, about, state })
         };
-        Ok(found.into_iter().next().map(read))
+        found.into_iter().next().map(read).transpose()
     }
 
     /// Notes that something of that kind was asked.

@@ -55,6 +55,9 @@ async fn sealed_texts_come_back_and_a_store_is_not_opened_without_their_key(plac
     assert_eq!(store.outbox().list(None, None, 9).await.unwrap()[0].payload, "to ann");
     let row = store.outbox().take("signal", "w", 2000, 9000, 9, 4).await.unwrap().remove(0);
     assert_eq!(row.payload, "to ann");
+    let dialog = crate::DialogRow { state: "name".into(), data: "a folder for ann".into() };
+    store.readers().await_next("ann", "signal:ann", &dialog, 9000).await.unwrap();
+    assert_eq!(store.readers().dialog("ann", "signal:ann", 1).await.unwrap(), Some(dialog));
     let later = Settle::Later { not_before: 0, failed: false, reason: "" };
     assert!(store.outbox().settle(row.id, "w", &later, 2000).await.unwrap());
     store.close().await;
@@ -100,6 +103,8 @@ async fn no_text_of_a_person_is_found_in_any_file_of_the_store() {
     let store = sealed(&place, Seal::new(key('a'), [])).await.unwrap();
     store.reseal_all().await.unwrap();
     store.inbox().keep(&crate::NewIn { key: "2".into(), ..new }, 9).await.unwrap();
+    let dialog = crate::DialogRow { state: "name".into(), data: planted.into() };
+    store.readers().await_next("ann", "signal:ann", &dialog, i64::MAX).await.unwrap();
     let out = crate::NewOut { payload: planted.into(), ..answer("ann", 0) };
     assert!(store.outbox().add(&[out], ROOM).await.unwrap());
     assert!(!holds(&place.data_dir("a"), planted), "while it runs");
