@@ -51,6 +51,7 @@ fn moved() -> Metrics {
     metrics.alert_undelivered("webhook");
     metrics.stalled(Duration::from_millis(300));
     metrics.usage_pending().set(9);
+    metrics.backup(true);
     metrics.prompts_remembered().set(1);
     metrics.anomaly("volume");
     metrics.safety_overrides(portcullis_domain::HarmCategory::ALL[0]).set(1);
