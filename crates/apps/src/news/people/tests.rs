@@ -18,7 +18,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod clock;
 mod crowd;
+mod more;
 mod talk;
 
 /// Turns posts into rows and nothing else.
