@@ -42,6 +42,8 @@ impl Readers {
             config: Arc::new(settings.news.clone()),
             schedule: settings.schedule.clone(),
             cook: news.cook(),
+            looker: news.looker(),
+            doctor: news.doctor(),
             store: ground.store.clone(),
             doors: ground.chat_doors.clone(),
             rows: settings.messages.rows(),

@@ -16,8 +16,8 @@ pub use digest::{
 };
 
 pub use people::{
-    Cook, Cooking, Current, Operation, Operations, People, PeopleParts, PeopleState, PlanConfig,
-    ScheduleConfig, commands, keep_schedules,
+    Cook, Cooking, Current, Doctor, Looker, Operation, Operations, People, PeopleParts, PeopleState,
+    PlanConfig, ScheduleConfig, commands, keep_schedules,
 };
 
 use portcullis_domain::{Action, Failure, Meter, NewsRequest, Payload, Reply, ReplyBody};
@@ -48,6 +48,26 @@ impl NewsApp {
         Arc::new(move |ask| {
             let room = room.clone();
             Box::pin(async move { room.digest(ask).await })
+        })
+    }
+
+    /// Who looks at sources that are added.
+    #[must_use]
+    pub fn looker(&self) -> Looker {
+        let room = self.room.clone();
+        Arc::new(move |source| {
+            let room = room.clone();
+            Box::pin(async move { room.check(&source).await })
+        })
+    }
+
+    /// Who says how a source is.
+    #[must_use]
+    pub fn doctor(&self) -> Doctor {
+        let room = self.room.clone();
+        Arc::new(move |source| {
+            let room = room.clone();
+            Box::pin(async move { room.health(&source).await })
         })
     }
 

@@ -113,7 +113,7 @@ impl People {
             return Ok(None);
         }
         Ok(Some(match what {
-            Awaited::Sources => self.add(turn, text).await?,
+            Awaited::Sources => self.add(turn, text, false).await?,
             // These wait for a press or a document.
             Awaited::Confirm | Awaited::OwnerTopic | Awaited::Broadcast | Awaited::Document => {
                 return Ok(None);

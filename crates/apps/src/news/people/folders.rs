@@ -8,6 +8,7 @@ use super::{
     words::Say,
     write::{Page, button, cut, mark},
 };
+use crate::news::{Health, Reason};
 use portcullis_domain::{Action, MessageReply, Post};
 use portcullis_news::{Source, SourceError};
 use portcullis_store::{Added, FolderRow, NewFolder};
@@ -18,6 +19,8 @@ const AT_ONCE: usize = 10;
 const NAME: std::ops::RangeInclusive<usize> = 1..=32;
 /// Buttons with sources.
 const BUTTONS: usize = 30;
+/// Feeds of a page that are named.
+const FEEDS: usize = 3;
 /// Names that are shown as nearest.
 const NEAREST: usize = 3;
 
@@ -29,8 +32,8 @@ pub(super) struct Pressed<'a> {
 }
 
 impl People {
-    /// `/add X ...`.
-    pub(super) async fn add(&self, turn: &Turn<'_>, rest: &str) -> Said {
+    /// `/add X ...`; what gives nothing now is added `anyway` only when the person says so.
+    pub(super) async fn add(&self, turn: &Turn<'_>, rest: &str, anyway: bool) -> Said {
         if let Err(reply) = turn.may_change() {
             return Ok(reply);
         }
@@ -57,6 +60,8 @@ impl People {
         for _ in &sources {
             turn.request.quotas.spend(&turn.request.caller, Action::AddSource).await?;
         }
+        let (doubtful, feeds) = if anyway { Default::default() } else { self.looked_at(&sources).await };
+        sources.retain(|source| doubtful.iter().all(|(doubted, _)| doubted != source));
         let (_, plan) = self.plan(&turn.reader.plan);
         let readers = self.store().readers();
         let most = u64::from(plan.sources);
@@ -72,14 +77,48 @@ impl People {
                 Added::Full => format!("✖️ {source}: {}", talk.count(Say::AddFull, most)),
             });
         }
+        if !feeds.is_empty() {
+            lines.push(talk.with(Say::HasFeeds, &[("feeds", &feeds.join("\n"))]));
+        }
         let mut post = Post::text(lines.join("\n"));
-        if added.contains(&Added::New) {
+        if !doubtful.is_empty() {
+            let lines = doubtful.iter().map(|(source, reason)| {
+                format!("⚠️ {source}: {}", talk.say(super::compose::reason(*reason)))
+            });
+            let shown = lines.chain([talk.say(Say::AddAnyway)]).collect::<Vec<_>>().join("\n");
+            post.text = [post.text, shown].join("\n").trim().to_owned();
+            let sources: Vec<&str> = doubtful.iter().map(|(source, _)| source.as_str()).collect();
+            self.await_next(turn, Awaited::Confirm, &sources.join("\n")).await?;
+            post.choices = vec![vec![
+                button(talk.say(Say::ButtonYesAdd), "af", 0, ""),
+                button(talk.say(Say::ButtonNo), "m", 0, ""),
+            ]];
+        } else if added.contains(&Added::New) {
             post.choices = vec![vec![
                 button(talk.say(Say::ButtonNews), "n", turn.reader.folder, ""),
                 button(talk.say(Say::ButtonList), "ls", 0, ""),
             ]];
         }
         Ok(MessageReply::post(post))
+    }
+
+    /// Looks at sources, all together: those that give nothing now, and why; feeds that pages among them name.
+    async fn looked_at(&self, sources: &[String]) -> (Vec<(String, Reason)>, Vec<String>) {
+        let looks = sources
+            .iter()
+            .filter_map(|name| Some((name, Source::read(name).ok()?)))
+            .map(|(name, source)| async move { (name.clone(), (self.0.parts.looker)(source).await) });
+        let (mut doubtful, mut feeds) = (Vec::new(), Vec::new());
+        for (name, looked) in futures_util::future::join_all(looks).await {
+            match looked {
+                Ok(checked) if checked.is_page => {
+                    feeds.extend(checked.feeds.into_iter().take(FEEDS).map(|(_, address)| address));
+                }
+                Ok(_) => {}
+                Err(reason) => doubtful.push((name, reason)),
+            }
+        }
+        (doubtful, feeds)
     }
 
     /// Words that are no command: a source is offered to be added, for anything else there is the menu.
@@ -206,12 +245,18 @@ impl People {
 
     /// How a source is, where there is something to say.
     async fn health(&self, turn: &Turn<'_>, source: &str) -> Option<String> {
-        let feed = self.store().feeds().find(source).await.ok().flatten()?;
-        if feed.failures > 0 && feed.failing_since > 0 {
-            let since = super::days::clock(feed.failing_since, &turn.reader.zone);
-            return Some(turn.talk.with(Say::HealthFailing, &[("since", &since)]));
-        }
-        (feed.fetched_at > 0).then(|| "✓".to_owned())
+        let health = (self.0.parts.doctor)(Source::read(source).ok()?).await?;
+        Some(match health {
+            Health::Ok => turn.talk.say(Say::HealthOk),
+            Health::Quiet { .. } => turn.talk.say(Say::HealthQuiet),
+            Health::Failing { since: 0, .. } => return None,
+            Health::Failing { since, .. } => {
+                let since = super::days::clock(since, &turn.reader.zone);
+                turn.talk.with(Say::HealthFailing, &[("since", &since)])
+            }
+            Health::NoPreview => turn.talk.say(Say::HealthNoPreview),
+            Health::Gone => turn.talk.say(Say::HealthOff),
+        })
     }
 
     /// `/folder ...`.
@@ -337,9 +382,9 @@ impl People {
         let folders = readers.folders(turn.reader.id).await.map_err(away)?;
         let folder = folders.iter().find(|folder| folder.id == pressed.row);
         Ok(Some(match (pressed.action, folder) {
-            ("ad", _) => self.add(turn, "").await?,
-            ("ay", _) => match self.confirmed(turn).await? {
-                Some(sources) => self.add(turn, &sources).await?,
+            ("ad", _) => self.add(turn, "", false).await?,
+            ("ay" | "af", _) => match self.confirmed(turn).await? {
+                Some(sources) => self.add(turn, &sources, pressed.action == "af").await?,
                 None => return Ok(None),
             },
             ("rm", _) => self.remove(turn, "").await?,

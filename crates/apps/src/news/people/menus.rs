@@ -100,7 +100,7 @@ impl People {
     pub(super) async fn pressed(&self, turn: &Turn<'_>, token: &str) -> Said {
         let Some(token) = Token::read(token) else { return self.out_of_date(turn).await };
         let Token { action, row, argument } = token;
-        let changes = ["w", "st", "rx", "un", "fu", "fdy", "ray", "ay", "fy"];
+        let changes = ["w", "st", "rx", "un", "fu", "fdy", "ray", "ay", "af", "fy"];
         if changes.contains(&action)
             && (action != "w" && action != "st" || !argument.is_empty())
             && let Err(reply) = turn.may_change()

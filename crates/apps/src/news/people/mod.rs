@@ -33,7 +33,7 @@ pub use config::{PlanConfig, ScheduleConfig};
 pub(super) use config::{default_plans, plan_problems};
 pub use timer::{Current, keep_schedules};
 
-use crate::news::{Digest, DigestAsk, NewsConfig};
+use crate::news::{Checked, Digest, DigestAsk, Health, NewsConfig, Reason};
 use flights::Flights;
 use jiff::Timestamp;
 use portcullis_domain::{Failure, MessageReply, MessageRequest, Post, Scope};
@@ -42,6 +42,7 @@ use portcullis_engine::{
     messages::{ChatDoors, now_ms},
     words::{Catalogue, Tongue},
 };
+use portcullis_news::Source;
 use portcullis_store::{ReaderRow, Store, StoreError};
 use portcullis_telemetry::{Audit, Metrics};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -53,6 +54,12 @@ pub type Cooking = Pin<Box<dyn Future<Output = Result<Digest, Failure>> + Send>>
 /// Makes digests.
 pub type Cook = Arc<dyn Fn(DigestAsk) -> Cooking + Send + Sync>;
 
+/// Looks at a source that is added.
+pub type Looker =
+    Arc<dyn Fn(Source) -> Pin<Box<dyn Future<Output = Result<Checked, Reason>> + Send>> + Send + Sync>;
+/// Says how a source is.
+pub type Doctor = Arc<dyn Fn(Source) -> Pin<Box<dyn Future<Output = Option<Health>> + Send>> + Send + Sync>;
+
 /// What news for people are built from.
 pub struct PeopleParts {
     /// `[news]`.
@@ -61,6 +68,10 @@ pub struct PeopleParts {
     pub schedule: ScheduleConfig,
     /// Who makes digests.
     pub cook: Cook,
+    /// Who looks at sources that are added.
+    pub looker: Looker,
+    /// Who says how sources are.
+    pub doctor: Doctor,
     /// Where people are kept.
     pub store: Store,
     /// Where digests go.
@@ -197,7 +208,7 @@ impl People {
             "lang" => self.lang(turn, rest).await,
             "cancel" => Ok(turn.text(Say::NothingToCancel)),
             "news" => self.news(turn, rest, serve::Trigger::Command).await,
-            "add" => self.add(turn, rest).await,
+            "add" => self.add(turn, rest, false).await,
             "remove" => self.remove(turn, rest).await,
             "remove_all" => self.remove_all(turn).await,
             "list" => self.list(turn).await,

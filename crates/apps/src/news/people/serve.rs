@@ -127,13 +127,15 @@ impl People {
         tracing::info!(
             request_id = %turn.request.id, trigger = ?trigger, outcome, took_ms = began.elapsed().as_millis(), "news"
         );
-        self.0.parts.metrics.news_request(outcome);
         Ok(match made? {
             Outcome::Given { .. } => MessageReply::default(),
             Outcome::Alone(posts, _) => MessageReply { posts, ..MessageReply::default() },
             Outcome::Unwanted => turn.text(Say::Cancelled),
             Outcome::Empty(digest) => nothing(&job, &digest, i64::from(plan.window_hours)),
-            Outcome::Full => return Err(Failure::Overloaded { retry_after: RETRY }),
+            Outcome::Full => {
+                self.0.parts.metrics.news_request("refused");
+                return Err(Failure::Overloaded { retry_after: RETRY });
+            }
         })
     }
 
@@ -212,7 +214,12 @@ impl People {
             urgent: job.urgent,
             progress: job.progress.clone(),
         };
-        let digest = (self.0.parts.cook)(ask).await?;
+        let digest = match (self.0.parts.cook)(ask).await {
+            Ok(digest) => digest,
+            // So it says that nobody wants it any more.
+            Err(Failure::Conflict(_)) => return Ok(Outcome::Unwanted),
+            Err(failure) => return Err(failure),
+        };
         if !(job.progress.0)(Phase::Telling(digest.stories.len(), digest.stories.len())) {
             return Ok(Outcome::Unwanted);
         }

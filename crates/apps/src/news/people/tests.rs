@@ -124,6 +124,17 @@ pub(super) fn people(store: &Store, kitchen: &Arc<Kitchen>, config: NewsConfig) 
         config: Arc::new(config),
         schedule: ScheduleConfig { jitter_secs: 0, ..ScheduleConfig::default() },
         cook,
+        looker: Arc::new(|source| {
+            let name = source.to_string();
+            let feeds = vec![("Feed".to_owned(), "https://example.org/feed".to_owned())];
+            let checked = Checked { title: String::new(), is_page: name.contains("page"), feeds };
+            let looked = if name.contains("away") { Err(Reason::NotAnswering) } else { Ok(checked) };
+            Box::pin(async move { looked })
+        }),
+        doctor: Arc::new(|source| {
+            let quiet = source.to_string().contains("quiet").then_some(Health::Quiet { since: None });
+            Box::pin(async move { quiet })
+        }),
         store: store.clone(),
         doors,
         rows: [100_000, 1000],

@@ -158,7 +158,6 @@ impl People {
                 readers.fire_later(row.fire, owner, now_ms() + ms(60 * AGAIN_MINS[0])).await.map(|_| 0)
             }
             Err(failure) => {
-                self.0.parts.metrics.news_request("failed");
                 tracing::warn!(schedule = row.fire.schedule, %failure, "a digest on schedule failed");
                 let tried = usize::try_from(row.attempts).unwrap_or(usize::MAX);
                 match AGAIN_MINS.get(tried.saturating_sub(1)) {
@@ -299,17 +298,13 @@ impl People {
     /// What came of a planned minute, and what is said of it.
     async fn ended(&self, outcome: Outcome, job: &Job<'_>, row: &ScheduleRow) -> Result<Ended, Failure> {
         match outcome {
-            Outcome::Given { degraded } => {
-                self.0.parts.metrics.news_request(if degraded { "degraded" } else { "ok" });
-                Ok(Ended::Given)
-            }
+            Outcome::Given { .. } => Ok(Ended::Given),
             Outcome::Full | Outcome::Alone(..) => Ok(Ended::Postponed),
             Outcome::Unwanted => Ok(Ended::Nothing),
             Outcome::Empty(digest) if !digest.failed.is_empty() && digest.posts == 0 => {
                 Err(Failure::Unavailable { retry_after: super::RETRY, rate_limited: false })
             }
             Outcome::Empty(_) => {
-                self.0.parts.metrics.news_request("empty");
                 if row.is.if_empty == "note" {
                     let planned = job.fire.map_or(job.now, |fire| fire.planned);
                     let when = days::clock(planned, &row.is.zone);

@@ -200,6 +200,9 @@ portcullis_engine::words! {
         BroadcastSent = "broadcast_sent";
         NoSuchPerson = "no_such_person";
         NotOfferedHere = "not_offered_here";
+        AddAnyway = "add_anyway";
+        HealthQuiet = "health_quiet";
+        HasFeeds = "has_feeds";
     }
 }
 

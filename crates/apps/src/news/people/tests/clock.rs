@@ -7,11 +7,11 @@ use tokio_util::task::TaskTracker;
 
 const HOUR: i64 = 3_600_000;
 
-/// Somebody with a source and a schedule at eight every day, whose next minute is the last eight o'clock.
+/// Somebody with a source and a schedule at eight every day, whose next minute is ten days old.
 async fn scheduled(house: &House, if_empty: &str) -> (i64, i64) {
     house.say("/add @alpha_one").await;
     let reader = house.store.readers().find("telegram:1").await.unwrap().unwrap();
-    let planned = now_ms() / (24 * HOUR) * 24 * HOUR - 16 * HOUR;
+    let planned = now_ms() / (24 * HOUR) * 24 * HOUR - 10 * 24 * HOUR + 8 * HOUR;
     let new = NewSchedule {
         person: reader.id,
         folder: reader.folder,
@@ -59,7 +59,9 @@ async fn of_two_replicas_one_makes_the_digest_of_a_minute_once() {
     house.people.plan_due(now).await;
     fire(&house.people, late + 60_000).await;
     assert_eq!(house.outbox().await.len(), 2, "once over looks and restarts");
-    assert!(house.say("/usage").await.contains("1 of 2 on schedule"));
+    let (readers, day) = (house.store.readers(), days::day(planned, ""));
+    let reader = readers.find("telegram:1").await.unwrap().unwrap();
+    assert_eq!(readers.used(reader.id, serve::SCHEDULED, &day, now_ms()).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -33,10 +33,16 @@ async fn a_schedule_is_written_or_pressed_and_shows_its_next_times() {
     assert!(house.say("/schedule */5 * * * * UTC").await.starts_with("Between two digests"));
     assert!(house.say("/schedule daily 8:00 UTC loud=yes").await.starts_with("I do not understand loud=yes"));
     let made = house.say("/schedule weekdays 07:30 Europe/Amsterdam quiet=22:00-07:00 empty=note").await;
-    assert!(made.starts_with("It is scheduled") && made.matches("07:30 (Europe/Amsterdam)").count() == 3, "{made}");
+    assert!(
+        made.starts_with("It is scheduled") && made.matches("07:30 (Europe/Amsterdam)").count() == 3,
+        "{made}"
+    );
     let times = house.press("1:sn:0:daily").await;
     assert!(tokens(&times).contains(&"1:sb:0:daily.8".to_owned()));
-    assert!(house.press("1:sb:0:daily.8").await.words().contains("08:00 (Europe/Amsterdam)"), "the zone is known");
+    assert!(
+        house.press("1:sb:0:daily.8").await.words().contains("08:00 (Europe/Amsterdam)"),
+        "the zone is known"
+    );
     assert!(house.say("/schedule hourly").await.starts_with("Your plan holds 2 schedules."));
     let list = house.ask(message("telegram:1", "/schedule")).await;
     assert!(list.words().contains("30 7 * * 1-5"));
@@ -102,9 +108,8 @@ async fn administrators_have_commands_that_do_not_exist_for_others() {
     let house = House::new().await;
     house.say("/add @alpha_one").await;
     assert!(house.say("/stats").await.starts_with("I do not know /stats"));
-    let admin = async |text: &str| {
-        house.ask_as(Scopes::ALL, message("telegram:99", text)).await.unwrap().words()
-    };
+    let admin =
+        async |text: &str| house.ask_as(Scopes::ALL, message("telegram:99", text)).await.unwrap().words();
     let stats = admin("/log").await;
     assert!(stats.contains("people: 2") && stats.contains("command: "), "{stats}");
     assert!(admin("/user telegram:1").await.contains("plan: free"));
@@ -122,4 +127,21 @@ async fn administrators_have_commands_that_do_not_exist_for_others() {
     assert_eq!(house.ask_as(Scopes::ALL, press).await.unwrap().words(), "On its way to 2 people.");
     let rows = house.store.outbox().list(None, None, 99).await.unwrap();
     assert_eq!(rows.iter().filter(|row| row.payload == "Hello all" && row.class == 3).count(), 2);
+}
+
+#[tokio::test]
+async fn a_source_that_gives_nothing_now_is_added_only_when_the_person_says_so() {
+    let house = House::new().await;
+    let doubt = house.ask(message("telegram:1", "/add @alpha_one @far_away")).await;
+    assert!(doubt.words().starts_with("✅ @alpha_one\n⚠️ @far_away: did not answer"), "{}", doubt.words());
+    assert!(house.say("/list").await.contains("(1/10)"));
+    assert!(
+        house.press(&tokens(&doubt)[0]).await.words().starts_with("This menu was out of date"),
+        "a command ended it"
+    );
+    let doubt = house.ask(message("telegram:1", "/add @far_away")).await;
+    assert_eq!(house.press(&tokens(&doubt)[0]).await.words(), "✅ @far_away");
+    let page = house.say("/add https://example.org/page @quiet_one").await;
+    assert!(page.ends_with("Feeds of it can be followed instead:\nhttps://example.org/feed"), "{page}");
+    assert!(house.say("/list").await.contains("@quiet_one 💤 quiet"));
 }
