@@ -9,6 +9,7 @@ use portcullis_apps::news::{
 use portcullis_domain::{HarmCategory, HarmThreshold};
 use portcullis_engine::safety::{NewOverride, SafetyDesk};
 use portcullis_resilience::{Registry, breaker::BreakerState};
+use portcullis_store::{BackupDesk, BackupInfo, Store, Which};
 use portcullis_telemetry::Audit;
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,11 +29,15 @@ const RECORDS: usize = 2000;
 
 impl Readers {
     /// With what administrators can do.
-    pub(crate) fn new(audit: &Audit, safety: &SafetyDesk, registry: &Registry) -> Self {
+    pub(crate) fn new(audit: &Audit, safety: &SafetyDesk, registry: &Registry, store: &Store) -> Self {
         let mut operations = Operations::new();
         operations.insert("incident", incident(audit.clone()));
         operations.insert("safety", overridden(safety.clone()));
         operations.insert("stats", machine(registry.clone()));
+        if let Some(desk) = store.backups() {
+            operations.insert("backup", backup(desk.clone()));
+            operations.insert("restore_backup", restored(desk));
+        }
         Self { audit: Some(audit.clone()), operations, ..Self::default() }
     }
 
@@ -50,7 +55,7 @@ impl Readers {
             admins: settings.telegram.admin_ids.iter().map(|id| format!("telegram:{id}")).collect(),
             operations: self.operations.clone(),
             audit: self.audit.clone(),
-            backup_days: BACKUP_DAYS,
+            backup_days: u32::try_from(settings.backup.max_age_days).unwrap_or(u32::MAX),
             metrics: ground.metrics.clone(),
             state: self.state.clone(),
         });
@@ -66,8 +71,57 @@ impl Readers {
     }
 }
 
-/// Days after which no backup holds what was erased.
-const BACKUP_DAYS: u32 = 7;
+/// Backups that are listed.
+const LISTED: usize = 30;
+
+/// `/backup`.
+fn backup(desk: BackupDesk) -> Operation {
+    Arc::new(move |_| {
+        let desk = desk.clone();
+        Box::pin(async move {
+            match desk.make().await {
+                Ok(made) => format!("{} ({} KiB)", made.name, made.bytes.div_ceil(1024)),
+                Err(error) => {
+                    tracing::error!(%error, "a backup that an administrator asked for was not made");
+                    "The backup was not made; nothing was changed. The log says why.".to_owned()
+                }
+            }
+        })
+    })
+}
+
+/// `/restore_backup [latest|N]`; without an argument a numbered list.
+fn restored(desk: BackupDesk) -> Operation {
+    Arc::new(move |wish| {
+        let desk = desk.clone();
+        Box::pin(async move {
+            let done = if wish.is_empty() {
+                desk.list().await.map(|all| {
+                    let line = |(number, it): (usize, &BackupInfo)| {
+                        let count = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+                        let (people, folders) = (count(it.users), count(it.folders));
+                        let problem =
+                            it.problem.as_ref().map_or_else(String::new, |why| format!(" ✖️ {why}"));
+                        let kib = it.bytes.div_ceil(1024);
+                        format!("{number}. {} · {kib} KiB · {people} / {folders}{problem}", it.at)
+                    };
+                    let lines: Vec<String> = (1..).zip(all.iter().take(LISTED)).map(line).collect();
+                    if lines.is_empty() { "—".to_owned() } else { lines.join("\n") }
+                })
+            } else {
+                // Whatever is written is one of the three.
+                let which = wish.parse().unwrap_or(Which::Latest);
+                desk.restore(&which)
+                    .await
+                    .map(|found| format!("{}: the server ends and starts with it.", found.name))
+            };
+            done.unwrap_or_else(|error| {
+                tracing::error!(%error, "a backup that an administrator asked for was not put back");
+                "There is no such backup, or it cannot be used; nothing was changed.".to_owned()
+            })
+        })
+    })
+}
 
 /// `/incident ID`.
 fn incident(audit: Audit) -> Operation {

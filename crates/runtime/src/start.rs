@@ -99,7 +99,7 @@ impl Base {
             pages,
             store: store.clone(),
             news: NewsState::default(),
-            readers: Readers::new(&self.audit, safety, &self.registry),
+            readers: Readers::new(&self.audit, safety, &self.registry, store),
         }
     }
 

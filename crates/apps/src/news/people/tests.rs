@@ -132,7 +132,8 @@ pub(super) fn people(store: &Store, kitchen: &Arc<Kitchen>, config: NewsConfig) 
             Box::pin(async move { looked })
         }),
         doctor: Arc::new(|source| {
-            let quiet = source.to_string().contains("quiet").then_some(Health::Quiet { since: None });
+            let quiet =
+                source.to_string().contains("quiet").then_some(crate::news::Health::Quiet { since: None });
             Box::pin(async move { quiet })
         }),
         store: store.clone(),
