@@ -200,10 +200,9 @@ impl Fetcher {
             return Some(Health::Gone);
         }
         if row.state != OK {
-            return Some(match Reason::read(&row.state) {
-                Reason::NoPreview => Health::NoPreview,
-                reason => Health::Failing { reason, since: row.failing_since },
-            });
+            let reason = Reason::read(&row.state);
+            let failing = Health::Failing { reason, since: row.failing_since };
+            return Some(if reason == Reason::NoPreview { Health::NoPreview } else { failing });
         }
         let quiet = super::now_ms() - i64::from(self.config.scrape.quiet_days) * super::DAY_MS;
         let newest = self.stored(&row, 0, 1).await;

@@ -180,9 +180,8 @@ impl Teller {
             filter: Filter::OPEN,
             quotas: ask.quotas.clone(),
         };
-        let reply = self.chat.run(request).await.map_err(|failure| match failure {
-            Failure::Blocked { .. } => "safety",
-            other => other.kind(),
+        let reply = self.chat.run(request).await.map_err(|failure| {
+            if matches!(failure, Failure::Blocked { .. }) { "safety" } else { failure.kind() }
         })?;
         if reply.target.as_deref().is_none_or(|target| target.starts_with("builtin/")) {
             return Err("no_provider");
