@@ -17,6 +17,7 @@ use portcullis_runtime::{
 };
 use secrecy::ExposeSecret as _;
 use std::{
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -43,40 +44,50 @@ pub(super) fn run(mut sources: Sources, arguments: &cli::Serve) -> Ended {
     let ended = runtime.block_on(serve(examined, sources));
     // Blocking work that outlives the drain must not hold the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
-    ended
+    match ended? {
+        End::Done(code) => Ok(code),
+        End::Again => Err(again()),
+    }
 }
 
-async fn serve(mut examined: Examined, sources: Sources) -> Ended {
+async fn serve(examined: Examined, sources: Sources) -> Result<End, Trouble> {
     let mut signals =
         Signals::new().map_err(|error| Trouble::failed(format!("cannot catch signals: {error}")))?;
+    let secrets = read_secrets(&examined.settings, &sources.environment).await;
     panics_are_logged();
-    let mut first = true;
-    loop {
-        let secrets = read_secrets(&examined.settings, &sources.environment).await;
-        let running =
-            Box::pin(start_from(examined.clone(), sources.clone(), secrets)).await.map_err(|error| {
-                Trouble::failed(format!("it cannot start: {error}"))
-                    .safe("nothing was served and no data was changed")
-            })?;
-        if first {
-            tell(&running, &examined, &sources);
-            first = false;
+    let running =
+        Box::pin(start_from(examined.clone(), sources.clone(), secrets)).await.map_err(|error| {
+            Trouble::failed(format!("it cannot start: {error}"))
+                .safe("nothing was served and no data was changed")
+        })?;
+    tell(&running, &examined, &sources);
+    let by_signal = serve_until_asked(&running, &mut signals).await;
+    let end = if !by_signal && running.begins_again() { End::Again } else { End::Done(ExitCode::SUCCESS) };
+    tokio::select! {
+        () = running.drain() => Ok(end),
+        () = signals.end() => {
+            tracing::warn!("second signal: ended without waiting for running answers");
+            Ok(End::Done(ExitCode::from(1)))
         }
-        let asked = serve_until_asked(&running, &mut signals).await;
-        let again = !asked && running.begins_again();
-        tokio::select! {
-            () = running.drain() => {}
-            () = signals.end() => {
-                tracing::warn!("second signal: ended without waiting for running answers");
-                return Ok(ExitCode::from(1));
-            }
-        }
-        if !again {
-            return Ok(ExitCode::SUCCESS);
-        }
-        // Settings may have changed since, and a file that cannot be used must not end a server that ran well.
-        examined = settings(&sources).unwrap_or(examined);
     }
+}
+
+/// How a server ended.
+enum End {
+    /// For good.
+    Done(ExitCode),
+    /// To be started again: its database is to be replaced.
+    Again,
+}
+
+/// Starts this program anew in its own place: same process id, same arguments, nothing left of what was in memory.
+fn again() -> Trouble {
+    let here = std::env::current_exe().ok().filter(|path| path.is_file());
+    // A program that was replaced on the disk meanwhile is still there under this name.
+    let program = here.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    Trouble::failed(format!("it ended to replace its database and could not start again: {error}"))
+        .mend("start it; the start replaces the database")
 }
 
 /// Until the end is asked for; whether by a signal.

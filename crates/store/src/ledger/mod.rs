@@ -7,28 +7,20 @@
 //! not fit is counted, logged and alerted. `kill -9` loses at most `store.journal_ms` of rows nobody secured.
 //! Source: gateway.md sections 5 and 14, settings.md "When Postgres is away".
 
+mod clerk;
 mod folder;
 mod query;
 mod row;
 
+pub(crate) use clerk::Clerk;
 pub use query::{GroupBy, RaiseRow, SumBy, SumRow, UsageQuery, UsageSum};
 pub use row::{LedgerId, LedgerPrice, LedgerRow, NoLedgerId};
 
 use crate::{Inner, db::on, error::Result, files::FileError};
+use clerk::{Batch, Held, Sending, reserved};
 use folder::{Folder, Kind, Line};
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use portcullis_telemetry::{AlertCategory, Alerts, Gauge, Metrics};
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const DAY_MS: i64 = 86_400_000;
@@ -36,15 +28,6 @@ const DAY_MS: i64 = 86_400_000;
 const BATCHES_KEPT_MS: i64 = 30 * DAY_MS;
 /// Rows of one statement; sixteen values each stay far below either database's limit of parameters.
 const CHUNK: usize = 500;
-/// A file of the journal without rows to send is begun anew beyond this size: it holds only what has ended.
-const STALE_BYTES: u64 = 1 << 20;
-/// Most bytes that an async worker writes by itself.
-const INLINE_BYTES: usize = 16_384;
-
-/// Sortable by time, unique without a registry of processes.
-fn new_batch_id() -> String {
-    format!("{:013}-{:016x}", Timestamp::now().as_millisecond(), rand::random::<u64>())
-}
 
 /// What a reservation came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,202 +55,6 @@ pub struct Recovered {
     pub reserved: [u64; 2],
     /// Whether it is to be charged; else it had been released.
     pub charged: bool,
-}
-
-/// A reservation under way.
-struct Held {
-    row: LedgerRow,
-    /// Whether the running file of the journal holds it.
-    written: bool,
-}
-
-/// What every request touches, under a short lock.
-#[derive(Default)]
-struct Hot {
-    open: HashMap<u64, Held, ahash::RandomState>,
-    /// Open ones that the running file may lack.
-    unwritten: Vec<u64>,
-    /// Ended ones that the running file lacks; without a row: released.
-    ended: Vec<(LedgerId, Option<LedgerRow>, [u64; 2])>,
-    lost: u64,
-}
-
-/// The running file, and the rows of its batch.
-struct Running {
-    id: String,
-    rows: Vec<LedgerRow>,
-    bytes: u64,
-    /// Some rows are not in the file: it cannot be sent from there.
-    torn: bool,
-}
-
-impl Running {
-    fn new() -> Self {
-        Self { id: new_batch_id(), rows: Vec::new(), bytes: 0, torn: false }
-    }
-}
-
-struct Batch {
-    id: String,
-    rows: Vec<LedgerRow>,
-}
-
-/// What waits to be sent. Its lock also makes flushes take turns.
-#[derive(Default)]
-struct Sending {
-    /// Batches of which the folder has no whole copy.
-    held: Vec<Batch>,
-    /// Batches in the folder that are complete: those of this process, and after recovery those of earlier ones.
-    ready: BTreeSet<String>,
-}
-
-pub(crate) struct Clerk {
-    hot: Mutex<Hot>,
-    running: AsyncMutex<Running>,
-    sending: AsyncMutex<Sending>,
-    full: Notify,
-    folder: Arc<Folder>,
-    process: u64,
-    next: AtomicU64,
-    /// Rows in memory.
-    waiting: AtomicUsize,
-    max_rows: usize,
-    pending: Gauge,
-    alerts: Alerts,
-}
-
-impl Clerk {
-    pub(crate) fn open(
-        folder: PathBuf,
-        max_bytes: u64,
-        max_rows: usize,
-        metrics: &Metrics,
-        alerts: Alerts,
-    ) -> Result<Self> {
-        Ok(Self {
-            hot: Mutex::default(),
-            running: AsyncMutex::new(Running::new()),
-            sending: AsyncMutex::default(),
-            full: Notify::new(),
-            folder: Arc::new(Folder::open(folder, max_bytes)?),
-            process: rand::random(),
-            next: AtomicU64::new(1),
-            waiting: AtomicUsize::new(0),
-            max_rows,
-            pending: metrics.usage_pending(),
-            alerts,
-        })
-    }
-
-    async fn on_folder<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Folder) -> Result<T, FileError> + Send + 'static,
-    ) -> Option<T> {
-        let folder = self.folder.clone();
-        match tokio::task::spawn_blocking(move || work(&folder)).await {
-            Ok(Ok(value)) => Some(value),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the journal of the ledger cannot be used");
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// Puts what has happened since the last time into the running file, `now` for somebody who waits. Says whether all
-    /// of it is there.
-    async fn write(&self, running: &mut Running, now: bool) -> bool {
-        let mut bytes = Vec::new();
-        let ended = {
-            let mut hot = self.hot.lock();
-            let Hot { open, unwritten, ended, .. } = &mut *hot;
-            for number in unwritten.drain(..) {
-                let Some(held) = open.get_mut(&number) else { continue };
-                held.written = true;
-                let id = LedgerId { process: self.process, number };
-                Line(Kind::Open, id, Some(&held.row), reserved(&held.row)).write(&mut bytes);
-            }
-            std::mem::take(ended)
-        };
-        for (id, row, reserved) in &ended {
-            let kind = if row.is_some() { Kind::Settled } else { Kind::Released };
-            Line(kind, *id, row.as_ref(), *reserved).write(&mut bytes);
-        }
-        running.rows.extend(ended.into_iter().filter_map(|(_, row, _)| row));
-        if bytes.is_empty() {
-            return true;
-        }
-        running.bytes += bytes.len() as u64;
-        let whole = if now && bytes.len() <= INLINE_BYTES {
-            // A caller waits, and a few bytes into the page cache take less than another thread does.
-            self.folder.append(&running.id, &bytes).is_ok_and(|whole| whole)
-        } else {
-            let id = running.id.clone();
-            self.on_folder(move |folder| folder.append(&id, &bytes)).await == Some(true)
-        };
-        running.torn |= !whole;
-        whole
-    }
-
-    /// Ends the running batch and begins the next one, which takes over what is still open. Says what was ended.
-    async fn rotate(&self) -> Option<(Batch, bool)> {
-        let mut running = self.running.lock().await;
-        self.write(&mut running, false).await;
-        if running.rows.is_empty() && running.bytes < STALE_BYTES {
-            return None;
-        }
-        let ended = std::mem::replace(&mut *running, Running::new());
-        {
-            let mut hot = self.hot.lock();
-            let Hot { open, unwritten, .. } = &mut *hot;
-            unwritten.clear();
-            unwritten.extend(open.iter_mut().map(|(number, held)| {
-                held.written = false;
-                *number
-            }));
-        }
-        self.write(&mut running, false).await;
-        Some((Batch { id: ended.id, rows: ended.rows }, !ended.torn))
-    }
-
-    fn tell_lost(&self) {
-        let lost = std::mem::take(&mut self.hot.lock().lost);
-        if lost > 0 {
-            tracing::error!(requests = lost, "usage was lost: the store is away and the spool is full");
-            let message =
-                format!("the usage of {lost} requests was lost: the store is away and the spool is full");
-            self.alerts.raise(AlertCategory::StoreDown, "usage", message);
-        }
-    }
-
-    fn count(&self, waiting: usize) {
-        self.pending.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    }
-
-    fn gone(&self, rows: usize) {
-        let before = self.waiting.fetch_sub(rows, Relaxed);
-        self.count(before.saturating_sub(rows));
-    }
-
-    /// Takes a row into the running batch, where there is room.
-    fn take(&self, hot: &mut Hot, id: LedgerId, row: LedgerRow, reserved: [u64; 2]) {
-        // Above the bound a flush is on its way; twice the bound means that it gets nowhere.
-        if self.waiting.load(Relaxed) >= self.max_rows * 2 {
-            hot.lost += 1;
-            return;
-        }
-        hot.ended.push((id, Some(row), reserved));
-        let waiting = self.waiting.fetch_add(1, Relaxed) + 1;
-        self.count(waiting);
-        if waiting == self.max_rows {
-            self.full.notify_one();
-        }
-    }
-}
-
-/// Tokens and micro-dollars of a row, as a reservation holds them.
-const fn reserved(row: &LedgerRow) -> [u64; 2] {
-    [row.tokens(), row.micros]
 }
 
 /// Who used how much.
@@ -528,30 +315,5 @@ impl crate::Store {
             }
         };
         drop(tracker.spawn(writing));
-    }
-}
-
-impl Clerk {
-    /// Leaves the spool as a process leaves it that is killed.
-    pub(crate) fn let_go(&self) {
-        self.folder.release();
-    }
-
-    fn is_behind(&self) -> bool {
-        let hot = self.hot.lock();
-        !hot.unwritten.is_empty() || !hot.ended.is_empty()
-    }
-
-    /// Until the next flush. While the store is away a full memory does not hurry: it would only spin.
-    async fn pause(&self, every: Duration, away: bool) {
-        let tick = tokio::time::sleep(every);
-        if away {
-            tick.await;
-        } else {
-            tokio::select! {
-                () = tick => {}
-                () = self.full.notified() => {}
-            }
-        }
     }
 }
