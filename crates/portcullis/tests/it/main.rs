@@ -28,6 +28,7 @@ mod lifecycle;
 mod limits;
 mod news_tools;
 mod openai;
+mod readers;
 mod reload;
 mod secrecy;
 mod signal;

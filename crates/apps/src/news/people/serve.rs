@@ -87,6 +87,8 @@ impl People {
         let mut flight = match flights.enter(turn.reader.id, wanted.folder.id, began) {
             Ok(flight) => flight,
             Err(Crowded::Since(since)) => {
+                // An earlier try of this request, which a crash ended, may hold a place that is needed no more.
+                self.release(&self.key(turn)).await;
                 return Ok(MessageReply::text(turn.talk.count(Say::BeingMade, since.as_secs().max(1))));
             }
             Err(Crowded::Full) => return Err(Failure::Overloaded { retry_after: RETRY }),
