@@ -418,22 +418,17 @@ impl Admitted {
             None => Prompted { payload, watch: policy.output.clone(), hardened: false, instructions: None },
             Some(plan) => Box::pin(hardening::harden(engine, &policy, payload, plan)).await?,
         };
-        let shape = match &payload {
-            Payload::Chat(request) => Shape::of(request, policy.schema, engine.screening.shape)?,
+        // Formats whose answers are looked at here; what other apps say is looked at by them, text by text.
+        let (shape, spoken) = match &payload {
+            Payload::Chat(request) => {
+                let shape = Shape::of(request, policy.schema, engine.screening.shape)?;
+                (shape, Some((request.format, request.n)))
+            }
             Payload::Count(_)
             | Payload::Embed(_)
             | Payload::Models(_)
             | Payload::Library(_)
-            | Payload::News(_) => None,
-        };
-        // Formats whose answers are looked at here; what a library says is looked at by its app, text by text.
-        let spoken = match &payload {
-            Payload::Chat(request) => Some((request.format, request.n)),
-            Payload::Count(_)
-            | Payload::Embed(_)
-            | Payload::Models(_)
-            | Payload::Library(_)
-            | Payload::News(_) => None,
+            | Payload::News(_) => (None, None),
         };
         let app = engine.apps[payload.action().index()]
             .clone()
