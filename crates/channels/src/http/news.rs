@@ -75,10 +75,11 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<DigestRequest, Failure> {
-        match digest(body.as_bytes(), &DecodeLimits::default())? {
-            Payload::News(NewsRequest::Digest(asked)) => Ok(asked),
-            other => panic!("{other:?}"),
-        }
+        let Payload::News(NewsRequest::Digest(asked)) = digest(body.as_bytes(), &DecodeLimits::default())?
+        else {
+            panic!("another payload")
+        };
+        Ok(asked)
     }
 
     #[test]
