@@ -23,15 +23,20 @@ const ANSWER_FIRST: Duration = Duration::from_secs(5);
 /// How long the record of a restored backup may take to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The seal of these settings. With `store.encrypt` off it only opens, and no key is made for that.
+/// The seal of these settings. With `store.encrypt` off it only opens, and no key is made for that. Nor is one for a
+/// database that replicas share: each would make its own, and none could read what another wrote.
 fn seal(settings: &Settings, secrets: &Secrets) -> Result<Seal, StartError> {
     let mut retired = Vec::new();
     for name in &settings.store.retired_data_key_secrets {
         retired.extend(wanted(Some(name), "store.retired_data_key_secrets", secrets)?);
     }
     let own = OwnKeys::new(&settings.data_dir);
-    if settings.store.encrypt {
+    let shared = settings.store.url_secret.is_some() && secrets.get(DATA_KEY).is_none();
+    if settings.store.encrypt && !shared {
         return Ok(Seal::new(own.get(DATA_KEY, secrets)?, retired));
+    }
+    if settings.store.encrypt {
+        tracing::warn!("texts of people are not sealed: give every replica the same secret `{DATA_KEY}`");
     }
     let present = own.find(DATA_KEY, secrets)?;
     Ok(present.map_or_else(Seal::default, |key| Seal::opening(key, retired)))

@@ -43,7 +43,8 @@ pub struct StoreConfig {
     /// start; a larger file is checked page by page only, which is quicker. Default 268435456.
     pub check_bytes: u64,
     /// Whether texts of people (messages in and out, what dialogs hold) are kept sealed with the data key, the secret
-    /// `data_key`. Without it a stolen database file tells them. Turned off, what is sealed is still read. Default true.
+    /// `data_key`. Without it a stolen database file tells them. Turned off, what is sealed is still read. With PostgreSQL
+    /// nothing is sealed unless that secret is given, the same to every replica. Default true.
     pub encrypt: bool,
     /// Names of secrets that hold earlier data keys; what they sealed is read, and sealed anew by the present one. A name
     /// can go once the log has said that everything is sealed by the present key. Default none.

@@ -5,6 +5,8 @@
 //! Text format 0.0.4. `rate_limit_breaches` and `ai_failures` are required under exactly these names (S0-16), which
 //! lack the `_total` of counters; they are declared untyped so that `promtool check metrics` is clean.
 
+mod apps;
+mod messages;
 mod process;
 mod series;
 
@@ -475,49 +477,6 @@ impl Metrics {
         self.0.table.error_redacted_total.inc();
     }
 
-    /// One page of the web was asked for.
-    pub fn page_fetched(&self, outcome: &'static str) {
-        self.0.table.pages_fetched_total.with([outcome]).inc();
-    }
-
-    /// One answer from documents.
-    pub fn answer(&self, mode: &'static str, degraded: bool) {
-        let outcome = if degraded { "degraded" } else { "ok" };
-        self.0.table.answers_total.with([mode, outcome]).inc();
-    }
-
-    /// The share of an answer's sentences that its sources support, 0 to 1.
-    pub fn answer_support(&self, share: f32) {
-        self.0.table.answer_support_ratio.observe(Duration::from_secs_f32(share.clamp(0.0, 1.0)));
-    }
-
-    /// A step down from the best answer.
-    pub fn degraded(&self, app: &'static str, step: &'static str, reason: &'static str) {
-        self.0.table.degraded_total.with([app, step, reason]).inc();
-    }
-
-    /// A search in documents.
-    pub fn searched(&self, list: &'static str, took: Duration) {
-        self.0.table.search_duration_seconds.with([list]).observe(took);
-    }
-
-    /// The index of a collection that answers from now on. Collections are folders of the operator, so bounded.
-    pub fn index(&self, collection: &str, chunks: usize, bytes: u64, generation: u64) {
-        let all = [
-            (&self.0.table.index_chunks, chunks as u64),
-            (&self.0.table.index_bytes, bytes),
-            (&self.0.table.index_generation, generation),
-        ];
-        for (gauge, value) in all {
-            gauge.with([collection]).set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// Texts were turned into vectors.
-    pub fn embedded(&self, texts: u64) {
-        self.0.table.embeddings_created_total.add(texts);
-    }
-
     /// One panic caught.
     pub fn panic_caught(&self) {
         self.0.table.panics_caught_total.inc();
@@ -590,82 +549,6 @@ impl Metrics {
         self.0.table.queue_oldest_seconds.with([queue])
     }
 
-    /// Messages waiting in the `inbox` or `outbox` of a chat door.
-    #[must_use]
-    pub fn messages_waiting(&self, door: Door, line: &str) -> Gauge {
-        self.queue_depth(&format!("{}_{line}", door.as_str()))
-    }
-
-    /// How long messages have waited to leave by a chat door, the oldest and on average, in seconds.
-    pub fn messages_delayed(&self, door: Door, worst_secs: i64, average_secs: i64) {
-        let queue = format!("{}_outbox", door.as_str());
-        self.0.table.queue_worst_delay_seconds.with([&queue]).set(worst_secs);
-        self.0.table.queue_average_delay_seconds.with([&queue]).set(average_secs);
-    }
-
-    /// One message taken in by a chat door.
-    pub fn message_received(&self, door: Door) {
-        self.0.table.messages_received_total.with([door.as_str()]).inc();
-    }
-
-    /// One message of a chat door worked off.
-    pub fn message_processed(&self, door: Door) {
-        self.0.table.messages_processed_total.with([door.as_str()]).inc();
-    }
-
-    /// One message of a chat door answered with a failure.
-    pub fn message_failed(&self, door: Door, category: &'static str) {
-        self.0.table.messages_failed_total.with([door.as_str(), category]).inc();
-    }
-
-    /// People and groups that a chat door answers.
-    #[must_use]
-    pub fn active_sessions(&self, door: Door) -> Gauge {
-        self.0.table.active_sessions.with([door.as_str()])
-    }
-
-    /// One message left for a chat.
-    pub fn outbox_sent(&self, door: Door, class: u8) {
-        let class = ["0", "1", "2", "3"].get(usize::from(class)).copied().unwrap_or("3");
-        self.0.table.outbox_sent_total.with([door.as_str(), class]).inc();
-    }
-
-    /// One message to a chat will never leave.
-    pub fn outbox_dead(&self, door: Door, reason: &'static str) {
-        self.0.table.outbox_dead_total.with([door.as_str(), reason]).inc();
-    }
-
-    /// Tries of unknown outcome.
-    pub fn outbox_uncertain(&self, door: Door, count: u64) {
-        self.0.table.outbox_uncertain_total.with([door.as_str()]).add(count);
-    }
-
-    /// The stream of Signal messages is opened anew.
-    pub fn signal_reconnect(&self, reason: &'static str) {
-        self.0.table.signal_reconnects_total.with([reason]).inc();
-    }
-
-    /// One event of the stream of Signal messages.
-    pub fn signal_event(&self, kind: &'static str) {
-        self.0.table.signal_events_total.with([kind]).inc();
-    }
-
-    /// One update of Telegram.
-    pub fn telegram_update(&self, kind: &'static str) {
-        self.0.table.telegram_updates_total.with([kind]).inc();
-    }
-
-    /// The door of Telegram pauses.
-    pub fn telegram_backoff(&self) {
-        self.0.table.telegram_backoffs_total.with([Door::Telegram.as_str()]).inc();
-    }
-
-    /// Updates that wait at Telegram.
-    #[must_use]
-    pub fn telegram_pending(&self) -> Gauge {
-        self.0.table.telegram_pending_updates.with([Door::Telegram.as_str()])
-    }
-
     /// Calls that hold a place of a gate.
     #[must_use]
     pub fn gate_in_use(&self, gate: &str) -> Gauge {
@@ -727,26 +610,6 @@ impl Metrics {
     #[must_use]
     pub fn limits_fallback(&self) -> Gauge {
         self.0.table.limits_fallback_active.clone()
-    }
-
-    /// Sources of news.
-    pub fn scraped(&self, kind: &'static str, outcome: &'static str) {
-        self.0.table.scrape_total.with([kind, outcome]).inc();
-    }
-
-    /// Stages of digests.
-    pub fn news_stage(&self, stage: &'static str, took: Duration) {
-        self.0.table.news_stage_seconds.with([stage]).observe(took);
-    }
-
-    /// Summaries of stories.
-    pub fn summary_cache(&self, hit: bool) {
-        self.0.table.summary_cache_total.with([if hit { "true" } else { "false" }]).inc();
-    }
-
-    /// News requests.
-    pub fn news_request(&self, outcome: &'static str) {
-        self.0.table.news_requests_total.with([outcome]).inc();
     }
 
     /// Log lines dropped.

@@ -109,6 +109,7 @@ async fn replica(double: &OpenAi, redis_url: &str, store_url: &str) -> Server {
         .env("REDIS_URL", redis_url)
         .env("STORE_URL", store_url)
         .env("ADMIN_KEY", ADMIN_KEY)
+        .env("DATA_KEY", "one key for all replicas of this test, made up")
         .env("API_KEY_PEPPER", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
     Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("it did not start: {refused:?}"))
 }

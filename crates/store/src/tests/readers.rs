@@ -110,7 +110,6 @@ async fn sources_are_bounded_blocked_and_put_back(place: &Place) {
     assert_eq!(readers.sources(ann.folder).await.unwrap(), ["@alpha"], "blocked after it was added");
 }
 
-// req: S1-05
 async fn of_twenty_at_once_as_many_are_reserved_as_there_may_be(place: &Place) {
     let store = place.open("a").await;
     let ann = ann(&store).await;
@@ -182,7 +181,6 @@ fn schedule(ann: &ReaderRow) -> NewSchedule {
     }
 }
 
-// req: S3-BUG-5
 async fn a_planned_minute_is_made_once_by_one_of_two(place: &Place) {
     let store = place.open("a").await;
     let (readers, ann) = (store.readers(), ann(&store).await);

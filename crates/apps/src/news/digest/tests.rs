@@ -172,7 +172,6 @@ async fn the_same_event_is_told_once_with_every_source_and_others_beside_it() {
     assert_eq!(house.web.violations(), Vec::<String>::new());
 }
 
-// req: S3-PERF-3
 #[tokio::test]
 async fn ten_readers_at_once_fetch_each_source_once_and_share_its_summary() {
     let house = house(true, |_| {}).await;

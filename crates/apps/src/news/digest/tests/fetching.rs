@@ -35,7 +35,6 @@ fn many(count: u64, minutes: i64) -> Vec<Post> {
         .collect()
 }
 
-// req: S3-PERF-3
 #[tokio::test]
 async fn pages_of_a_channel_are_followed_until_the_window_is_covered_and_no_further() {
     let house = house(false, |config| config.posts_per_source = 200).await;
@@ -60,7 +59,6 @@ async fn pages_of_a_channel_are_followed_until_the_window_is_covered_and_no_furt
     assert_eq!(site.targets().len(), 6);
 }
 
-// req: S3-PERF-3
 #[tokio::test]
 async fn what_has_not_changed_is_not_sent_again_and_keeps_its_posts() {
     let house = house(false, anew).await;

@@ -40,7 +40,6 @@ async fn states(house: &House, id: i64) -> Vec<String> {
     house.store.readers().fires(id, 99).await.unwrap().into_iter().map(|(_, state)| state).collect()
 }
 
-// req: S3-BUG-5
 #[tokio::test]
 async fn of_two_replicas_one_makes_the_digest_of_a_minute_once() {
     let house = House::new().await;
