@@ -75,7 +75,8 @@ pub fn example_toml() -> String {
             comment(&mut out, &section.doc);
             for (name, value) in &section.shipped {
                 let name = section.path.replace("<name>", &toml_key(name));
-                comment(&mut out, &format!("There by default: [{name}] {}", toml_value(value)));
+                // On one line: a member that began a line would be taken for a setting once uncommented.
+                let _ = writeln!(out, "# There by default: [{name}] {}", toml_value(value));
             }
             let _ = writeln!(out, "{}[{}]", if section.optional { "# " } else { "" }, section.path);
         }

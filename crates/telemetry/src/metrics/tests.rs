@@ -79,7 +79,6 @@ fn moved() -> Metrics {
     metrics.scraped("channel", "ok");
     metrics.news_stage("fetch", Duration::from_millis(3));
     metrics.summary_cache(true);
-    metrics.news_request("ok");
     metrics.cache("fast", "hit");
     metrics.ai_cost("openai", "fast", 120);
     metrics.budget_remaining("team").set(500_000);
