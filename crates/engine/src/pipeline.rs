@@ -196,6 +196,12 @@ impl Engine {
         &self.0.screening.policies
     }
 
+    /// The callers' own limits, for what is done for them without a message, such as a digest on schedule.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        Quotas::new(&self.0)
+    }
+
     /// Refusals by limits, as they are told; for whoever settles them in time.
     #[must_use]
     pub fn breaches(&self) -> Arc<Breaches> {

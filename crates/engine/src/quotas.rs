@@ -14,6 +14,7 @@ impl Quotas {
     /// Without limits: for apps asked outside the pipeline.
     pub const OPEN: Self = Self(None);
 
+    /// Of a running engine.
     pub(crate) fn new(engine: &Arc<Inner>) -> Self {
         Self(Some(engine.clone()))
     }

@@ -4,10 +4,14 @@
 use crate::{Settings, snapshot::Ground};
 use parking_lot::RwLock;
 use portcullis_apps::news::{
-    Current, NewsApp, Operation, Operations, People, PeopleParts, PeopleState, keep_schedules,
+    Current, FindQuotas, NewsApp, Operation, Operations, People, PeopleParts, PeopleState, keep_schedules,
 };
+use portcullis_channels::signal::FindEngine;
 use portcullis_domain::{HarmCategory, HarmThreshold};
-use portcullis_engine::safety::{NewOverride, SafetyDesk};
+use portcullis_engine::{
+    Quotas,
+    safety::{NewOverride, SafetyDesk},
+};
 use portcullis_resilience::{Registry, breaker::BreakerState};
 use portcullis_store::{BackupDesk, BackupInfo, Store, Which};
 use portcullis_telemetry::Audit;
@@ -20,6 +24,8 @@ pub(crate) struct Readers {
     state: PeopleState,
     /// The app in force, for schedules.
     current: Arc<RwLock<Option<People>>>,
+    /// The engine in force, once there is one.
+    engine: Arc<RwLock<Option<FindEngine>>>,
     audit: Option<Audit>,
     operations: Operations,
 }
@@ -54,6 +60,7 @@ impl Readers {
             rows: settings.messages.rows(),
             admins: settings.telegram.admin_ids.iter().map(|id| format!("telegram:{id}")).collect(),
             operations: self.operations.clone(),
+            quotas: self.quotas(),
             audit: self.audit.clone(),
             backup_days: u32::try_from(settings.backup.max_age_days).unwrap_or(u32::MAX),
             metrics: ground.metrics.clone(),
@@ -63,8 +70,15 @@ impl Readers {
         news.serving(people)
     }
 
+    /// The limits that digests on schedule are held to: those of the engine in force.
+    fn quotas(&self) -> FindQuotas {
+        let engine = self.engine.clone();
+        Arc::new(move || engine.read().as_ref().map_or(Quotas::OPEN, |find| find().quotas()))
+    }
+
     /// Keeps schedules until `stop`.
-    pub(crate) fn keep(&self, tasks: &TaskTracker, stop: CancellationToken) {
+    pub(crate) fn keep(&self, engine: FindEngine, tasks: &TaskTracker, stop: CancellationToken) {
+        *self.engine.write() = Some(engine);
         let app = self.current.clone();
         let current: Current = Arc::new(move || app.read().clone());
         drop(tasks.spawn(keep_schedules(current, stop)));

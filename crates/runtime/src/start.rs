@@ -174,7 +174,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let addresses = (address(&http)?, address(&admin)?);
     let ground = chats((&settings, &secrets, sources.as_ref()), &base, &behind, &doors);
     messenger::open(ground, &serving, base.tokens.stop.clone()).await?;
-    behind.ground.readers.keep(&serving, base.tokens.stop.clone());
+    behind.ground.readers.keep(doors.find_engine(), &serving, base.tokens.stop.clone());
     serving.spawn(doors.serve_main(http, base.tokens.stop.clone())?);
     serving.spawn(doors.serve_admin(admin, base.tokens.stop.clone())?);
     let watchdog = watchdog(&settings, &base);

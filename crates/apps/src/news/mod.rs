@@ -16,8 +16,8 @@ pub use digest::{
 };
 
 pub use people::{
-    Cook, Cooking, Current, Doctor, Looker, Operation, Operations, People, PeopleParts, PeopleState,
-    PlanConfig, ScheduleConfig, commands, keep_schedules,
+    Cook, Cooking, Current, Doctor, FindQuotas, Looker, Operation, Operations, People, PeopleParts,
+    PeopleState, PlanConfig, ScheduleConfig, commands, keep_schedules,
 };
 
 use portcullis_domain::{Action, Failure, Meter, NewsRequest, Payload, Reply, ReplyBody};

@@ -38,7 +38,7 @@ use flights::Flights;
 use jiff::Timestamp;
 use portcullis_domain::{Failure, MessageReply, MessageRequest, Post, Scope};
 use portcullis_engine::{
-    Inspected,
+    Inspected, Quotas,
     messages::{ChatDoors, now_ms},
     words::{Catalogue, Tongue},
 };
@@ -82,6 +82,8 @@ pub struct PeopleParts {
     pub admins: Vec<String>,
     /// What the runtime does for administrators.
     pub operations: Operations,
+    /// The limits that digests on schedule are held to.
+    pub quotas: FindQuotas,
     /// Where what administrators do is proved.
     pub audit: Option<Audit>,
     /// Days after which no backup holds what was erased.
@@ -91,6 +93,9 @@ pub struct PeopleParts {
     /// What stays while settings change.
     pub state: PeopleState,
 }
+
+/// How the limits in force are found: reloads replace them.
+pub type FindQuotas = Arc<dyn Fn() -> Quotas + Send + Sync>;
 
 /// What stays while settings change. Cheap to clone.
 #[derive(Clone, Default)]

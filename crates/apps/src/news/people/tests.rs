@@ -141,6 +141,7 @@ pub(super) fn people(store: &Store, kitchen: &Arc<Kitchen>, config: NewsConfig) 
         rows: [100_000, 1000],
         admins: vec!["telegram:99".into()],
         operations: Operations::new(),
+        quotas: Arc::new(|| portcullis_engine::Quotas::OPEN),
         audit: None,
         backup_days: 7,
         metrics,

@@ -14,7 +14,7 @@ use super::{
 };
 use portcullis_domain::{Caller, Deadline, Failure, Post, Scope, Scopes, Tier};
 use portcullis_engine::{
-    Filter, Quotas,
+    Filter,
     messages::{Sending, now_ms},
 };
 use portcullis_store::{Fire, FireRow, ReaderRow, Reserve, Reserved, ScheduleRow};
@@ -244,7 +244,7 @@ impl People {
             folder,
             key: &key,
             caller,
-            quotas: Quotas::OPEN,
+            quotas: (self.0.parts.quotas)(),
             filter: Filter::OPEN,
             deadline: Deadline::after(Duration::from_secs(self.config().deadline_secs)),
             conversation: &row.is.target,
