@@ -29,7 +29,7 @@ use desk::Desk;
 use people::People;
 use portcullis_domain::Door;
 use portcullis_engine::{
-    messages::{ChatDoors, Inbox, MessagesConfig, Outbox, Pace},
+    messages::{ChatDoors, Inbox, MessagesConfig, Notices, Outbox, Pace},
     words::Words,
 };
 use portcullis_resilience::http::Client;
@@ -135,6 +135,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
         alerts: alerts.clone(),
         audit,
         memory: parking_lot::Mutex::default(),
+        notices: Notices::default(),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store.clone(), messages, metrics.clone(), outbox.clone());

@@ -21,7 +21,7 @@ use portcullis_domain::{
 };
 use portcullis_engine::{
     Admitted, Engine,
-    messages::{Channel, Commands, Delivery, MessagesConfig, Outbox, Sending, Work, now_ms},
+    messages::{Channel, Commands, Delivery, MessagesConfig, Notices, Outbox, Sending, Work, now_ms},
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -62,13 +62,12 @@ pub(super) struct Desk {
     pub(super) running: Running,
     pub(super) crowd: Mutex<Crowd>,
     pub(super) memory: Mutex<Memory>,
+    pub(super) notices: Notices,
 }
 
 /// Small things remembered while the process runs.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// What was told, and until when it is not told again.
-    told: HashMap<(String, &'static str), Instant>,
     /// Languages that people chose.
     tongues: HashMap<String, Tongue>,
 }
@@ -310,16 +309,7 @@ impl Desk {
     }
 
     fn tell_until(&self, whom: &str, what: &'static str, until: Instant) -> bool {
-        let (now, mut memory) = (Instant::now(), self.memory.lock());
-        if memory.told.len() >= REMEMBERED {
-            memory.told.retain(|_, until| *until > now);
-        }
-        let told = memory.told.entry((whom.to_owned(), what)).or_insert(now);
-        if *told > now {
-            return false;
-        }
-        *told = until;
-        true
+        self.notices.tell(whom, what, until)
     }
 
     /// The language of the door's own words: as chosen, else as Telegram is set.
@@ -402,16 +392,8 @@ fn message_of(payload: &mut Payload) -> Option<&mut MessageRequest> {
 }
 
 fn rows(chat: &str, letters: Vec<Letter>, how: &Sending) -> Vec<NewOut> {
-    let row = |letter: Letter| NewOut {
-        door: Door::Telegram.as_str(),
-        chat: chat.to_owned(),
-        caller: how.caller.clone(),
-        class: how.class,
-        payload: serde_json::to_string(&letter).unwrap_or_default(),
-        created_at: now_ms(),
-        expires_at: how.expires_at,
-    };
-    letters.into_iter().map(row).collect()
+    let payload = |letter: Letter| serde_json::to_string(&letter).unwrap_or_default();
+    letters.into_iter().map(|letter| how.row(Door::Telegram, chat, payload(letter))).collect()
 }
 
 impl Channel for Desk {

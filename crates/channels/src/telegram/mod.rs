@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 use poll::Poller;
 use portcullis_domain::Door;
 use portcullis_engine::{
-    messages::{ChatDoors, Commands, Inbox, MessagesConfig, Outbox, Pace},
+    messages::{ChatDoors, Commands, Inbox, MessagesConfig, Notices, Outbox, Pace},
     words::Words,
 };
 use portcullis_resilience::{Registry, http::Client};
@@ -146,6 +146,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         running: progress::Running::default(),
         crowd: Mutex::default(),
         memory: Mutex::default(),
+        notices: Notices::default(),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store, messages, metrics, outbox.clone());

@@ -2,7 +2,7 @@
 //! on schedule, or that keep an answer in a transaction of their own. Invariant: an app names a place by its
 //! conversation and never a door.
 
-use super::{Channel, Outbox};
+use super::{Channel, Outbox, now_ms};
 use crate::keys::store_failure;
 use parking_lot::RwLock;
 use portcullis_domain::{Action, Door, Failure, MessageRequest, Payload, Post};
@@ -24,6 +24,22 @@ pub struct Sending {
 const FULL: Duration = Duration::from_secs(30);
 
 type Open = HashMap<Door, (Arc<dyn Channel>, Outbox)>;
+
+impl Sending {
+    /// The row of the outbox for one message in the door's own form.
+    #[must_use]
+    pub fn row(&self, door: Door, chat: &str, payload: String) -> NewOut {
+        NewOut {
+            door: door.as_str(),
+            chat: chat.to_owned(),
+            caller: self.caller.clone(),
+            class: self.class,
+            payload,
+            created_at: now_ms(),
+            expires_at: self.expires_at,
+        }
+    }
+}
 
 /// The chat doors that are open. Cheap to clone.
 #[derive(Clone, Default)]

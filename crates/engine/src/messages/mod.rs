@@ -7,6 +7,7 @@
 mod config;
 mod doors;
 mod inbox;
+mod notices;
 mod outbox;
 mod pace;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 pub use config::MessagesConfig;
 pub use doors::{ChatDoors, Command, Commands, Sending};
 pub use inbox::Inbox;
+pub use notices::Notices;
 pub use outbox::Outbox;
 pub use pace::Pace;
 
