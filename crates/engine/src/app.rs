@@ -4,6 +4,9 @@ use crate::{Filter, Quotas, Shape};
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+/// How the engine in force is found: reloads replace it.
+pub type FindEngine = Arc<dyn Fn() -> crate::Engine + Send + Sync>;
+
 /// The future of one answer.
 pub type Run<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send + 'a>>;
 

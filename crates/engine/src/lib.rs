@@ -30,7 +30,7 @@ pub mod words;
 pub use admission::{
     ActionConfig, Admission, AdmissionConfig, BucketConfig, TierConfig, default_actions, default_tiers,
 };
-pub use app::{App, Inspected, Run};
+pub use app::{App, FindEngine, Inspected, Run};
 pub use breaches::Breaches;
 pub use filter::Filter;
 pub use keys::store_failure;

@@ -8,13 +8,12 @@ use crate::{
     start::StartError,
 };
 use portcullis_apps::news;
-use portcullis_channels::{
-    http::Hooks,
-    signal::{self, FindEngine},
-    telegram,
-};
+use portcullis_channels::{http::Hooks, signal, telegram};
 use portcullis_domain::{Action, LibraryRequest, MessageRequest, Payload};
-use portcullis_engine::messages::{ChatDoors, Command, Commands};
+use portcullis_engine::{
+    FindEngine,
+    messages::{ChatDoors, Command, Commands},
+};
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Audit, Health, Metrics};

@@ -6,10 +6,9 @@ use parking_lot::RwLock;
 use portcullis_apps::news::{
     Current, FindQuotas, NewsApp, Operation, Operations, People, PeopleParts, PeopleState, keep_schedules,
 };
-use portcullis_channels::signal::FindEngine;
 use portcullis_domain::{HarmCategory, HarmThreshold};
 use portcullis_engine::{
-    Quotas,
+    FindEngine, Quotas,
     safety::{NewOverride, SafetyDesk},
 };
 use portcullis_resilience::{Registry, breaker::BreakerState};

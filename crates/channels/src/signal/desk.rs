@@ -18,7 +18,7 @@ use portcullis_domain::{
     Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
-    Admitted, Engine,
+    Admitted, FindEngine,
     messages::{Channel, Delivery, MessagesConfig, Notices, Outbox, Sending, Work, now_ms},
     words::{Tongue, Word, Words},
 };
@@ -40,9 +40,6 @@ const TYPING_CALL: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Notices, languages and counts remembered, each.
 const REMEMBERED: usize = 10_000;
-
-/// How the engine of now is found: reloads replace it.
-pub type FindEngine = Arc<dyn Fn() -> Engine + Send + Sync>;
 
 /// Answers messages and sends answers.
 pub(super) struct Desk {

@@ -22,13 +22,13 @@ pub(crate) mod tests;
 mod wire;
 
 pub use config::{Daemon, ReceiveMode, SignalConfig, Transport};
-pub use desk::FindEngine;
 pub use probe::{Probe, ProbeError, Status};
 
 use desk::Desk;
 use people::People;
 use portcullis_domain::Door;
 use portcullis_engine::{
+    FindEngine,
     messages::{ChatDoors, Inbox, MessagesConfig, Notices, Outbox, Pace},
     words::Words,
 };

@@ -20,7 +20,7 @@ use portcullis_domain::{
     Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
-    Admitted, Engine,
+    Admitted, FindEngine,
     messages::{Channel, Commands, Delivery, MessagesConfig, Notices, Outbox, Sending, Work, now_ms},
     words::{Tongue, Word, Words},
 };
@@ -30,7 +30,6 @@ use serde_json::json;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -39,9 +38,6 @@ use tokio_util::task::TaskTracker;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Notices and languages remembered, each.
 const REMEMBERED: usize = 10_000;
-
-/// How the engine of now is found: reloads replace it.
-pub type FindEngine = Arc<dyn Fn() -> Engine + Send + Sync>;
 
 /// Answers messages and sends answers.
 pub(super) struct Desk {

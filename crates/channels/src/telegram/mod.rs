@@ -26,7 +26,6 @@ mod update;
 mod webhook;
 
 pub use config::{Allow, Everybody, Mode, SendConfig, TelegramConfig, TextFormat};
-pub use desk::FindEngine;
 pub use stream::chat;
 pub(crate) use webhook::Webhook;
 
@@ -39,6 +38,7 @@ use parking_lot::Mutex;
 use poll::Poller;
 use portcullis_domain::Door;
 use portcullis_engine::{
+    FindEngine,
     messages::{ChatDoors, Commands, Inbox, MessagesConfig, Notices, Outbox, Pace},
     words::Words,
 };
