@@ -313,6 +313,12 @@ impl Signal {
         self.shared.listeners()
     }
 
+    /// Streams that are frozen and not yet closed by who reads them.
+    #[must_use]
+    pub fn frozen(&self) -> usize {
+        self.shared.frozen()
+    }
+
     /// What a client did that the real daemon would not let pass or would silently ignore, and faults nobody met.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

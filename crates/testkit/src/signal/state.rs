@@ -207,6 +207,10 @@ impl Shared {
         self.post.lock().outlets.len()
     }
 
+    pub(super) fn frozen(&self) -> usize {
+        self.post.lock().outlets.iter().filter(|outlet| outlet.frozen.load(Ordering::Relaxed)).count()
+    }
+
     pub(super) fn set_typing(&self, recipient: &str, on: bool) {
         let mut typing = self.typing.lock();
         if on {
