@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod codegen;
+mod fuzz;
 mod out;
 mod pack;
 mod sys;
@@ -46,6 +47,12 @@ const COMMANDS: &[Command] = &[
         takes: "gateway|scaling|admission|guard|embed [...]",
         about: "measure the product beside nginx and a bare proxy, one admission decision, the detector, or the embedder",
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        takes: "[TARGET] [--minutes N] [--keep]",
+        about: "run the fuzz targets of what reads strangers' texts, ten minutes each",
+        run: fuzz::run,
     },
     Command {
         name: "train-guard",

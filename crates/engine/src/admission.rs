@@ -4,7 +4,7 @@
 //! Invariant: the order of charges is the order of `LimitScope` (the stores' lock order). Figures: tools.md 4.2,
 //! S4-RATE, S3-PERF-7, S0-06.
 
-use crate::tokens;
+use crate::{policy::Named, tokens};
 use portcullis_domain::{Action, Caller, LimitScope, Problem, Tier};
 use portcullis_resilience::limits::{Charge, Quota};
 use schemars::JsonSchema;
@@ -72,6 +72,10 @@ pub struct TierConfig {
     /// 100 for `premium`, else not bounded.
     #[serde(default)]
     pub daily_usd: Option<f64>,
+    /// Guard policy that callers of this tier are under, beside those of route, action and key; of each check the
+    /// stricter wins. Default none.
+    #[serde(default)]
+    pub policy: Option<String>,
 }
 
 const fn one() -> u32 {
@@ -79,7 +83,7 @@ const fn one() -> u32 {
 }
 
 /// `[actions.<name>]`: limits of one kind of work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActionConfig {
     /// Requests of one caller for this action in any 60 seconds; none: only the tier's window counts.
@@ -89,6 +93,8 @@ pub struct ActionConfig {
     /// Calls to providers for this action in any 60 seconds, over all callers and providers: further ones are delayed for
     /// at most `upstream.guard.pace_wait_ms`, then refused with 429. Default none.
     pub rpm: Option<u32>,
+    /// Guard policy of this kind of work where no route names one, in place of `default`. Default none.
+    pub policy: Option<String>,
 }
 
 /// The limits of the way in: the buckets of `[limits]`, `[tiers]` and `[actions]`.
@@ -128,6 +134,7 @@ pub fn default_tiers() -> BTreeMap<String, TierConfig> {
         weight,
         daily_tokens: Some(tokens),
         daily_usd: Some(usd),
+        policy: None,
     };
     let premium = Some(BucketConfig::new(200, 20.0));
     BTreeMap::from([
@@ -143,7 +150,7 @@ pub fn default_actions() -> BTreeMap<String, ActionConfig> {
     let row = |per_min, per_hour| ActionConfig {
         per_user_per_min: per_min,
         per_user_per_hour: per_hour,
-        rpm: None,
+        ..ActionConfig::default()
     };
     BTreeMap::from([
         ("embed".into(), row(Some(100), None)),
@@ -156,6 +163,14 @@ pub fn default_actions() -> BTreeMap<String, ActionConfig> {
 }
 
 impl AdmissionConfig {
+    /// Policies that tiers and actions name, each with its key.
+    pub fn policies(&self) -> impl Iterator<Item = (String, &str)> {
+        let tiers = self.tiers.iter().map(|(name, row)| ("tiers", name, &row.policy));
+        let actions = self.actions.iter().map(|(name, row)| ("actions", name, &row.policy));
+        let named = tiers.chain(actions);
+        named.filter_map(|(part, name, policy)| Some((format!("{part}.{name}.policy"), policy.as_deref()?)))
+    }
+
     /// Range checks over the three sections.
     pub fn problems(&self, out: &mut Vec<Problem>) {
         self.global.problems("limits.global", out);
@@ -210,6 +225,7 @@ struct TierRow {
     user: Option<Quota>,
     ip: Option<Quota>,
     weight: u32,
+    policy: Option<Box<str>>,
 }
 
 /// The admission table.
@@ -219,6 +235,7 @@ pub struct Admission {
     tiers: BTreeMap<String, TierRow>,
     fallback: TierRow,
     actions: [ActionRow; Action::ALL.len()],
+    policies: [Option<Box<str>>; Action::ALL.len()],
 }
 
 /// One caller's use of an action, in a minute and in an hour.
@@ -247,13 +264,16 @@ impl Admission {
             user: user.map(BucketConfig::quota),
             ip: tier.ip.map(BucketConfig::quota),
             weight: tier.weight,
+            policy: tier.policy.as_deref().map(Into::into),
         };
         let mut actions = [ActionRow::default(); Action::ALL.len()];
+        let mut policies = [const { None }; Action::ALL.len()];
         for action in Action::ALL {
             let Some(row) = config.actions.get(action.as_str()) else { continue };
             let window = |limit: Option<u32>, over| limit.map(|limit| Quota::window(limit, over));
             actions[action.index()] =
                 [window(row.per_user_per_min, MINUTE), window(row.per_user_per_hour, HOUR)];
+            policies[action.index()] = row.policy.as_deref().map(Into::into);
         }
         let tiers = config.tiers.iter().map(|(name, tier)| {
             // Anonymous callers have no bucket of their own: their address is all that is known of them.
@@ -267,6 +287,7 @@ impl Admission {
             weight: 1,
             daily_tokens: None,
             daily_usd: None,
+            policy: None,
         };
         Self {
             global: config.global.quota(),
@@ -274,6 +295,16 @@ impl Admission {
             tiers: tiers.collect(),
             fallback: row(&fallback, fallback.user),
             actions,
+            policies,
+        }
+    }
+
+    /// The guard policies that a caller's key, its tier and what it wants name.
+    pub(crate) fn policies<'a>(&'a self, caller: &'a Caller, action: Action) -> Named<'a> {
+        Named {
+            action: self.policies[action.index()].as_deref(),
+            tier: self.row(&caller.tier).policy.as_deref(),
+            key: caller.policy.as_deref(),
         }
     }
 

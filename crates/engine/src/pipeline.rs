@@ -400,7 +400,8 @@ impl Admitted {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Overloaded { retry_after: FULL_RETRY })?;
-        let policy = engine.screening.policies.of(&payload, self.caller.policy.as_deref())?.clone();
+        let named = engine.admission.policies(&self.caller, self.record.action());
+        let policy = engine.screening.policies.of(&payload, named)?;
         let (mut payload, mut screened) =
             screening::screen(&engine.screening, payload, &self.caller.id).await?;
         if !matches!(payload, Payload::Count(_) | Payload::Models(_)) {
@@ -463,7 +464,8 @@ impl Admitted {
             Ok(Ok(result)) => result,
         };
         self.record.app_ends();
-        let sight = Sight::new(watch, policy.tools(suspicious), hardened, remembered).repeating(instructions);
+        let sight = Sight::new(watch, policy.tools(suspicious, screened.untrusted), hardened, remembered)
+            .repeating(instructions);
         let Some((format, choices)) = spoken.filter(|_| !sight.is_blind() || shape.is_some()) else {
             return Ok((result?, place));
         };

@@ -1,19 +1,21 @@
 //! Guard policies: which one a message is under, and what it does to what comes in. What it does to what goes out is in
 //! `outgoing`.
 //!
-//! Invariants: the policy is found by the route's name and the caller's key, before the app runs, so that one policy
-//! holds for both directions of a message; where both name one, the stricter wins check by check; a key whose policy is
-//! not configured is refused, not served without. Source: gateway.md section 11.
+//! Invariants: the policy is found by route, action, tier and key, before the app runs, so that one policy holds for both
+//! directions of a message; where several are named, the stricter wins check by check; who is under a policy that is
+//! not configured is refused, not served without. Source: gateway.md section 11, inspect.md section 2.
 
 use crate::hardening::Prompting;
 use memchr::memmem::find;
+use parking_lot::RwLock;
 use portcullis_domain::{Failure, Payload, Role};
 use portcullis_inspect::{CheckAction, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
 use portcullis_telemetry::{Gauge, Metrics};
+use smallvec::SmallVec;
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 /// One policy, ready to be used.
@@ -32,6 +34,8 @@ pub struct Policy {
     pub(crate) prompting: Prompting,
     /// Tools that may be called; all where there is no list.
     pub(crate) tools: Option<Arc<[String]>>,
+    /// The same in the answer to a message that holds what strangers wrote.
+    pub(crate) untrusted_tools: Option<Arc<[String]>>,
     /// The same in the answer to a suspicious message, where those are hardened.
     pub(crate) flagged_tools: Arc<[String]>,
 }
@@ -47,8 +51,20 @@ struct Known {
     routes: BTreeMap<String, usize>,
     default: usize,
     all: Box<[(PolicyConfig, Arc<Policy>)]>,
-    /// A route's policy and a key's, when first asked for: one row of `all`'s length for each of `all`.
-    both: Box<[OnceLock<Arc<Policy>>]>,
+    /// Several at once, made when first asked for: no more than routes, actions, tiers and keys can name together.
+    together: RwLock<HashMap<Places, Arc<Policy>>>,
+}
+
+/// Places in `Known::all` of the policies that one message is under.
+type Places = SmallVec<[usize; 4]>;
+
+/// What names policies beside the route.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Named<'a> {
+    /// The kind of work: it takes the place of the default one.
+    pub(crate) action: Option<&'a str>,
+    pub(crate) tier: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
 }
 
 /// Name of the policy of routes that name none.
@@ -70,13 +86,13 @@ impl Policies {
             (config, policy)
         };
         let all: Box<[_]> = configs.into_iter().map(ready).collect();
+        let default = names.get(DEFAULT_POLICY).copied().unwrap_or_default();
         let routes = routes
             .into_iter()
             .filter_map(|(route, policy)| Some((route.to_owned(), *names.get(policy)?)))
+            .filter(|(_, place)| *place != default)
             .collect();
-        let default = names.get(DEFAULT_POLICY).copied().unwrap_or_default();
-        let both = (0..all.len() * all.len()).map(|_| OnceLock::new()).collect();
-        Self(Arc::new(Known { names, routes, default, all, both }))
+        Self(Arc::new(Known { names, routes, default, all, together: RwLock::default() }))
     }
 
     /// Whether there is a policy of that name.
@@ -84,38 +100,54 @@ impl Policies {
         self.0.names.contains_key(name)
     }
 
-    /// The policy of a message whose caller's key names that one.
+    /// The policy of a message.
     ///
     /// # Errors
-    /// `Forbidden` when the key's is not configured.
-    pub(crate) fn of(&self, payload: &Payload, key: Option<&str>) -> Result<&Arc<Policy>, Failure> {
+    /// `Forbidden` when one that is named is not configured.
+    pub(crate) fn of(&self, payload: &Payload, named: Named<'_>) -> Result<Arc<Policy>, Failure> {
         let known = &*self.0;
-        let route = payload.model().and_then(|model| known.routes.get(model)).unwrap_or(&known.default);
-        let found = match key {
-            None => known.all.get(*route).map(|(_, policy)| policy),
-            Some(name) => known.names.get(name).and_then(|key| known.both(*route, *key)),
-        };
-        found.ok_or_else(|| {
-            tracing::warn!(policy = key, "a key names a guard policy that is not configured; it is refused");
-            Failure::Forbidden(
-                "The guard policy of this key is not configured. Nothing was sent to an AI; ask the operator.".into(),
-            )
-        })
+        let mut places = Places::new();
+        places.extend(payload.model().and_then(|model| known.routes.get(model)).copied());
+        for (name, whose) in [(named.action, "action"), (named.tier, "tier"), (named.key, "key")] {
+            if whose == "tier" && places.is_empty() {
+                places.push(known.default);
+            }
+            let Some(name) = name else { continue };
+            let place = *known.names.get(name).ok_or_else(|| unknown(name, whose))?;
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        known.all_of(&places).ok_or_else(|| unknown(DEFAULT_POLICY, "action"))
     }
 }
 
+fn unknown(policy: &str, whose: &'static str) -> Failure {
+    tracing::warn!(policy, whose, "a guard policy is named that is not configured; its messages are refused");
+    let words =
+        "The guard policy of this caller is not configured. Nothing was sent to an AI; ask the operator.";
+    Failure::Forbidden(words.into())
+}
+
 impl Known {
-    fn both(&self, route: usize, key: usize) -> Option<&Arc<Policy>> {
-        let (config, policy) = self.all.get(route)?;
-        if route == key {
-            return Some(policy);
+    /// All of them at once.
+    fn all_of(&self, places: &Places) -> Option<Arc<Policy>> {
+        let (first, more) = places.split_first()?;
+        let (config, policy) = self.all.get(*first)?;
+        if more.is_empty() {
+            return Some(policy.clone());
         }
-        let (other, keys) = self.all.get(key)?;
-        let made = self.both.get(route * self.all.len() + key)?.get_or_init(|| {
-            let name = format!("{}+{}", policy.name, keys.name);
-            Arc::new(Policy::new(&name, &config.with(other)))
-        });
-        Some(made)
+        if let Some(made) = self.together.read().get(places) {
+            return Some(made.clone());
+        }
+        let (mut config, mut name) = (config.clone(), policy.name.to_string());
+        for place in more {
+            let (other, policy) = self.all.get(*place)?;
+            config = config.with(other);
+            name = format!("{name}+{}", policy.name);
+        }
+        let made = Arc::new(Policy::new(&name, &config));
+        Some(self.together.write().entry(places.clone()).or_insert(made).clone())
     }
 }
 
@@ -140,6 +172,7 @@ impl Policy {
                 shadow,
             },
             tools: config.output.tools.as_deref().filter(|_| !shadow).map(Arc::from),
+            untrusted_tools: config.output.untrusted_tools.as_deref().filter(|_| !shadow).map(Arc::from),
             flagged_tools: config.output.flagged_tools.as_slice().into(),
         }
     }
@@ -149,15 +182,15 @@ impl Policy {
         self.injection != CheckAction::Off
     }
 
-    /// Tools that the answer to a message may call.
-    pub(crate) fn tools(&self, suspicious: bool) -> Option<Arc<[String]>> {
-        let Some(tools) = &self.tools else {
-            return (suspicious && self.prompting.hardens_flagged()).then(|| self.flagged_tools.clone());
-        };
-        if !suspicious || !self.prompting.hardens_flagged() {
-            return Some(tools.clone());
-        }
-        Some(self.flagged_tools.iter().filter(|tool| tools.contains(tool)).cloned().collect())
+    /// Tools that the answer to a message may call: of every list that holds for it, those on all of them. None: all.
+    pub(crate) fn tools(&self, suspicious: bool, untrusted: bool) -> Option<Arc<[String]>> {
+        let flagged = (suspicious && self.prompting.hardens_flagged()).then_some(&self.flagged_tools);
+        let untrusted = self.untrusted_tools.as_ref().filter(|_| untrusted);
+        let mut lists = [self.tools.as_ref(), untrusted, flagged].into_iter().flatten();
+        let first = lists.next()?.clone();
+        Some(
+            lists.fold(first, |left, list| left.iter().filter(|tool| list.contains(tool)).cloned().collect()),
+        )
     }
 }
 
@@ -290,30 +323,81 @@ mod tests {
         Payload::Chat(request)
     }
 
+    fn key(key: &str) -> Named<'_> {
+        Named { key: Some(key), ..Named::default() }
+    }
+
     #[test]
     fn a_message_is_under_the_policy_of_its_route_and_that_of_its_key() {
         let policies = policies();
-        let name = |model: &str, key| policies.of(&to(model), key).unwrap().name.to_string();
-        assert_eq!(name("public", None), "careful");
-        assert_eq!(name("public", Some("careful")), "careful");
-        assert_eq!(name("public", Some("strict")), "careful+strict");
-        assert_eq!(name("other", Some("strict")), "default+strict");
-        assert_eq!(name("other", None), "default");
-        let policy = policies.of(&to("public"), Some("strict")).unwrap();
+        let name = |model: &str, named| policies.of(&to(model), named).unwrap().name.to_string();
+        assert_eq!(name("public", Named::default()), "careful");
+        assert_eq!(name("public", key("careful")), "careful");
+        assert_eq!(name("public", key("strict")), "careful+strict");
+        assert_eq!(name("other", key("strict")), "default+strict");
+        assert_eq!(name("other", Named::default()), "default");
+        let policy = policies.of(&to("public"), key("strict")).unwrap();
         assert!(policy.input.is_some(), "from the key's");
         let (said, _, blocked) =
             policy.output.as_ref().unwrap().whole("key sk-abcdefghijklmnopqrstuvwxyz0123456789");
         assert!(said.contains("[openai_key]") && !blocked, "the route's is stricter here: {said}");
-        let again = policies.of(&to("public"), Some("strict")).unwrap();
-        assert!(Arc::ptr_eq(policy, again), "made once");
+        let again = policies.of(&to("public"), key("strict")).unwrap();
+        assert!(Arc::ptr_eq(&policy, &again), "made once");
     }
 
     #[test]
-    fn a_key_whose_policy_is_gone_is_refused_and_never_served_without_it() {
+    fn an_action_takes_the_place_of_the_default_policy_and_a_tier_can_only_be_stricter() {
         let policies = policies();
-        assert!(matches!(policies.of(&to("public"), Some("gone")), Err(Failure::Forbidden(_))));
+        let name = |model: &str, named| policies.of(&to(model), named).unwrap().name.to_string();
+        let (action, tier) = (Some("careful"), Some("strict"));
+        assert_eq!(name("other", Named { action, ..Named::default() }), "careful");
+        assert_eq!(name("other", Named { tier, ..Named::default() }), "default+strict");
+        assert_eq!(name("other", Named { action, tier, ..Named::default() }), "careful+strict");
+        assert_eq!(
+            name("public", Named { action: Some("strict"), tier, key: Some("default") }),
+            "careful+strict+default"
+        );
+    }
+
+    #[test]
+    fn what_strangers_wrote_narrows_the_tools_and_so_does_suspicion() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let policy = |tools: Option<&[&str]>, untrusted: Option<&[&str]>| {
+            let output = OutputPolicy {
+                tools: tools.map(list),
+                untrusted_tools: untrusted.map(list),
+                flagged_tools: list(&["search"]),
+                ..OutputPolicy::default()
+            };
+            let flagged = portcullis_inspect::Flagged::Harden;
+            Policy::new("p", &PolicyConfig { output, flagged, ..PolicyConfig::default() })
+        };
+        let may = |policy: &Policy, suspicious, untrusted| {
+            policy.tools(suspicious, untrusted).map(|tools| tools.join(","))
+        };
+        let some = |names: &str| Some(names.to_owned());
+        let both = policy(Some(&["send", "read", "search"]), Some(&["read", "search", "other"]));
+        assert_eq!(may(&both, false, false), some("send,read,search"));
+        assert_eq!(may(&both, false, true), some("read,search"), "only what is on both lists");
+        assert_eq!(may(&both, true, true), some("search"));
+        let untrusted = policy(None, Some(&["read"]));
+        assert_eq!(may(&untrusted, false, false), None, "a person's own words may lead to any tool");
+        assert_eq!(may(&untrusted, false, true), some("read"));
+        assert_eq!(may(&untrusted, true, true), some(""));
+    }
+
+    #[test]
+    fn who_is_under_a_policy_that_is_gone_is_refused_and_never_served_without_it() {
+        let policies = policies();
+        for named in [
+            key("gone"),
+            Named { tier: Some("gone"), ..Named::default() },
+            Named { action: Some("gone"), ..Named::default() },
+        ] {
+            assert!(matches!(policies.of(&to("public"), named), Err(Failure::Forbidden(_))), "{named:?}");
+        }
         let list = Payload::Models(ModelsRequest { id: None, format: Format::OpenAi });
-        assert!(policies.of(&list, Some("strict")).is_ok());
+        assert!(policies.of(&list, key("strict")).is_ok());
         assert!(policies.has("default") && policies.has("strict") && !policies.has("gone"));
     }
 }

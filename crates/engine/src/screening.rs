@@ -65,6 +65,8 @@ pub(crate) struct Screened {
     pub(crate) score: f32,
     pub(crate) flagged: bool,
     pub(crate) blocked: bool,
+    /// Whether there are texts among them that no person wrote to us, such as results of tools.
+    pub(crate) untrusted: bool,
     pub(crate) reasons: Vec<&'static str>,
     pub(crate) part: usize,
     pub(crate) bytes: usize,
@@ -116,7 +118,10 @@ fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screen
                         worst.length = text.len();
                         Channel::User
                     }
-                    Role::Tool => Channel::Document,
+                    Role::Tool => {
+                        worst.untrusted = true;
+                        Channel::Document
+                    }
                 };
                 look(screening, (caller, &text), channel, index, "messages", &mut worst)?;
             }

@@ -252,6 +252,14 @@ impl Inspector {
         Judged { score, evidence, hits, seen, copy }
     }
 
+    /// What undoing encodings makes of a text, layer by layer, each with what was undone.
+    #[must_use]
+    pub fn undone(&self, text: &str) -> Vec<(Encoding, String)> {
+        let copy = scored(text);
+        let layers = self.layers(text, copy.clean.as_deref().unwrap_or(text), Removed::default());
+        layers.into_iter().map(|layer| (layer.encoding, layer.text)).collect()
+    }
+
     /// The words of a text that weigh most, of its worst layer, with their evidence: why the model flags it. These are
     /// words of the text: for the person who asks, not for log or audit.
     #[must_use]

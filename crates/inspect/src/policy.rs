@@ -175,6 +175,10 @@ pub struct OutputPolicy {
     /// Tools that answers may call, where not all: a call of another, or one whose arguments hold a key, token or
     /// password, ends the answer. Default: all, without a look.
     pub tools: Option<Vec<String>>,
+    /// Tools that may be called by the answer to a message that holds what strangers wrote (results of tools), where not
+    /// all of `tools`: what was read there must not decide what is done outside. A call of another ends the answer.
+    /// Default: as `tools`.
+    pub untrusted_tools: Option<Vec<String>>,
     /// Tools that the answer to a suspicious message may call where `flagged` is `harden`. Default none.
     pub flagged_tools: Vec<String>,
     /// Answers that are not what the caller's `response_format` asks for: `flag`, `retry` (one more call, which costs
@@ -195,6 +199,7 @@ impl Default for OutputPolicy {
             link_cited: false,
             leak: None,
             tools: None,
+            untrusted_tools: None,
             flagged_tools: Vec::new(),
             schema: SchemaAction::Off,
         }
@@ -311,6 +316,7 @@ impl OutputPolicy {
                 && (looks(self) || looks(other)),
             leak: self.leak.max(other.leak),
             tools: tools(self.tools.as_ref(), other.tools.as_ref()),
+            untrusted_tools: tools(self.untrusted_tools.as_ref(), other.untrusted_tools.as_ref()),
             flagged_tools: both(&self.flagged_tools, &other.flagged_tools),
             schema: self.schema.max(other.schema),
         }
@@ -329,6 +335,7 @@ impl OutputPolicy {
             leak: Some(self.leak.unwrap_or_default().min(most)),
             // A list has no consequence but a refusal.
             tools: None,
+            untrusted_tools: None,
             flagged_tools: self.flagged_tools.clone(),
             schema: self.schema.min(SchemaAction::Flag),
         }

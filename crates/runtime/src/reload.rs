@@ -8,7 +8,7 @@ use crate::{
     Secrets, Settings, check, read_secrets,
     settings::{
         Examined, LoadError, Located, Origin, Report, Severity, Sources, diff, examine, examine_text,
-        find_file,
+        find_file, policies_exist,
     },
     snapshot::{self, Apps, Ground},
     start::jwt,
@@ -336,6 +336,7 @@ impl Keeper {
         admission.tiers.insert(name.to_owned(), tier);
         let mut problems = Vec::new();
         admission.problems(&mut problems);
+        policies_exist(&admission, &self.settings.policies, &mut problems);
         first(problems)
     }
 

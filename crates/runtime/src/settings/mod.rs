@@ -264,6 +264,7 @@ impl Settings {
         self.limits.counting.problems("limits", &mut out);
         let admission = self.admission();
         admission.problems(&mut out);
+        policies_exist(&admission, &self.policies, &mut out);
         self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
         self.signal.problems("signal", &mut out);
         self.telegram.problems("telegram", &mut out);
@@ -290,6 +291,19 @@ impl Settings {
             actions,
         }
     }
+}
+
+/// What tiers and actions name must be there: who is under a policy that is not is refused.
+pub(crate) fn policies_exist(
+    admission: &AdmissionConfig,
+    policies: &BTreeMap<String, PolicyConfig>,
+    out: &mut Vec<Problem>,
+) {
+    let missing = |(_, name): &(String, &str)| *name != DEFAULT_POLICY && !policies.contains_key(*name);
+    out.extend(admission.policies().filter(missing).map(|(key, _)| {
+        let mend = "Add its section to `[policies]`, or name another.";
+        Problem::new(key, "There is no policy of that name.", mend)
+    }));
 }
 
 /// `[config]`: this file itself.
