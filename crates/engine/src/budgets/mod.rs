@@ -7,6 +7,7 @@
 
 mod book;
 mod config;
+mod recount;
 mod reservation;
 mod rules;
 mod shared;

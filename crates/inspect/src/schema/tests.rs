@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 const LIMITS: SchemaLimits = SchemaLimits { bytes: 65_536, steps: 200_000 };
 

@@ -5,14 +5,16 @@ mod answer;
 mod item;
 mod look;
 mod offer;
+mod read;
 mod request;
-mod stream;
+mod write;
 
 pub use answer::{read_answer, write_answer};
 pub use look::{look_event, look_whole};
 pub use offer::{NOT_OFFERED, check_offered, refused_content, refused_item, refused_tool};
+pub use read::Reader;
 pub use request::{read_request, write_request};
-pub use stream::{Reader, Writer};
+pub use write::Writer;
 
 use portcullis_domain::{Member, Usage};
 use serde_json::{Value, json};
