@@ -1,5 +1,5 @@
-//! Digests of news: who compares posts, and the app for one process of the command line, without doors. Invariant: a model whose
-//! likeness was never calibrated compares no posts. Source: news.md sections 6 and 14.
+//! Digests of news: who compares posts, and the app for one process of the command line, without doors. Invariant: each
+//! model stands there once, best first. Source: news.md sections 6 and 14.
 
 use crate::{Secrets, Settings, StartError, embedding, pages, start};
 use portcullis_apps::{
@@ -7,7 +7,7 @@ use portcullis_apps::{
         ChatApp,
         cache::{Answers, CacheConfig},
     },
-    news::{NewsApp, NewsParts, NewsState, Phase, Phases, threshold},
+    news::{NewsApp, NewsParts, NewsState, Phase, Phases},
 };
 use portcullis_domain::{Caller, Deadline, Hints, NewsRequest, Payload, RequestId, Scope, Scopes, Tier};
 use portcullis_engine::{Filter, Inspected, Quotas};
@@ -44,12 +44,7 @@ pub(crate) fn embedders(settings: &Settings, providers: &Providers) -> Vec<Embed
                 continue;
             }
         };
-        if threshold(&embedder.space).is_none() {
-            tracing::info!(
-                embedder = name,
-                "posts are not compared by this model: its likeness is not calibrated"
-            );
-        } else if found.iter().all(|other| other.space != embedder.space) {
+        if found.iter().all(|other| other.space != embedder.space) {
             found.push(embedder);
         }
     }
@@ -159,7 +154,7 @@ pub fn sentence(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_apps::news::{BY_WORDS, measure};
+    use portcullis_apps::news::{BY_WORDS, calibrated, measure};
     use portcullis_knowledge::{Language, Purpose};
     use std::collections::BTreeMap;
 
@@ -184,7 +179,7 @@ mod tests {
         let vectors = embedder.embed(texts.clone(), Purpose::Question).await.unwrap();
         let texts: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
-        let least = threshold(&embedder.space).unwrap();
+        let least = calibrated(&embedder.space.id).unwrap();
         let f1 = |found: &[Vec<u32>]| measure::f1(measure::pairs(found, &events));
         let by_meaning = f1(&measure::grouped(&texts, Some(&vectors), least));
         let by_words = f1(&measure::grouped(&texts, None, BY_WORDS));

@@ -36,7 +36,7 @@ pub(crate) fn app(doubles: &[(&str, &OpenAi)], routes: Routed<'_>) -> (ChatApp, 
 }
 
 /// The same, with every provider changed.
-fn app_with(
+pub(crate) fn app_with(
     doubles: &[(&str, &OpenAi)],
     routes: Routed<'_>,
     change: impl Fn(&str, &mut ProviderConfig),
@@ -61,41 +61,7 @@ pub(super) fn built(
     cache: &CacheConfig,
 ) -> (ChatApp, Metrics) {
     let metrics = Metrics::new();
-    let provider = |double: &OpenAi| ProviderConfig {
-        base_url: Some(double.base_url()),
-        key_secret: Some("double".into()),
-        models: Some(serde_json::from_str(r#"["gpt-double", "embed-double"]"#).unwrap()),
-        breaker_failures: Some(3),
-        ..ProviderConfig::default()
-    };
-    let configs: ProvidersConfig = doubles
-        .iter()
-        .map(|(name, double)| {
-            let mut config = provider(double);
-            provider_change(name, &mut config);
-            ((*name).to_owned(), config)
-        })
-        .collect();
-    let parts = Parts {
-        providers: &configs,
-        models: &ModelsConfig::default(),
-        embed: &EmbedConfig::default(),
-        extract: &ExtractConfig::default(),
-        upstream: &UpstreamConfig {
-            ttft_timeout_secs: 1,
-            attempt_timeout_secs: 1,
-            ..UpstreamConfig::default()
-        },
-        client: Client::new(&HttpConfig::default()),
-        registry: &Registry::new(),
-        metrics: metrics.clone(),
-        alerts: Alerts::silent(),
-        paces: std::collections::BTreeMap::new(),
-        overrides: portcullis_domain::SafetyView::none(),
-        embedders: portcullis_providers::Embedders::in_folder("models".as_ref()),
-    };
-    let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());
-    let providers = Providers::new(&parts, key).unwrap();
+    let providers = providers(doubles, provider_change, &EmbedConfig::default(), &metrics);
     let target = |(provider, model, rank): &(&str, &str, u32)| TargetConfig {
         provider: (*provider).into(),
         model: (*model).into(),
@@ -113,6 +79,50 @@ pub(super) fn built(
         .collect();
     let answers = Answers::new(cache, None, TaskTracker::new());
     (ChatApp::new(providers, &routes, metrics.clone(), answers), metrics)
+}
+
+/// Each double as a provider of its own.
+pub(crate) fn providers(
+    doubles: &[(&str, &OpenAi)],
+    change: impl Fn(&str, &mut ProviderConfig),
+    embed: &EmbedConfig,
+    metrics: &Metrics,
+) -> Providers {
+    let provider = |double: &OpenAi| ProviderConfig {
+        base_url: Some(double.base_url()),
+        key_secret: Some("double".into()),
+        models: Some(serde_json::from_str(r#"["gpt-double", "embed-double"]"#).unwrap()),
+        breaker_failures: Some(3),
+        ..ProviderConfig::default()
+    };
+    let configs: ProvidersConfig = doubles
+        .iter()
+        .map(|(name, double)| {
+            let mut config = provider(double);
+            change(name, &mut config);
+            ((*name).to_owned(), config)
+        })
+        .collect();
+    let parts = Parts {
+        providers: &configs,
+        models: &ModelsConfig::default(),
+        embed,
+        extract: &ExtractConfig::default(),
+        upstream: &UpstreamConfig {
+            ttft_timeout_secs: 1,
+            attempt_timeout_secs: 1,
+            ..UpstreamConfig::default()
+        },
+        client: Client::new(&HttpConfig::default()),
+        registry: &Registry::new(),
+        metrics: metrics.clone(),
+        alerts: Alerts::silent(),
+        paces: std::collections::BTreeMap::new(),
+        overrides: portcullis_domain::SafetyView::none(),
+        embedders: portcullis_providers::Embedders::in_folder("models".as_ref()),
+    };
+    let key = |name: &str| (name == "double").then(|| "sk-double-key".to_owned().into());
+    Providers::new(&parts, key).unwrap()
 }
 
 pub(super) const TWO: Routed = &[("pair", &[("b", "gpt-double", 1), ("a", "gpt-double", 0)])];

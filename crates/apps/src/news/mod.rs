@@ -12,7 +12,7 @@ mod people;
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
 pub use digest::{
     BY_WORDS, Checked, Digest, DigestAsk, Failed, Health, Keeps, Less, NewsParts, NewsState, Newsroom, Phase,
-    Phases, Reason, Shown, Story, Watches, calibrated, measure, threshold,
+    Phases, Reason, Shown, Story, Watches, calibrated, measure, scales,
 };
 
 pub use people::{

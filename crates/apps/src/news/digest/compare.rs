@@ -2,16 +2,23 @@
 //! mixed; a model is used only for languages that it reads and with a threshold that was calibrated; every step down is counted
 //! and said; an embedding call is the caller's own use of `embed`. Source: news.md section 6, S0-06, S0-07.
 
-use super::{group::Likeness, item::Item, model::DigestAsk};
+use super::{
+    group::{Likeness, Words},
+    item::Item,
+    model::DigestAsk,
+    scales::{Scales, items, labelled},
+};
 use futures_util::{StreamExt as _, stream};
 use portcullis_domain::{Action, Deadline};
-use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose, Space};
+use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose};
 use portcullis_store::Store;
 use portcullis_telemetry::Metrics;
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-/// Least likeness of two posts about one event, by model: the last part of its name, measured by `cargo xtask bench news`.
-const THRESHOLDS: [(&str, f32); 2] = [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.55)];
+/// Least likeness of two posts about one event, by model: the last part of its name, measured by `cargo xtask bench news`. Others
+/// are measured when they are first used ([`Scales`]).
+const THRESHOLDS: [(&str, f32); 3] =
+    [("gemini-embedding-001", 0.87), ("minilm-l6-v2", 0.55), ("multilingual-e5-small", 0.90)];
 /// The same for words.
 pub const BY_WORDS: f32 = 0.27;
 /// Likeness by words below which two posts are not worth comparing by a model in this process: on the labelled posts no pair
@@ -24,14 +31,7 @@ const LEAD: usize = 300;
 /// Calls of one digest to an embedder at once.
 const AT_ONCE: usize = 3;
 
-/// Least likeness of two posts about one event by vectors of that space; none: it was never measured, so they are not compared
-/// by it.
-#[must_use]
-pub fn threshold(space: &Space) -> Option<f32> {
-    calibrated(&space.id)
-}
-
-/// The same by the model's name.
+/// Least likeness of two posts about one event by that model; none: it was not measured beforehand.
 #[must_use]
 pub fn calibrated(name: &str) -> Option<f32> {
     let model = name.rsplit('/').next().unwrap_or_default();
@@ -70,6 +70,8 @@ pub(crate) struct Comparer<'a> {
     pub(crate) embedders: &'a [Embedder],
     pub(crate) store: Option<&'a Store>,
     pub(crate) metrics: &'a Metrics,
+    /// What models are measured by that nobody measured before.
+    pub(crate) scales: &'a Scales,
     /// Characters of a post that are read.
     pub(crate) chars: usize,
     pub(crate) until: Deadline,
@@ -106,28 +108,54 @@ impl Comparer<'_> {
         ask: &DigestAsk,
         items: &Arc<Vec<Item>>,
     ) -> Result<(Vec<Vec<f32>>, f32), &'static str> {
-        let threshold = threshold(&embedder.space).ok_or("uncalibrated")?;
         if !items.iter().all(|item| embedder.space.understands(item.language)) {
             return Err("language");
         }
-        let vectors = tokio::time::timeout_at(self.until.instant(), self.vectors(embedder, ask, items));
-        Ok((vectors.await.map_err(|_| "late")??, threshold))
+        let compared = tokio::time::timeout_at(self.until.instant(), async {
+            let threshold = match calibrated(&embedder.space.id) {
+                Some(threshold) => threshold,
+                None => self.measured(embedder).await?.ok_or("uncalibrated")?,
+            };
+            let (chars, here) = self.reads(embedder);
+            let worth = if here && items.len() > FEW {
+                worth(items.clone(), chars).await?
+            } else {
+                vec![true; items.len()]
+            };
+            Ok((self.vectors(embedder, Some(ask), items, &worth).await?, threshold))
+        });
+        compared.await.map_err(|_| "late")?
     }
 
+    /// What the model's likeness means, by labelled posts. The calls are the house's own.
+    async fn measured(&self, embedder: &Embedder) -> Result<Option<f32>, &'static str> {
+        let space = &embedder.space;
+        let mut known = self.scales.held().await;
+        if let Some(found) = known.of(space) {
+            return Ok(found);
+        }
+        let posts = labelled(space);
+        let items = items(&posts);
+        let vectors = self.vectors(embedder, None, &items, &vec![true; items.len()]).await?;
+        Ok(known.measure(space, posts, vectors).await)
+    }
+
+    /// How much of a post a model reads, and whether it does so in this process.
+    fn reads(&self, embedder: &Embedder) -> (usize, bool) {
+        let here = embedder.space.id.starts_with("builtin/");
+        (if here { self.chars.min(LEAD) } else { self.chars }, here)
+    }
+
+    /// A vector of each post; noughts where it is not worth knowing. Nobody asks: the house does.
     async fn vectors(
         &self,
         embedder: &Embedder,
-        ask: &DigestAsk,
-        items: &Arc<Vec<Item>>,
+        ask: Option<&DigestAsk>,
+        items: &[Item],
+        worth: &[bool],
     ) -> Result<Vec<Vec<f32>>, &'static str> {
         let space = &embedder.space;
-        let here = space.id.starts_with("builtin/");
-        let chars = if here { self.chars.min(LEAD) } else { self.chars };
-        let worth = if here && items.len() > FEW {
-            worth(items.clone(), chars).await?
-        } else {
-            vec![true; items.len()]
-        };
+        let (chars, _) = self.reads(embedder);
         let name = format!("{}@{}/{}/{chars}", space.id, space.version, space.dimensions);
         let keys: Vec<i64> = items.iter().map(|item| item.hash.cast_signed()).collect();
         let mut known = ahash::AHashMap::new();
@@ -179,21 +207,23 @@ impl Comparer<'_> {
             Some(vector) => Some(vector.clone()),
             None => (!worth).then(|| vec![0.0; space.dimensions]),
         };
-        keys.iter().zip(&worth).map(vector).collect::<Option<Vec<_>>>().ok_or("unavailable")
+        keys.iter().zip(worth).map(vector).collect::<Option<Vec<_>>>().ok_or("unavailable")
     }
 
     /// One call, once the caller may make it.
     async fn call(
         &self,
         embedder: &Embedder,
-        ask: &DigestAsk,
+        ask: Option<&DigestAsk>,
         texts: Vec<String>,
     ) -> Result<Vec<Vec<f32>>, &'static str> {
-        while let Err(wait) = ask.quotas.charge(&ask.caller, Action::Embed).await {
-            if wait >= self.until.remaining() {
-                return Err("rate_limited");
+        if let Some(ask) = ask {
+            while let Err(wait) = ask.quotas.charge(&ask.caller, Action::Embed).await {
+                if wait >= self.until.remaining() {
+                    return Err("rate_limited");
+                }
+                tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
             }
-            tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
         }
         let wanted = texts.len();
         match embedder.embed(texts, Purpose::Question).await {
@@ -210,14 +240,7 @@ async fn worth(items: Arc<Vec<Item>>, chars: usize) -> Result<Vec<bool>, &'stati
     let look = move || {
         let texts: Vec<(&str, Language)> =
             items.iter().map(|item| (item.beginning(chars), item.language)).collect();
-        let likeness = Likeness::by_words(&texts);
-        let all: Vec<u32> = (0_u32..).take(items.len()).collect();
-        let mut worth = vec![false; items.len()];
-        likeness.pairs(&all, WORTH, &mut |a, b| {
-            worth[a as usize] = true;
-            worth[b as usize] = true;
-        });
-        worth
+        Words::of(&texts).any(WORTH)
     };
     tokio::task::spawn_blocking(look).await.map_err(|_| "unavailable")
 }

@@ -9,11 +9,12 @@ pub mod measure;
 mod model;
 mod rank;
 mod read;
+pub mod scales;
 mod sources;
 mod tell;
 mod turns;
 
-pub use compare::{BY_WORDS, calibrated, threshold};
+pub use compare::{BY_WORDS, calibrated};
 pub use model::{
     Checked, Digest, DigestAsk, Failed, Health, Keeps, Less, Phase, Phases, Reason, Shown, Story, Watches,
 };
@@ -32,6 +33,7 @@ use portcullis_news::Source;
 use portcullis_pages::Pages;
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Metrics};
+use scales::Scales;
 use sources::{Fetcher, Got, Wanted};
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 use tell::{Teller, Telling, Untold};
@@ -49,6 +51,7 @@ const DAY_MS: i64 = 86_400_000;
 pub struct NewsState {
     sources: Arc<Turns>,
     stories: Arc<Turns>,
+    scales: Scales,
     swept: Arc<Mutex<Option<Instant>>>,
     changed: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -212,6 +215,7 @@ impl Room {
             embedders: &self.embedders,
             store: self.store.as_ref(),
             metrics: &self.metrics,
+            scales: &self.state.scales,
             chars: config.summary.post_chars,
             until: budget(config.embed_budget_secs),
         };

@@ -1,6 +1,7 @@
 //! The digest over doubles of the web and of a provider: what is fetched and when, what is told and by whom, what fails.
 
 mod fetching;
+mod limits;
 
 use super::*;
 use crate::chat::tests::{PLAIN, Routed, app, inspected};
@@ -283,6 +284,47 @@ async fn a_russian_folder_never_uses_an_embedder_that_reads_english_only() {
     house.digest(&["@zembla_news"]).await;
     assert_eq!(*asked.lock(), 1, "a vector is kept");
     assert!(house.metric("degraded_total{app=\"news\",step=\"embed\",reason=\"language\"} 2"));
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_measured_reads_labelled_posts_first_and_is_used_only_if_it_groups_them_well() {
+    let asked = Arc::new(Mutex::new(0_usize));
+    let count = asked.clone();
+    // It knows railways from everything else, and nothing beside.
+    let poor = embedder("openai/text-embedding-3-small", vec![], move || {
+        *count.lock() += 1;
+        None
+    });
+    let house = house_with(false, vec![poor], |_| {}).await;
+    house.channel("zembla_news", vec![post(2, 60, RAILWAY), post(3, 50, LIGHTHOUSE)]);
+    let digest = house.digest(&["@zembla_news"]).await;
+    assert_eq!((digest.stories.len(), digest.less.is_empty()), (2, true), "nothing failed");
+    assert_eq!(*asked.lock(), 3, "114 labelled posts, 50 in a call");
+    house.digest(&["@zembla_news"]).await;
+    assert_eq!(*asked.lock(), 3, "that is known now");
+    assert!(house.metric("degraded_total{app=\"news\",step=\"embed\",reason=\"uncalibrated\"} 2"));
+    // Every labelled post is told by what it is about, as a good model does.
+    let posts = scales::labelled(&space("x", vec![]));
+    let events: Vec<String> = posts.iter().map(|post| post.event.clone()).collect();
+    let good = Embedder::new(Space { dimensions: 256, ..space("openai/another", vec![]) }, 50, move |texts, _| {
+        let (posts, events) = (posts.clone(), events.clone());
+        Box::pin(async move {
+            let at = |text: &String| posts.iter().position(|post| post.text == *text);
+            let vector = |text: &String| {
+                let mut vector = vec![0.0; 256];
+                let place = at(text).map_or(255, |at| {
+                    events.iter().position(|event| *event == events[at] && !event.is_empty()).unwrap_or(at)
+                });
+                vector[place] = 1.0;
+                vector
+            };
+            Ok(texts.iter().map(vector).collect())
+        })
+    });
+    let house = house_with(false, vec![good], |_| {}).await;
+    house.channel("zembla_news", vec![post(2, 60, RAILWAY), post(3, 50, LIGHTHOUSE)]);
+    let digest = house.digest(&["@zembla_news"]).await;
+    assert_eq!(digest.stories.len(), 1, "it compares: to it both are one");
 }
 
 #[tokio::test]

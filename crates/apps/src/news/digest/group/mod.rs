@@ -4,9 +4,13 @@
 //! DBSCAN with two posts as a core is what posts at least so like one another hang together by; of a group that is a chain
 //! those far from its middle are split off and grouped again. Source: news.md section 6.
 
+mod heads;
 mod likeness;
+mod words;
 
+use heads::Heads;
 pub(crate) use likeness::Likeness;
+pub(crate) use words::Words;
 
 /// How far below the threshold a member may be from the middle of its group.
 const SLACK: f32 = 0.10;
@@ -29,36 +33,24 @@ pub(crate) fn groups(likeness: &Likeness, threshold: f32) -> Vec<Vec<u32>> {
     done
 }
 
-/// What hangs together among these posts.
+/// What hangs together among these posts (in rising order).
 fn hanging(likeness: &Likeness, among: &[u32], threshold: f32) -> Vec<Vec<u32>> {
-    let mut heads: Vec<u32> = (0_u32..).take(likeness.len()).collect();
-    likeness.pairs(among, threshold, &mut |a, b| {
-        let (a, b) = (head(&mut heads, a), head(&mut heads, b));
-        heads[a.max(b) as usize] = a.min(b);
-    });
+    let mut heads = Heads::alone(among.len());
+    likeness.join(among, threshold, &mut heads);
     let mut groups = std::collections::BTreeMap::<u32, Vec<u32>>::new();
-    for &post in among {
-        groups.entry(head(&mut heads, post)).or_default().push(post);
+    for (at, &post) in (0_u32..).zip(among) {
+        groups.entry(heads.of(at)).or_default().push(post);
     }
     groups.into_values().collect()
 }
 
-fn head(heads: &mut [u32], post: u32) -> u32 {
-    let mut at = post;
-    while heads[at as usize] != at {
-        heads[at as usize] = heads[heads[at as usize] as usize];
-        at = heads[at as usize];
-    }
-    at
-}
-
 /// Those near the middle, and the others.
 fn split(likeness: &Likeness, group: Vec<u32>, least: f32) -> (Vec<u32>, Vec<u32>) {
-    match likeness.medoid(&group).filter(|_| group.len() > 2) {
-        None => (group, Vec::new()),
-        Some(middle) => {
+    match likeness.medoid(&group) {
+        Some(middle) if group.len() > 2 => {
             group.into_iter().partition(|post| *post == middle || likeness.of(*post, middle) >= least)
         }
+        Some(_) | None => (group, Vec::new()),
     }
 }
 

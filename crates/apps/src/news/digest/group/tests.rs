@@ -51,48 +51,53 @@ fn words_find_the_event_in_any_script() {
     assert_eq!(groups(&Likeness::by_words(&texts), 0.3), [vec![0, 2], vec![1, 3], vec![4]]);
 }
 
-proptest! {
-    #[test]
-    fn without_chains_groups_are_those_of_a_naive_search(degrees in proptest::collection::vec(0_u16..360, 0..40)) {
-        let degrees: Vec<f32> = degrees.into_iter().map(f32::from).collect();
-        let likeness = angles(&degrees);
-        // Twice as wide as the slack can be left: nothing is split.
-        let threshold = 0.995;
-        let all: Vec<u32> = (0..u32::try_from(degrees.len()).unwrap()).collect();
-        let mut group: Vec<usize> = (0..degrees.len()).collect();
-        for _ in 0..degrees.len() {
-            for &a in &all {
-                for &b in &all {
-                    if a != b && likeness.of(a, b) >= threshold {
-                        let least = group[a as usize].min(group[b as usize]);
-                        group[a as usize] = least;
-                        group[b as usize] = least;
-                    }
-                }
+/// What hangs together by comparing each with each.
+fn naive(likeness: &Likeness, among: &[u32], threshold: f32) -> Vec<Vec<u32>> {
+    let mut sets: Vec<Vec<u32>> = among.iter().map(|post| vec![*post]).collect();
+    for &a in among {
+        for &b in among.iter().filter(|b| **b < a && likeness.of(a, **b) >= threshold) {
+            let at = |sets: &[Vec<u32>], post| sets.iter().position(|set| set.contains(&post)).unwrap();
+            let (one, other) = (at(&sets, a), at(&sets, b));
+            if one != other {
+                let moved = sets.remove(one.max(other));
+                sets[one.min(other)].extend(moved);
             }
         }
-        let found = hanging(&likeness, &all, threshold);
-        for members in &found {
-            prop_assert!(members.iter().all(|post| group[*post as usize] == group[members[0] as usize]));
-        }
-        let distinct: std::collections::BTreeSet<_> = group.iter().collect();
-        prop_assert_eq!(found.len(), distinct.len());
-        let split = groups(&likeness, threshold);
-        prop_assert_eq!(split.iter().map(Vec::len).sum::<usize>(), degrees.len(), "each post once");
+    }
+    sets.iter_mut().for_each(|set| set.sort_unstable());
+    sets.sort_unstable();
+    sets
+}
+
+/// Some of so many posts.
+fn some(posts: usize, step: usize) -> Vec<u32> {
+    (0..u32::try_from(posts).unwrap()).step_by(step).collect()
+}
+
+proptest! {
+    #[test]
+    fn by_vectors_what_hangs_together_is_what_comparing_each_with_each_finds(
+        degrees in proptest::collection::vec(0_u16..360, 0..60), step in 1_usize..3,
+    ) {
+        let likeness = angles(&degrees.into_iter().map(f32::from).collect::<Vec<_>>());
+        let among = some(likeness.len(), step);
+        prop_assert_eq!(hanging(&likeness, &among, 0.995), naive(&likeness, &among, 0.995));
+        let split = groups(&likeness, 0.995);
+        prop_assert_eq!(split.iter().map(Vec::len).sum::<usize>(), likeness.len(), "each post once");
     }
 
     #[test]
-    fn pairs_by_words_are_those_of_their_likeness(texts in proptest::collection::vec("[a-d]{2,5}( [a-d]{2,5}){0,6}", 0..30)) {
+    fn by_words_what_hangs_together_is_what_comparing_each_with_each_finds(
+        texts in proptest::collection::vec("[a-d]{2,5}( [a-d]{2,5}){0,6}", 0..90),
+        step in 1_usize..3,
+        threshold in 0.05_f32..0.9,
+    ) {
         let texts: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::UNKNOWN)).collect();
         let likeness = Likeness::by_words(&texts);
-        let all: Vec<u32> = (0..u32::try_from(texts.len()).unwrap()).collect();
-        let (mut found, mut expected) = (Vec::new(), Vec::new());
-        likeness.pairs(&all, 0.4, &mut |a, b| found.push((a, b)));
-        for &a in &all {
-            expected.extend(all.iter().filter(|b| **b > a && likeness.of(a, **b) >= 0.4).map(|b| (a, *b)));
-        }
-        // Sums in another order differ in their last bits.
-        let near = |(a, b): &&(u32, u32)| (likeness.of(*a, *b) - 0.4).abs() > 1e-4;
-        prop_assert_eq!(found.iter().filter(near).collect::<Vec<_>>(), expected.iter().filter(near).collect::<Vec<_>>());
+        let among = some(texts.len(), step);
+        prop_assert_eq!(hanging(&likeness, &among, threshold), naive(&likeness, &among, threshold));
+        let all = some(texts.len(), 1);
+        let like = |a: &u32| all.iter().any(|b| a != b && likeness.of(*a, *b) >= threshold);
+        prop_assert_eq!(Words::of(&texts).any(threshold), all.iter().map(like).collect::<Vec<_>>());
     }
 }
