@@ -19,7 +19,11 @@ use portcullis_domain::{
     AuthProblem, Caller, Credential, Door, Failure, LimitScope, Scope, Scopes, Tier, Vouched,
 };
 use portcullis_telemetry::{Audit, AuditEvent, Metrics};
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 use tokio::time::Instant;
 
 /// What identification is built from.
@@ -38,6 +42,9 @@ pub struct IdentityParts {
     pub audit: Audit,
 }
 
+/// Finds the tier of somebody whom a door knows; none: nobody gave them another one.
+pub type FindTier = Arc<dyn Fn(Arc<str>) -> Pin<Box<dyn Future<Output = Option<Tier>> + Send>> + Send + Sync>;
+
 /// Tells who is asking.
 pub struct Identity {
     anonymous: bool,
@@ -47,6 +54,8 @@ pub struct Identity {
     metrics: Metrics,
     audit: Audit,
     local: Arc<str>,
+    /// Set once, by what the process knows of people.
+    standing: Arc<OnceLock<FindTier>>,
 }
 
 impl Identity {
@@ -61,6 +70,7 @@ impl Identity {
             metrics: parts.metrics,
             audit: parts.audit,
             local: "local".into(),
+            standing: Arc::default(),
         }
     }
 
@@ -76,7 +86,14 @@ impl Identity {
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
             local: self.local.clone(),
+            standing: self.standing.clone(),
         }
+    }
+
+    /// From now on, and in all that come from this one, people whom a door knows have the tier that is found there.
+    /// Only the first one is asked.
+    pub fn ask_standing(&self, find: FindTier) {
+        drop(self.standing.set(find));
     }
 
     /// Whether a credential is needed. When not, callers on loopback are let in as `local`, and a listener off loopback
@@ -109,7 +126,7 @@ impl Identity {
         let result = match credential {
             Credential::None => self.without(address),
             Credential::Token(token) => self.with(token, address).await,
-            Credential::Vouched(known) => return Ok(vouched(known, address)),
+            Credential::Vouched(known) => return Ok(self.vouched(known, address).await),
         };
         match result {
             Ok(caller) => Ok(caller),
@@ -163,6 +180,17 @@ impl Identity {
         Ok(Caller { policy: policy.map(Into::into), ..caller })
     }
 
+    /// Somebody whom the door knows: may ask, and as an administrator also change what is asked.
+    async fn vouched(&self, known: &Vouched, address: IpAddr) -> Caller {
+        let chat = Scopes::NONE.with(Scope::Chat);
+        let scopes = if known.admin { chat.with(Scope::AdminRead).with(Scope::AdminWrite) } else { chat };
+        let tier = match self.standing.get() {
+            Some(find) => find(known.id.clone()).await.unwrap_or(Tier::Authenticated),
+            None => Tier::Authenticated,
+        };
+        Caller::new(known.id.clone(), tier, scopes, address)
+    }
+
     /// Counts, logs and proves one failure.
     fn refuse(&self, problem: AuthProblem, key: Option<Arc<str>>, address: IpAddr, door: Door) -> Failure {
         let reason = problem.as_str();
@@ -190,12 +218,6 @@ impl Identity {
     }
 }
 
-/// Somebody whom the door knows: may ask, and as an administrator also change what is asked.
-fn vouched(known: &Vouched, address: IpAddr) -> Caller {
-    let chat = Scopes::NONE.with(Scope::Chat);
-    let scopes = if known.admin { chat.with(Scope::AdminRead).with(Scope::AdminWrite) } else { chat };
-    Caller::new(known.id.clone(), Tier::Authenticated, scopes, address)
-}
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use portcullis_domain::{Action, Failure, LimitScope, LimitView, Tier};
 use portcullis_inspect::Channel;
 use portcullis_resilience::limits::{Charge, Quota};
-use portcullis_store::{GroupBy, OutRow, OutState, UsageQuery, UsageSum};
+use portcullis_store::{BackupDesk, GroupBy, OutRow, OutState, UsageQuery, UsageSum};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -80,6 +80,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// Backups of the state, where this server keeps it in a file of its own.
+    #[must_use]
+    pub fn backups(&self) -> Option<BackupDesk> {
+        self.store().backups()
+    }
+
     /// What inspection says of a text, as `portcullis inspect` says it; nothing of it is recorded.
     ///
     /// # Errors

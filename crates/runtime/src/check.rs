@@ -21,6 +21,7 @@ pub async fn check(sources: &Sources) -> Result<Report, LoadError> {
     let mut examined = examine(sources)?;
     let secrets = read_secrets(&examined.settings, &sources.environment).await;
     let mut found = secret_problems(&examined, &secrets);
+    found.extend(door_problems(&examined, &secrets));
     found.extend(provider_warnings(&examined, &secrets));
     found.extend(price_warnings(&examined, &secrets));
     examined.report.problems.extend(found);
@@ -61,6 +62,23 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
         });
     }
     out
+}
+
+/// A door that is to be opened without what it needs: the start would refuse. A name that the file says is looked for with
+/// all others.
+fn door_problems(examined: &Examined, secrets: &Secrets) -> Option<Located> {
+    let (key, telegram) = ("telegram.token_secret", &examined.settings.telegram);
+    let missing = telegram.enabled && !secrets.has(&telegram.token_secret);
+    (missing && !examined.origins.contains_key(key)).then(|| Located {
+        origin: examined.origins.get("telegram.enabled").cloned().unwrap_or(Origin::Default),
+        key: key.to_owned(),
+        message: format!("the secret `{}`, the token that BotFather shows, is in none of the sources", telegram.token_secret),
+        mend: format!(
+            "{}; or set `telegram.enabled = false`",
+            how_to_give(&telegram.token_secret, &examined.settings.secrets)
+        ),
+        severity: Severity::Error,
+    })
 }
 
 /// Models in use whose price nobody knows: a budget of money does not see what they cost.

@@ -145,6 +145,12 @@ fn webhook_secret(ground: &Ground<'_>) -> Result<SecretString, StartError> {
     Ok(given.map_or_else(own, Ok)?)
 }
 
+/// Commands of other apps than news: the name, and what it does in English, Russian and Dutch.
+pub(crate) const BESIDE: [(&str, [&str; 3]); 2] = [
+    ("ask", ["Ask the documents", "Спросить документы", "Vraag het de documenten"]),
+    ("chat", ["Ask the model", "Спросить модель", "Vraag het het model"]),
+];
+
 /// What chat doors with commands route; words that are no command are news's, as most commands are.
 fn commands() -> Commands {
     let library: fn(MessageRequest) -> Payload = |message| Payload::Library(LibraryRequest::Message(message));
@@ -156,9 +162,8 @@ fn commands() -> Commands {
         action: Action::Message,
         payload,
     };
-    let ask = ["Ask the documents", "Спросить документы", "Vraag het de documenten"];
-    let chat = ["Ask the model", "Спросить модель", "Vraag het het model"];
+    let [(ask, about_ask), (chat, about_chat)] = BESIDE;
     let mut commands = news::commands();
-    commands.listed.extend([command("ask", ask, library), command("chat", chat, telegram::chat)]);
+    commands.listed.extend([command(ask, about_ask, library), command(chat, about_chat, telegram::chat)]);
     commands
 }

@@ -1,7 +1,7 @@
 //! News for people: the wiring of the app for chat doors, what administrators can do there, the keeper of schedules.
 //! Invariant: what the app is asked for on schedule is made by the app that is in force. Source: news.md sections 10 to 12.
 
-use crate::{Settings, snapshot::Ground};
+use crate::{Settings, messenger, snapshot::Ground};
 use parking_lot::RwLock;
 use portcullis_apps::news::{
     Current, FindQuotas, NewsApp, Operation, Operations, People, PeopleParts, PeopleState, keep_schedules,
@@ -9,6 +9,7 @@ use portcullis_apps::news::{
 use portcullis_domain::{HarmCategory, HarmThreshold};
 use portcullis_engine::{
     FindEngine, Quotas,
+    identity::FindTier,
     safety::{NewOverride, SafetyDesk},
 };
 use portcullis_resilience::{Registry, breaker::BreakerState};
@@ -62,6 +63,7 @@ impl Readers {
             quotas: self.quotas(),
             audit: self.audit.clone(),
             backup_days: u32::try_from(settings.backup.max_age_days).unwrap_or(u32::MAX),
+            beside: messenger::BESIDE.to_vec(),
             metrics: ground.metrics.clone(),
             state: self.state.clone(),
         });
@@ -73,6 +75,15 @@ impl Readers {
     fn quotas(&self) -> FindQuotas {
         let engine = self.engine.clone();
         Arc::new(move || engine.read().as_ref().map_or(Quotas::OPEN, |find| find().quotas()))
+    }
+
+    /// The tier that people have by their plans.
+    pub(crate) fn standing(&self) -> FindTier {
+        let app = self.current.clone();
+        Arc::new(move |caller| {
+            let people = app.read().clone();
+            Box::pin(async move { people?.tier(&caller).await })
+        })
     }
 
     /// Keeps schedules until `stop`.

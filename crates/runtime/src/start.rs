@@ -268,6 +268,7 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     budgets.follow(&base.background, base.tokens.background.clone());
     let safety = base.safety(&store).await?;
     let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety, &store);
+    identity.ask_standing(ground.readers.standing());
     base.background.spawn(ask::keep(
         ground.asking.desk.clone(),
         base.alerts.clone(),

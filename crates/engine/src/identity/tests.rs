@@ -157,6 +157,24 @@ async fn a_token_names_the_person_and_an_unconfigured_tier_becomes_the_ordinary_
     assert_eq!(house.ask(Some(&token), ELSEWHERE).await, refused(AuthProblem::Revoked));
 }
 
+// req: S2-1.6
+#[tokio::test]
+async fn people_whom_a_door_knows_have_the_tier_that_is_found_for_them() {
+    let house = house(PLAIN).await;
+    let tier = async |identity: &Identity, id: &str| {
+        let known = Credential::Vouched(Vouched { id: id.into(), admin: false });
+        identity.identify(&known, LOOPBACK, Door::Telegram).await.unwrap().tier
+    };
+    assert_eq!(tier(&house.identity, "tg:1").await, Tier::Authenticated);
+    house.identity.ask_standing(Arc::new(|id| {
+        Box::pin(async move { (&*id == "tg:1").then_some(Tier::Premium) })
+    }));
+    assert_eq!(tier(&house.identity, "tg:1").await, Tier::Premium);
+    assert_eq!(tier(&house.identity, "tg:2").await, Tier::Authenticated);
+    let changed = house.identity.changed(true, house.jwt.clone());
+    assert_eq!(tier(&changed, "tg:1").await, Tier::Premium, "other rules change nothing of it");
+}
+
 // req: S3-BUG-5, S3-BUG-9
 #[tokio::test]
 async fn after_ten_failures_everything_from_an_address_is_told_to_wait_and_others_go_on() {

@@ -265,6 +265,7 @@ impl Settings {
         let admission = self.admission();
         admission.problems(&mut out);
         policies_exist(&admission, &self.policies, &mut out);
+        self.news.tier_problems("news", |tier| admission.tiers.contains_key(tier), &mut out);
         self.budgets.problems("budgets", |tier| admission.tiers.contains_key(tier), &mut out);
         self.signal.problems("signal", &mut out);
         self.telegram.problems("telegram", &mut out);

@@ -163,6 +163,11 @@ impl BackupDesk {
         self.0.backups.list().await
     }
 
+    /// The one of that name, held against its sum and read through; none: there is no such.
+    pub async fn verify(&self, name: &str) -> Option<BackupInfo> {
+        self.0.backups.of_name(name).await
+    }
+
     /// Makes one now.
     ///
     /// # Errors

@@ -141,6 +141,12 @@ impl Backups {
         })
     }
 
+    /// The one of that name, looked into; none: there is no such.
+    pub(crate) async fn of_name(&self, name: &str) -> Option<BackupInfo> {
+        let name = Name::read(name).filter(|name| name.is_ours() && self.is_file(name))?;
+        Some(self.info(&name).await)
+    }
+
     async fn info(&self, name: &Name) -> BackupInfo {
         let path = self.path(name);
         let checked = self.check(name).await;

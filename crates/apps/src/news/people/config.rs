@@ -1,13 +1,13 @@
 //! What people may have: plans, and how schedules are kept.
 
 use crate::news::{LONGEST_WINDOW, MOST_STORIES, NewsConfig};
-use portcullis_domain::Problem;
+use portcullis_domain::{Problem, Tier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `[news.plans.<name>]`: what people of a plan may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanConfig {
     /// Digests that are asked for, a day.
@@ -22,6 +22,14 @@ pub struct PlanConfig {
     pub stories: u32,
     /// Farthest look back, in hours, 1 to 720.
     pub window_hours: u32,
+    /// Tier of whoever has it, at every chat door: of its section in `[tiers]` the limits hold for them. Default
+    /// `authenticated`.
+    #[serde(default = "usual_tier")]
+    pub tier: String,
+}
+
+fn usual_tier() -> String {
+    Tier::Authenticated.to_string()
 }
 
 /// `[schedule]`: digests on schedule.
@@ -69,20 +77,30 @@ fn range(key: String, value: u64, [least, most]: [u64; 2], out: &mut Vec<Problem
 
 /// The plans of `[news.plans]` where none are named.
 pub(in crate::news) fn default_plans() -> BTreeMap<String, PlanConfig> {
-    let plan = |[digests, scheduled, sources, folders, stories, window_hours]: [u32; 6]| PlanConfig {
-        digests,
-        scheduled,
-        sources,
-        folders,
-        stories,
-        window_hours,
+    let plan = |[digests, scheduled, sources, folders, stories, window_hours]: [u32; 6], tier: Tier| {
+        let tier = tier.to_string();
+        PlanConfig { digests, scheduled, sources, folders, stories, window_hours, tier }
     };
     BTreeMap::from([
-        ("free".into(), plan([3, 2, 10, 2, 5, 72])),
-        ("plus".into(), plan([10, 6, 15, 4, 10, 168])),
-        ("pro".into(), plan([30, 24, 60, 15, 15, 720])),
-        ("enterprise".into(), plan([200, 200, 500, 50, 30, 720])),
+        ("free".into(), plan([3, 2, 10, 2, 5, 72], Tier::Authenticated)),
+        ("plus".into(), plan([10, 6, 15, 4, 10, 168], Tier::Authenticated)),
+        ("pro".into(), plan([30, 24, 60, 15, 15, 720], Tier::Premium)),
+        ("enterprise".into(), plan([200, 200, 500, 50, 30, 720], Tier::Premium)),
     ])
+}
+
+/// Adds plans whose tier is not there.
+pub(in crate::news) fn plan_tier_problems(
+    config: &NewsConfig,
+    prefix: &str,
+    is_tier: impl Fn(&str) -> bool,
+    out: &mut Vec<Problem>,
+) {
+    for (name, plan) in config.plans.iter().filter(|(_, plan)| !is_tier(&plan.tier)) {
+        let said = format!("there is no tier `{}`.", plan.tier);
+        let mend = "Add its section to `[tiers]`, or name another.";
+        out.push(Problem::new(format!("{prefix}.plans.{name}.tier"), said, mend));
+    }
 }
 
 /// Adds what is wrong with plans and how digests are shown.
@@ -111,11 +129,21 @@ pub(in crate::news) fn plan_problems(config: &NewsConfig, prefix: &str, out: &mu
     one_of("plan", &config.plan, &plans);
 }
 
+/// What is had where no plan is left: settings that name none are refused.
+static LEAST: PlanConfig = PlanConfig {
+    digests: 0,
+    scheduled: 0,
+    sources: 1,
+    folders: 1,
+    stories: 1,
+    window_hours: 24,
+    tier: String::new(),
+};
+
 /// The plan of that name, else the one of everybody.
-pub(super) fn plan_of<'a>(config: &'a NewsConfig, name: &'a str) -> (&'a str, PlanConfig) {
+pub(super) fn plan_of<'a>(config: &'a NewsConfig, name: &str) -> (&'a str, &'a PlanConfig) {
     let found = config.plans.get_key_value(name).or_else(|| config.plans.get_key_value(&config.plan));
-    let least = PlanConfig { digests: 0, scheduled: 0, sources: 1, folders: 1, stories: 1, window_hours: 24 };
-    found.map_or(("", least), |(name, plan)| (name, *plan))
+    found.map_or(("", &LEAST), |(name, plan)| (name, plan))
 }
 
 #[cfg(test)]
@@ -134,5 +162,18 @@ mod tests {
         let keys: Vec<_> = out.into_iter().map(|problem| problem.key).collect();
         assert_eq!(keys, ["news.plans.pro.sources", "news.layout", "news.plan", "schedule.at_once"]);
         assert_eq!(plan_of(&NewsConfig::default(), "none").0, "free");
+    }
+
+    #[test]
+    fn a_plan_names_a_tier_that_is_there() {
+        let (mut config, mut out) = (NewsConfig::default(), Vec::new());
+        config.plans.get_mut("pro").unwrap().tier = "gold".into();
+        plan_tier_problems(&config, "news", |tier| ["authenticated", "premium"].contains(&tier), &mut out);
+        assert_eq!(out.into_iter().map(|problem| problem.key).collect::<Vec<_>>(), ["news.plans.pro.tier"]);
+        let plan: PlanConfig = serde_json::from_value(serde_json::json!({
+            "digests": 1, "scheduled": 1, "sources": 1, "folders": 1, "stories": 1, "window_hours": 1
+        }))
+        .unwrap();
+        assert_eq!(plan.tier, "authenticated");
     }
 }

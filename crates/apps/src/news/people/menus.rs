@@ -38,7 +38,9 @@ impl People {
     pub(super) fn help(&self, turn: &Turn<'_>) -> MessageReply {
         let mut page = Page::default();
         page.say(&turn.talk.say(Say::Help)).line();
-        for (name, about) in book::help(turn.talk.tongue as usize) {
+        let tongue = turn.talk.tongue as usize;
+        let beside = self.0.parts.beside.iter().map(|(name, about)| (*name, about[tongue]));
+        for (name, about) in book::help(tongue).chain(beside) {
             page.say(&format!("\n/{name}: {about}"));
         }
         if turn.admin {

@@ -30,13 +30,13 @@ mod write;
 pub use admin::{Operation, Operations};
 pub use book::commands;
 pub use config::{PlanConfig, ScheduleConfig};
-pub(super) use config::{default_plans, plan_problems};
+pub(super) use config::{default_plans, plan_problems, plan_tier_problems};
 pub use timer::{Current, keep_schedules};
 
 use crate::news::{Checked, Digest, DigestAsk, Health, NewsConfig, Reason};
 use flights::Flights;
 use jiff::Timestamp;
-use portcullis_domain::{Failure, MessageReply, MessageRequest, Post, Scope};
+use portcullis_domain::{Failure, MessageReply, MessageRequest, Post, Scope, Tier};
 use portcullis_engine::{
     Inspected, Quotas,
     messages::{ChatDoors, now_ms},
@@ -88,6 +88,8 @@ pub struct PeopleParts {
     pub audit: Option<Audit>,
     /// Days after which no backup holds what was erased.
     pub backup_days: u32,
+    /// Commands of other apps at the same doors, for the help: the name, and what it does in each language.
+    pub beside: Vec<(&'static str, [&'static str; 3])>,
     /// Where it is counted.
     pub metrics: Metrics,
     /// What stays while settings change.
@@ -144,8 +146,20 @@ impl People {
     }
 
     /// The plan of that name, else the one of everybody.
-    fn plan<'a>(&'a self, name: &'a str) -> (&'a str, PlanConfig) {
+    fn plan(&self, name: &str) -> (&str, &PlanConfig) {
         config::plan_of(self.config(), name)
+    }
+
+    /// The tier that somebody's plan gives; none: they were never here, or that is not known at the moment.
+    pub async fn tier(&self, caller: &str) -> Option<Tier> {
+        let reader = self.store().readers().find(caller).await.inspect_err(|error| {
+            tracing::debug!(%error, "a plan cannot be read: its tier does not hold at the moment");
+        });
+        reader.ok().flatten().map(|reader| self.tier_of(&reader))
+    }
+
+    fn tier_of(&self, reader: &ReaderRow) -> Tier {
+        Tier::from_name(&self.plan(&reader.plan).1.tier)
     }
 
     /// Answers a message of a chat door.

@@ -113,7 +113,14 @@ impl People {
             ("scheduled_limit", &plan.scheduled.to_string()),
             ("when", &days::clock(renewed, &turn.reader.zone)),
         ];
-        Ok(turn.shown(Post::text(turn.talk.with(Say::Usage, &values))))
+        let folders = readers.folders(turn.reader.id).await.map_err(away)?;
+        let mut page = Page::default();
+        page.say(&turn.talk.with(Say::Usage, &values)).say("\n\n");
+        page.say(&format!("{}: {}/{}", turn.talk.say(Say::ButtonFolders), folders.len(), plan.folders));
+        for folder in &folders {
+            page.say("\n• ").say(&folder.name).say(&format!(": {}/{}", folder.sources, plan.sources));
+        }
+        Ok(turn.shown(page.post()))
     }
 
     /// `/mydata`.

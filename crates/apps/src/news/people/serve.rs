@@ -159,7 +159,7 @@ impl People {
     }
 
     /// A place in the quota; where there is none, or no need of one, the answer.
-    async fn reserve(&self, turn: &Turn<'_>, key: &str, plan: PlanConfig) -> Result<Option<Said>, Failure> {
+    async fn reserve(&self, turn: &Turn<'_>, key: &str, plan: &PlanConfig) -> Result<Option<Said>, Failure> {
         let (day, renewed) = self.quota_day(&turn.reader.zone, turn.now);
         let now = now_ms();
         let reserve = Reserve {
@@ -298,14 +298,14 @@ impl People {
     }
 
     /// Hours that a digest looks back.
-    pub(super) fn window_of(&self, reader: &ReaderRow, plan: PlanConfig, wanted: Option<i64>) -> i64 {
+    pub(super) fn window_of(&self, reader: &ReaderRow, plan: &PlanConfig, wanted: Option<i64>) -> i64 {
         let own =
             if reader.window_hours > 0 { reader.window_hours } else { self.config().window_hours.into() };
         wanted.unwrap_or(own).clamp(1, plan.window_hours.into())
     }
 
     /// Stories of a digest.
-    pub(super) fn stories_of(&self, own: i64, plan: PlanConfig) -> usize {
+    pub(super) fn stories_of(&self, own: i64, plan: &PlanConfig) -> usize {
         let own = usize::try_from(own).ok().filter(|own| *own > 0).unwrap_or(self.config().stories);
         own.min(plan.stories as usize)
     }

@@ -144,6 +144,7 @@ pub(super) fn people(store: &Store, kitchen: &Arc<Kitchen>, config: NewsConfig) 
         quotas: Arc::new(|| portcullis_engine::Quotas::OPEN),
         audit: None,
         backup_days: 7,
+        beside: vec![("ask", ["Ask the documents", "Спросить документы", "Vraag het de documenten"])],
         metrics,
         state,
     })

@@ -12,7 +12,7 @@ use super::{
     tongue,
     words::Say,
 };
-use portcullis_domain::{Caller, Deadline, Failure, Post, Scope, Scopes, Tier};
+use portcullis_domain::{Caller, Deadline, Failure, Post, Scope, Scopes};
 use portcullis_engine::{
     Filter,
     messages::{Sending, now_ms},
@@ -230,7 +230,7 @@ impl People {
         let scopes = Scopes::NONE.with(Scope::Chat);
         let caller = Caller::new(
             reader.caller.as_str().into(),
-            Tier::Authenticated,
+            self.tier_of(&reader),
             scopes,
             Ipv4Addr::UNSPECIFIED.into(),
         );
@@ -271,7 +271,7 @@ impl People {
         &self,
         reader: &ReaderRow,
         key: &str,
-        plan: PlanConfig,
+        plan: &PlanConfig,
         fire: Fire,
     ) -> Result<Option<Ended>, Failure> {
         let (day, _) = self.quota_day(&reader.zone, fire.planned);

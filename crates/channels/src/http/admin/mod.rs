@@ -5,6 +5,7 @@
 //!
 //! Source: gateway.md section 13.
 
+mod backups;
 mod call;
 mod describe;
 mod keys;
@@ -77,6 +78,10 @@ rows! {
     POST "/admin/v1/outbox" change outbox::send
         "Send `text` to a chat: `to` is `telegram:<number>` or `signal:<uuid>`; `silent` makes no sound.";
     POST "/admin/v1/outbox/{id}/retry" change outbox::retry "Queue a message again that could not be delivered.";
+    GET "/admin/v1/backups" read backups::list "Backups of this server's state, newest first, each looked into.";
+    POST "/admin/v1/backups" change backups::make "Make a backup now.";
+    POST "/admin/v1/backups/{name}/verify" change backups::verify
+        "Hold a backup against its sum and read it through: `problem` says why it could not be put back.";
     GET "/admin/v1/anomalies" read process::anomalies
         "The last messages that did not fit their caller, newest first, `?limit=100`.";
     GET "/admin/v1/audit" read process::audit "The last records of the audit trail, newest first, `?limit=100`.";

@@ -114,7 +114,12 @@ async fn administrators_have_commands_that_do_not_exist_for_others() {
     assert!(stats.contains("people: 2") && stats.contains("command: "), "{stats}");
     assert!(admin("/user telegram:1").await.contains("plan: free"));
     assert_eq!(admin("/plan_set telegram:1 pro").await, "telegram:1: pro");
-    assert!(house.say("/usage").await.starts_with("Plan pro: 30 of 30"));
+    let usage = house.say("/usage").await;
+    assert!(usage.starts_with("Plan pro: 30 of 30"), "{usage}");
+    assert!(usage.ends_with("Folders: 1/15\n• Folder 1: 1/60"), "{usage}");
+    assert_eq!(house.people.tier("telegram:1").await, Some(Tier::Premium), "its limits follow the plan");
+    assert_eq!(house.people.tier("telegram:99").await, Some(Tier::Authenticated));
+    assert_eq!(house.people.tier("telegram:404").await, None);
     assert_eq!(admin("/block @alpha_one its owner wrote").await, "@alpha_one: blocked (1)");
     assert_eq!(admin("/unblock @alpha_one").await, "@alpha_one: unblocked (1)");
     assert!(admin("/backup").await.contains("not offered here"));

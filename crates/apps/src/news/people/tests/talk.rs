@@ -145,6 +145,7 @@ async fn everything_is_said_in_the_chosen_language() {
     assert!(house.say("/lang xx").await.starts_with("💬 is de taal"));
     let help = house.say("/help").await;
     assert!(help.contains("/news: een overzicht") && !help.contains("/stats"));
+    assert!(help.contains("\n/ask: Vraag het de documenten"), "commands of other apps: {help}");
 }
 
 #[tokio::test]
