@@ -19,6 +19,11 @@ pub(crate) fn doubles(items: &[Item]) -> Vec<u32> {
     firsts
 }
 
+/// Places of the posts that repeat no other.
+pub(super) fn firsts(doubles: &[u32]) -> Vec<u32> {
+    (0_u32..).zip(doubles).filter(|(at, first)| at == *first).map(|(at, _)| at).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

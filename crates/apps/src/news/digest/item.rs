@@ -1,5 +1,9 @@
-//! A post on its way through a digest. Invariant: its words are plain, and the same words have the same hash everywhere.
+//! A post on its way through a digest, and which posts go that way. Invariant: its words are plain, and the same words have the
+//! same hash everywhere.
 
+use super::{model::Keeps, sources::Got};
+use crate::news::NewsConfig;
+use ahash::AHashMap;
 use portcullis_knowledge::{Language, text::of_text};
 use portcullis_store::PostRow;
 use ring::digest::{SHA256, digest};
@@ -42,6 +46,35 @@ impl Item {
     pub(crate) fn beginning(&self, chars: usize) -> &str {
         cut(&self.words, chars)
     }
+}
+
+/// The posts that are looked at: long enough, wanted, the newest.
+pub(super) fn items(got: Vec<Got>, keeps: Option<&Keeps>, config: &NewsConfig) -> Vec<Item> {
+    let mut items: Vec<Item> = Vec::new();
+    for (source, got) in got.into_iter().enumerate() {
+        let posts = got.posts.into_iter().map(|post| Item::of(source, post));
+        let long =
+            |item: &Item| config.min_chars == 0 || item.words.chars().nth(config.min_chars - 1).is_some();
+        items.extend(posts.filter(|item| long(item) && keeps.is_none_or(|keeps| keeps(&item.words))));
+    }
+    items.sort_by(|a, b| b.at.cmp(&a.at).then(a.hash.cmp(&b.hash)).then(a.source.cmp(&b.source)));
+    items.truncate(config.max_posts);
+    let usual = usual_language(&items);
+    for item in items.iter_mut().filter(|item| item.language == Language::UNKNOWN) {
+        // A few words tell no language; letters of another script do, and then it stays unknown.
+        item.language = portcullis_knowledge::text::of_question(&item.words, &[usual]);
+    }
+    items
+}
+
+/// The language of most posts.
+pub(super) fn usual_language(items: &[Item]) -> Language {
+    let mut counts = AHashMap::<Language, usize>::new();
+    for item in items.iter().filter(|item| item.language != Language::UNKNOWN) {
+        *counts.entry(item.language).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by(|(a, left), (b, right)| left.cmp(right).then(b.cmp(a)));
+    most.map_or(Language::UNKNOWN, |(language, _)| language)
 }
 
 /// The same words, the same number, on every machine and in every release: it is kept.

@@ -11,6 +11,7 @@ mod rank;
 mod read;
 pub mod scales;
 mod sources;
+mod stories;
 mod tell;
 mod turns;
 
@@ -21,22 +22,25 @@ pub use model::{
 
 use super::NewsConfig;
 use crate::chat::ChatApp;
-use ahash::{AHashMap, AHashSet};
-use compare::{Compared, Comparer};
+use ahash::AHashSet;
+use compare::Comparer;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use item::Item;
+use doubles::firsts;
+use item::{Item, items, usual_language};
 use parking_lot::Mutex;
 use portcullis_domain::{Deadline, Failure};
-use portcullis_inspect::{Channel, Inspector, VerdictKind};
+use portcullis_inspect::Inspector;
 use portcullis_knowledge::{Embedder, Language};
 use portcullis_news::Source;
 use portcullis_pages::Pages;
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Metrics};
 use scales::Scales;
-use sources::{Fetcher, Got, Wanted};
+pub(crate) use sources::GONE;
+use sources::{Fetcher, Got, Wanted, title};
+use stories::{Chosen, Grouped, Grouping, choose, story, untold};
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
-use tell::{Teller, Telling, Untold};
+use tell::{Teller, Telling};
 use tokio::time::Instant;
 use turns::Turns;
 
@@ -95,25 +99,6 @@ struct Room {
 
 /// Work whose result has a place. Boxed by name: the compiler cannot tell that a closure's future may cross threads.
 type Placed<'a, T> = Pin<Box<dyn Future<Output = (usize, T)> + Send + 'a>>;
-
-/// Posts of a run, in groups.
-struct Grouped {
-    items: Vec<Item>,
-    /// Posts that repeat another, by that one's place.
-    doubles: AHashMap<u32, Vec<u32>>,
-    /// With their weights, heaviest first; doubles are in them.
-    groups: Vec<(f64, Vec<u32>)>,
-    /// The post in the middle of each group.
-    middles: Vec<u32>,
-}
-
-/// A story that was chosen.
-struct Chosen {
-    /// The post in the middle first, then newest first.
-    posts: Vec<u32>,
-    /// Whether each may enter a prompt.
-    harmless: Vec<bool>,
-}
 
 impl Newsroom {
     /// Over these parts.
@@ -334,165 +319,9 @@ impl Room {
     }
 }
 
-/// What is told of a story: what repeats nothing, where there is such.
-fn untold<'a>(grouped: &'a Grouped, chosen: &Chosen, repeats: &AHashSet<u32>) -> Untold<'a> {
-    let all = || chosen.posts.iter().copied().zip(chosen.harmless.iter().copied());
-    let some: Vec<(u32, bool)> = all().filter(|(post, _)| !repeats.contains(post)).collect();
-    let told = if some.is_empty() { all().collect() } else { some };
-    Untold {
-        posts: told.iter().map(|(post, _)| &grouped.items[*post as usize]).collect(),
-        harmless: told.iter().map(|(_, harmless)| *harmless).collect(),
-    }
-}
-
-/// Posts as they are grouped.
-struct Grouping {
-    /// Places of the posts that repeat no other.
-    firsts: Vec<u32>,
-    /// For each post the one it repeats, or itself.
-    doubles: Vec<u32>,
-    compared: Compared,
-    compared_items: Arc<Vec<Item>>,
-    chars: usize,
-    now: i64,
-}
-
-impl Grouping {
-    fn run(self, items: &[Item], watches: Option<&Watches>) -> Grouped {
-        let likeness = self.compared.likeness(&self.compared_items, self.chars);
-        let mut doubles = AHashMap::<u32, Vec<u32>>::new();
-        for (at, first) in (0_u32..).zip(&self.doubles) {
-            if at != *first {
-                doubles.entry(*first).or_default().push(at);
-            }
-        }
-        let usual = rank::usual_views(items);
-        let hits = |group: &[u32]| {
-            let of = |post: &u32| watches.map_or(0, |watches| watches(&items[*post as usize].words));
-            group.iter().map(of).max().unwrap_or_default()
-        };
-        let mut weighed: Vec<(f64, Vec<u32>)> = Vec::new();
-        let mut middles = AHashMap::<u32, u32>::new();
-        for group in group::groups(&likeness, self.compared.threshold) {
-            let middle = likeness.medoid(&group).unwrap_or(group[0]);
-            let mut members: Vec<u32> = group.iter().map(|at| self.firsts[*at as usize]).collect();
-            let repeats: Vec<u32> =
-                members.iter().flat_map(|at| doubles.get(at)).flatten().copied().collect();
-            members.extend(repeats);
-            members.sort_unstable();
-            middles.insert(members[0], self.firsts[middle as usize]);
-            weighed.push((rank::weight(items, &members, &usual, hits(&members), self.now), members));
-        }
-        rank::order(items, &mut weighed);
-        let middles = weighed.iter().map(|(_, members)| middles[&members[0]]).collect();
-        Grouped { items: Vec::new(), doubles, groups: weighed, middles }
-    }
-}
-
-/// Of the groups the heaviest that hold something new and harmless.
-fn choose(grouped: &Grouped, shown: &Shown, inspector: &Inspector, most: usize) -> Vec<Chosen> {
-    let mut chosen = Vec::new();
-    for ((_, group), middle) in grouped.groups.iter().zip(&grouped.middles) {
-        if chosen.len() == most {
-            break;
-        }
-        let mut posts = unseen(grouped, group, shown);
-        let newest =
-            |post: &u32| (post != middle, std::cmp::Reverse(grouped.items[*post as usize].at), *post);
-        posts.sort_by_key(newest);
-        let verdicts = posts.iter().map(|post| {
-            let words = &grouped.items[*post as usize].words;
-            (*post, inspector.inspect(words, Channel::Document).verdict)
-        });
-        let (posts, harmless): (Vec<u32>, Vec<bool>) = verdicts
-            .filter(|(_, verdict)| *verdict != VerdictKind::Block)
-            .map(|(post, verdict)| (post, verdict == VerdictKind::Allow))
-            .unzip();
-        if !posts.is_empty() {
-            chosen.push(Chosen { posts, harmless });
-        }
-    }
-    chosen
-}
-
-/// What of a group was not shown yet; all of it once its story has two sources more than it was shown with.
-fn unseen(grouped: &Grouped, group: &[u32], shown: &Shown) -> Vec<u32> {
-    let items = || group.iter().map(|post| (*post, &grouped.items[*post as usize]));
-    let sources: AHashSet<usize> = items().map(|(_, item)| item.source).collect();
-    let then = items().filter_map(|(_, item)| shown.get(&item.hash)).max();
-    match then {
-        Some(then) if sources.len() < *then as usize + 2 => {
-            items().filter(|(_, item)| !shown.contains_key(&item.hash)).map(|(post, _)| post).collect()
-        }
-        Some(_) | None => group.to_vec(),
-    }
-}
-
-fn story(grouped: &Grouped, chosen: &Chosen, told: tell::Told, told_by_ai: bool, titles: &[String]) -> Story {
-    let mut links: Vec<(usize, String)> = Vec::new();
-    let posts = || chosen.posts.iter().map(|post| &grouped.items[*post as usize]);
-    for item in posts() {
-        if links.iter().all(|(source, _)| *source != item.source) {
-            links.push((item.source, item.url.clone()));
-        }
-    }
-    Story {
-        headline: told.headline,
-        bullets: told.bullets,
-        links: links.into_iter().map(|(source, url)| (titles[source].clone(), url)).collect(),
-        posts: chosen.posts.len(),
-        at: posts().map(|item| item.at).max().unwrap_or_default(),
-        hashes: posts().map(|item| item.hash).collect(),
-        told_by_ai,
-    }
-}
-
-/// The posts that are looked at: long enough, wanted, the newest.
-fn items(got: Vec<Got>, keeps: Option<&Keeps>, config: &NewsConfig) -> Vec<Item> {
-    let mut items: Vec<Item> = Vec::new();
-    for (source, got) in got.into_iter().enumerate() {
-        let posts = got.posts.into_iter().map(|post| Item::of(source, post));
-        let long =
-            |item: &Item| config.min_chars == 0 || item.words.chars().nth(config.min_chars - 1).is_some();
-        items.extend(posts.filter(|item| long(item) && keeps.is_none_or(|keeps| keeps(&item.words))));
-    }
-    items.sort_by(|a, b| b.at.cmp(&a.at).then(a.hash.cmp(&b.hash)).then(a.source.cmp(&b.source)));
-    items.truncate(config.max_posts);
-    let usual = usual_language(&items);
-    for item in items.iter_mut().filter(|item| item.language == Language::UNKNOWN) {
-        // A few words tell no language; letters of another script do, and then it stays unknown.
-        item.language = portcullis_knowledge::text::of_question(&item.words, &[usual]);
-    }
-    items
-}
-
-/// The language of most posts.
-fn usual_language(items: &[Item]) -> Language {
-    let mut counts = AHashMap::<Language, usize>::new();
-    for item in items.iter().filter(|item| item.language != Language::UNKNOWN) {
-        *counts.entry(item.language).or_default() += 1;
-    }
-    let most = counts.into_iter().max_by(|(a, left), (b, right)| left.cmp(right).then(b.cmp(a)));
-    most.map_or(Language::UNKNOWN, |(language, _)| language)
-}
-
-/// Places of the posts that repeat no other.
-fn firsts(doubles: &[u32]) -> Vec<u32> {
-    (0_u32..).zip(doubles).filter(|(at, first)| at == *first).map(|(at, _)| at).collect()
-}
-
 fn failed(ask: &DigestAsk, got: &[Got]) -> Vec<Failed> {
     let none = ask.sources.iter().zip(got).filter(|(_, got)| got.posts.is_empty());
     none.filter_map(|(source, got)| Some(Failed { source: source.clone(), reason: got.failed? })).collect()
-}
-
-/// What a source is called in a digest.
-fn title(source: &Source, got: &Got) -> String {
-    match source {
-        Source::Channel(_) => source.to_string(),
-        Source::Web(url) if got.title.is_empty() => url.host_str().unwrap_or_default().to_owned(),
-        Source::Web(_) => got.title.clone(),
-    }
 }
 
 /// Tells how far it is; nobody waits for a digest that was cancelled.

@@ -331,6 +331,15 @@ fn fail(row: &mut FeedRow, trouble: &Trouble, config: &NewsConfig, wanted: Wante
     true
 }
 
+/// What a source is called in a digest.
+pub(super) fn title(source: &Source, got: &Got) -> String {
+    match source {
+        Source::Channel(_) => source.to_string(),
+        Source::Web(url) if got.title.is_empty() => url.host_str().unwrap_or_default().to_owned(),
+        Source::Web(_) => got.title.clone(),
+    }
+}
+
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
