@@ -32,6 +32,7 @@ steps!(
     8 "0008_news",
     9 "0009_readers",
     10 "0010_leases",
+    14 "0014_gone",
 );
 
 fn migrator(steps: impl Iterator<Item = (i64, &'static str)>) -> Migrator {

@@ -10,6 +10,7 @@ mod digest;
 mod people;
 
 pub use config::{LONGEST_WINDOW, MOST_STORIES, NewsConfig, ScrapeConfig, SummaryConfig};
+pub(crate) use digest::GONE;
 pub use digest::{
     BY_WORDS, Checked, Digest, DigestAsk, Failed, Health, Keeps, Less, NewsParts, NewsState, Newsroom, Phase,
     Phases, Reason, Shown, Story, Watches, calibrated, measure, scales,

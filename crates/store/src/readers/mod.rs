@@ -7,6 +7,7 @@
 //! Source: news.md section 11.
 
 mod folders;
+mod gone;
 mod ledger;
 mod schedules;
 mod small;
@@ -96,7 +97,7 @@ pub struct ReaderRow {
     pub told_in: String,
     /// IANA zone; empty: UTC.
     pub zone: String,
-    /// Its plan; empty: the one of its tier.
+    /// Its plan; empty: the one of everybody.
     pub plan: String,
     /// The active folder.
     pub folder: i64,

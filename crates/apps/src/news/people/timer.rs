@@ -17,7 +17,7 @@ use portcullis_engine::{
     Filter,
     messages::{Sending, now_ms},
 };
-use portcullis_store::{Fire, FireRow, ReaderRow, Reserve, Reserved, ScheduleRow};
+use portcullis_store::{Fire, FireRow, ReaderRow, Reserve, Reserved, ScheduleRow, StoreError};
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     sync::Semaphore,
@@ -27,6 +27,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often is looked what is due.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often it is looked whose sources are gone.
+const GONE: Duration = Duration::from_secs(60);
 /// How often old rows are swept.
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Schedules that are planned at one look.
@@ -44,7 +46,7 @@ pub type Current = Arc<dyn Fn() -> Option<People> + Send + Sync>;
 /// Plans and makes digests on schedule until `stop`; what is under way is ended before it returns.
 pub async fn keep_schedules(current: Current, stop: CancellationToken) {
     let owner = format!("news-{:016x}", rand::random::<u64>());
-    let (tasks, mut swept) = (TaskTracker::new(), None::<Instant>);
+    let (tasks, mut swept, mut looked) = (TaskTracker::new(), None::<Instant>, None::<Instant>);
     let mut places: Option<Arc<Semaphore>> = None;
     while !stop.is_cancelled() {
         if let Some(people) = current() {
@@ -53,6 +55,10 @@ pub async fn keep_schedules(current: Current, stop: CancellationToken) {
             let now = now_ms();
             people.plan_due(now).await;
             people.fire(&owner, now, room, &tasks).await;
+            if looked.is_none_or(|at| at.elapsed() >= GONE) {
+                looked = Some(Instant::now());
+                people.tell_gone(now).await;
+            }
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
                 swept = Some(Instant::now());
                 people.sweep(now).await;
@@ -185,6 +191,27 @@ impl People {
             let talk = super::Talk { words: &self.0.words, tongue: tongue(Some(&reader.lang)) };
             let text = talk.with(Say::SchedulePausedNote, &[("cron", &row.is.cron)]);
             self.tell(&reader, &reader.conversation, Post::text(text), 1).await;
+        }
+    }
+
+    /// Tells whoever follows a source that is gone for good, once.
+    pub(super) async fn tell_gone(&self, now: i64) {
+        let told = async {
+            let readers = self.store().readers();
+            for source in readers.untold(crate::news::GONE, BATCH).await? {
+                if !readers.tell_gone(&source, now).await? {
+                    continue;
+                }
+                for reader in readers.following(&source).await? {
+                    let talk = super::Talk { words: &self.0.words, tongue: tongue(Some(&reader.lang)) };
+                    let text = talk.with(Say::SourceGone, &[("source", &source)]);
+                    self.tell(&reader, &reader.conversation, Post::text(text), 3).await;
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = told.await {
+            tracing::warn!(%error, "followers of sources that are gone are told later");
         }
     }
 

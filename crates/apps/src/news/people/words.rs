@@ -163,6 +163,7 @@ portcullis_engine::words! {
         PausedFailed = "paused_failed";
         PausedUnreachable = "paused_unreachable";
         SchedulePausedNote = "schedule_paused_note";
+        SourceGone = "source_gone";
         ScheduleEmpty = "schedule_empty";
         CronFields = "cron_fields";
         CronForm = "cron_form";

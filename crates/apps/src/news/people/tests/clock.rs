@@ -142,3 +142,29 @@ async fn the_keeper_of_schedules_ends_when_it_is_told_to() {
     });
     assert!(kept.is_ok());
 }
+
+#[tokio::test]
+async fn whoever_follows_a_source_that_is_gone_is_told_once() {
+    let house = House::new().await;
+    house.say("/add @alpha_one @beta_two").await;
+    house.ask(message("telegram:2", "/add @beta_two")).await;
+    house.ask(MessageRequest { language: Some("nl".into()), ..message("telegram:2", "/lang nl") }).await;
+    let feeds = house.store.feeds();
+    let mut row = feeds.of("@beta_two", "channel").await.unwrap();
+    row.state = crate::news::GONE.into();
+    feeds.keep(&row, &[]).await.unwrap();
+    let other = people(&house.store, &house.kitchen, NewsConfig::default());
+    tokio::join!(house.people.tell_gone(1), other.tell_gone(1));
+    house.people.tell_gone(2).await;
+    let mut told = house.outbox().await;
+    told.sort_unstable();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("@beta_two bestaat niet meer"));
+    assert!(told[1].starts_with("@beta_two is gone for good"));
+    for (state, messages) in [("ok", 2), (crate::news::GONE, 4)] {
+        row.state = state.into();
+        feeds.keep(&row, &[]).await.unwrap();
+        house.people.tell_gone(3).await;
+        assert_eq!(house.outbox().await.len(), messages, "back, and gone again");
+    }
+}
