@@ -4,9 +4,9 @@
 
 use crate::{machine, options::Options, report};
 use anyhow::{Context, Result};
-use portcullis_apps::news::{BY_WORDS, calibrated, measure};
-use portcullis_knowledge::Language;
-use portcullis_providers::minilm::MiniLm;
+use portcullis_apps::news::{BY_WORDS, calibrated, measure, scales};
+use portcullis_knowledge::{Language, Space};
+use portcullis_providers::{MULTILINGUAL, Reading, e5::Multilingual, minilm::MiniLm};
 use portcullis_runtime::{
     Secrets, Settings,
     news::{Alone, DigestRequest},
@@ -15,7 +15,7 @@ use portcullis_store::{FeedRow, PostRow, Store, StoreParts};
 use portcullis_telemetry::{Alerts, Health, Metrics};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use tokio::time::Instant;
 
 const POSTS: &str = include_str!("../news_cluster/posts.jsonl");
@@ -44,7 +44,11 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         machine::description()
     );
     grouping(&posts, &mut page)?;
-    clustering(&posts, &mut page)?;
+    scales_found(&mut page)?;
+    let near = |folder: &Path| folder.join("near-duplicates/articles_2500.train");
+    let rows = Some(near(&options.data)).filter(|file| file.is_file());
+    let rows = rows.unwrap_or_else(|| near(&options.data.with_file_name("news")));
+    clustering(&posts, &rows, &mut page)?;
     digest(&posts, &mut page).await?;
     report::write(&options.results, "digests.md", &page)?;
     print!("{page}");
@@ -84,8 +88,67 @@ fn grouping(posts: &[Post], page: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// What grouping many posts costs on one thread.
-fn clustering(posts: &[Post], page: &mut String) -> Result<()> {
+/// What a model would find for itself, had nobody measured it.
+fn scales_found(page: &mut String) -> Result<()> {
+    writeln!(
+        page,
+        "\n## Likeness found by a model itself\n\nOver the same posts: what is measured beforehand, what the model finds when it is first used, and F1 of \
+         each half of the events with the likeness found by the other half.\n\n\
+         | model | posts | beforehand | found | F1 | F1 across halves |\n|---|---|---|---|---|---|"
+    )?;
+    let space = |languages| Space { id: String::new(), version: 1, dimensions: 384, languages };
+    let mut row = |name: &str, posts: &[scales::Labelled], vectors: &[Vec<f32>]| {
+        let (found, well) = scales::best(posts, vectors);
+        let before = calibrated(name).map_or_else(|| "-".to_owned(), |at| format!("{at:.2}"));
+        let across = across(posts, vectors);
+        writeln!(page, "| {name} | {} | {before} | {found:.3} | {well:.3} | {across:.3} |", posts.len())
+    };
+    let (posts, model) = (scales::labelled(&space(vec![Language::EN])), MiniLm::default());
+    let vectors: Vec<Vec<f32>> =
+        posts.iter().map(|post| Ok(model.embed(&post.text)?.vector)).collect::<Result<_>>()?;
+    row("minilm-l6-v2", &posts, &vectors)?;
+    let folder = Settings::default().data_dir.join("models");
+    let model = Multilingual::new(folder.join(format!("{MULTILINGUAL}.pclmodel")));
+    if model.is_installed() {
+        let posts = scales::labelled(&space(Vec::new()));
+        let read = |post: &scales::Labelled| Ok(model.embed(&post.text, Reading::Question)?.vector);
+        let vectors: Vec<Vec<f32>> = posts.iter().map(read).collect::<Result<_>>()?;
+        row(MULTILINGUAL, &posts, &vectors)?;
+    }
+    Ok(())
+}
+
+/// F1 of each half of the events, with the likeness that groups the other half best.
+fn across(posts: &[scales::Labelled], vectors: &[Vec<f32>]) -> f64 {
+    let events: std::collections::BTreeSet<&str> = posts.iter().map(|post| post.event.as_str()).collect();
+    let half_of = |at: usize| match posts[at].event.as_str() {
+        "" => at % 2,
+        event => events.iter().position(|known| *known == event).unwrap_or_default() % 2,
+    };
+    let half = |wanted: usize| -> (Vec<scales::Labelled>, Vec<Vec<f32>>) {
+        (0..posts.len())
+            .filter(|at| half_of(*at) == wanted)
+            .map(|at| (posts[at].clone(), vectors[at].clone()))
+            .unzip()
+    };
+    let mut counts = [0; 3];
+    for (one, other) in [(half(0), half(1)), (half(1), half(0))] {
+        let (threshold, _) = scales::best(&one.0, &one.1);
+        for code in ["en", "ru", "nl"] {
+            let of = |at: &usize| other.0[*at].lang == code;
+            let own: Vec<usize> = (0..other.0.len()).filter(of).collect();
+            let vectors: Vec<Vec<f32>> = own.iter().map(|at| other.1[*at].clone()).collect();
+            let events: Vec<&str> = own.iter().map(|at| other.0[*at].event.as_str()).collect();
+            let found = measure::pairs(&measure::grouped(&[], Some(&vectors), threshold), &events);
+            counts.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+        }
+    }
+    measure::f1(counts)
+}
+
+/// What grouping many posts costs on one thread: made of few words, so that all are alike a little; and pieces of real articles,
+/// where they are there.
+fn clustering(posts: &[Post], articles: &Path, page: &mut String) -> Result<()> {
     writeln!(
         page,
         "\n## Clustering of {MANY} posts, one thread\n\n| measure | seconds | groups |\n|---|---|---|"
@@ -95,7 +158,26 @@ fn clustering(posts: &[Post], page: &mut String) -> Result<()> {
     let pairs: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
     let begun = Instant::now();
     let groups = measure::grouped(&pairs, None, BY_WORDS);
-    writeln!(page, "| words | {:.2} | {} |", begun.elapsed().as_secs_f64(), groups.len())?;
+    writeln!(
+        page,
+        "| words, all posts of few words | {:.2} | {} |",
+        begun.elapsed().as_secs_f64(),
+        groups.len()
+    )?;
+    if let Ok(rows) = std::fs::read_to_string(articles) {
+        let articles: Vec<Vec<&str>> = rows.lines().map(|row| row.split(' ').skip(1).collect()).collect();
+        let piece = |n: usize| {
+            let words = &articles[n % articles.len()];
+            let at = n / articles.len() * WORDS * 2;
+            words[at.min(words.len())..(at + WORDS * 2).min(words.len())].join(" ")
+        };
+        let texts: Vec<String> = (0..MANY).map(piece).collect();
+        let pieces: Vec<(&str, Language)> = texts.iter().map(|text| (text.as_str(), Language::EN)).collect();
+        let begun = Instant::now();
+        let groups = measure::grouped(&pieces, None, BY_WORDS);
+        let seconds = begun.elapsed().as_secs_f64();
+        writeln!(page, "| words, pieces of articles | {seconds:.2} | {} |", groups.len())?;
+    }
     // A fifth of the vectors lie near others, as the posts of a day do.
     let vectors: Vec<Vec<f32>> = (0..MANY)
         .map(|at| {

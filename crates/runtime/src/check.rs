@@ -64,21 +64,29 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
     out
 }
 
-/// A door that is to be opened without what it needs: the start would refuse. A name that the file says is looked for with
+/// Doors that are to be opened without what they need: the start would refuse. A name that the file says is looked for with
 /// all others.
-fn door_problems(examined: &Examined, secrets: &Secrets) -> Option<Located> {
-    let (key, telegram) = ("telegram.token_secret", &examined.settings.telegram);
-    let missing = telegram.enabled && !secrets.has(&telegram.token_secret);
-    (missing && !examined.origins.contains_key(key)).then(|| Located {
-        origin: examined.origins.get("telegram.enabled").cloned().unwrap_or(Origin::Default),
-        key: key.to_owned(),
-        message: format!("the secret `{}`, the token that BotFather shows, is in none of the sources", telegram.token_secret),
+fn door_problems(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
+    let (telegram, signal) = (&examined.settings.telegram, &examined.settings.signal);
+    let needed = [
+        ("telegram", telegram.enabled, "token_secret", &telegram.token_secret, "the token that BotFather shows"),
+        ("signal", signal.enabled, "account_secret", &signal.account_secret, "the number that signal-cli is linked to"),
+        ("signal", signal.enabled, "activation_secret", &signal.activation_secret, "the passphrase of the door"),
+    ];
+    let missing = needed.into_iter().filter(|(_, enabled, _, name, _)| {
+        *enabled && !name.is_empty() && !secrets.has(name)
+    });
+    let told = missing.map(|(door, _, member, name, what)| Located {
+        origin: examined.origins.get(&format!("{door}.enabled")).cloned().unwrap_or(Origin::Default),
+        key: format!("{door}.{member}"),
+        message: format!("the secret `{name}`, {what}, is in none of the sources"),
         mend: format!(
-            "{}; or set `telegram.enabled = false`",
-            how_to_give(&telegram.token_secret, &examined.settings.secrets)
+            "{}; or set `{door}.enabled = false`",
+            how_to_give(name, &examined.settings.secrets)
         ),
         severity: Severity::Error,
-    })
+    });
+    told.filter(|problem| !examined.origins.contains_key(&problem.key)).collect()
 }
 
 /// Models in use whose price nobody knows: a budget of money does not see what they cost.

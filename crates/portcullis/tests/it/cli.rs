@@ -68,6 +68,14 @@ async fn check_names_secrets_that_are_asked_for_and_missing_and_how_to_give_them
     let given = [("CACHE_URL", "redis://127.0.0.1:1/")];
     let ended = portcullis(folder.path(), &["check"], &given).await;
     assert_eq!(code(&ended), 0, "{}", ended.stdout);
+    std::fs::write(folder.path().join("portcullis.toml"), "[telegram]\nenabled = true\n").unwrap();
+    let ended = portcullis(folder.path(), &["check"], &[]).await;
+    assert_eq!(code(&ended), 1);
+    let words = "the secret `telegram_bot_token`, the token that BotFather shows, is in none of the sources";
+    assert!(ended.stdout.contains(words), "{}", ended.stdout);
+    let given = [("TELEGRAM_BOT_TOKEN", "1234567890:made-up-for-this-test")];
+    let ended = portcullis(folder.path(), &["check"], &given).await;
+    assert_eq!(code(&ended), 0, "{}", ended.stdout);
 }
 
 // req: S0-01

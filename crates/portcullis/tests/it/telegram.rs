@@ -49,6 +49,7 @@ async fn a_person_talks_to_the_product_and_an_operator_to_the_person() {
     let nobody =
         post(running.admin(), "/admin/v1/outbox", &key, &json!({"to": "pigeon:7", "text": "x"})).await;
     assert_eq!(nobody.status, 400);
+    backups_are_made_and_looked_into(&running, &key).await;
     let shown = get(running.http(), "/health", &key).await.text();
     let metrics = get(running.http(), "/metrics", "").await.text();
     assert!(shown.contains("\"name\":\"telegram\"") && shown.contains("polling"), "{shown}");
@@ -93,4 +94,19 @@ async fn telegram_brings_updates_to_the_main_listener_by_a_secret_that_is_made()
     assert_eq!(get(running.http(), path, "").await.status, 405);
     Box::pin(running.drain()).await;
     assert_eq!(double.violations(), [""; 0]);
+}
+
+/// Over the admin API, each of them proved.
+async fn backups_are_made_and_looked_into(running: &Running, key: &str) {
+    let made = post(running.admin(), "/admin/v1/backups", key, &json!(null)).await;
+    let name = made.json()["name"].as_str().unwrap_or_default().to_owned();
+    assert!(made.status == 201 && name.starts_with("portcullis-"), "{made:?}");
+    let all = get(running.admin(), "/admin/v1/backups", key).await.json();
+    assert_eq!((&all["data"][0]["name"], &all["data"][0]["valid"]), (&json!(name), &json!(true)), "{all}");
+    let path = format!("/admin/v1/backups/{name}/verify");
+    assert_eq!(post(running.admin(), &path, key, &json!(null)).await.json()["valid"], true);
+    let none = post(running.admin(), "/admin/v1/backups/portcullis.toml/verify", key, &json!(null)).await;
+    assert_eq!(none.status, 404);
+    let trail = get(running.admin(), "/admin/v1/audit?limit=20", key).await.text();
+    assert!(trail.contains("backup_made") && trail.contains("backup_verified"), "{trail}");
 }

@@ -1,7 +1,7 @@
 //! Sources that are not asked any more, and who followed them. Invariant: followers are told by one process, once; of a source that
 //! came back they are told again when it goes again. Source: news.md section 4.
 
-use super::{Readers, Row, change, read, rows};
+use super::{Readers, Row, change, columns, read, rows};
 use crate::{db::on, error::Result};
 
 impl Readers<'_> {

@@ -137,6 +137,7 @@ macro_rules! columns {
         "id, caller, conversation, lang, told_in, zone, plan, folder, window_hours, stories, banned, created_at"
     };
 }
+pub(crate) use columns;
 
 fn read(row: Row) -> ReaderRow {
     let (
