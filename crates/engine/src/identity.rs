@@ -218,6 +218,5 @@ impl Identity {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

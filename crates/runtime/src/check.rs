@@ -69,21 +69,36 @@ pub(crate) fn secret_problems(examined: &Examined, secrets: &Secrets) -> Vec<Loc
 fn door_problems(examined: &Examined, secrets: &Secrets) -> Vec<Located> {
     let (telegram, signal) = (&examined.settings.telegram, &examined.settings.signal);
     let needed = [
-        ("telegram", telegram.enabled, "token_secret", &telegram.token_secret, "the token that BotFather shows"),
-        ("signal", signal.enabled, "account_secret", &signal.account_secret, "the number that signal-cli is linked to"),
-        ("signal", signal.enabled, "activation_secret", &signal.activation_secret, "the passphrase of the door"),
+        (
+            "telegram",
+            telegram.enabled,
+            "token_secret",
+            &telegram.token_secret,
+            "the token that BotFather shows",
+        ),
+        (
+            "signal",
+            signal.enabled,
+            "account_secret",
+            &signal.account_secret,
+            "the number that signal-cli is linked to",
+        ),
+        (
+            "signal",
+            signal.enabled,
+            "activation_secret",
+            &signal.activation_secret,
+            "the passphrase of the door",
+        ),
     ];
-    let missing = needed.into_iter().filter(|(_, enabled, _, name, _)| {
-        *enabled && !name.is_empty() && !secrets.has(name)
-    });
+    let missing = needed
+        .into_iter()
+        .filter(|(_, enabled, _, name, _)| *enabled && !name.is_empty() && !secrets.has(name));
     let told = missing.map(|(door, _, member, name, what)| Located {
         origin: examined.origins.get(&format!("{door}.enabled")).cloned().unwrap_or(Origin::Default),
         key: format!("{door}.{member}"),
         message: format!("the secret `{name}`, {what}, is in none of the sources"),
-        mend: format!(
-            "{}; or set `{door}.enabled = false`",
-            how_to_give(name, &examined.settings.secrets)
-        ),
+        mend: format!("{}; or set `{door}.enabled = false`", how_to_give(name, &examined.settings.secrets)),
         severity: Severity::Error,
     });
     told.filter(|problem| !examined.origins.contains_key(&problem.key)).collect()

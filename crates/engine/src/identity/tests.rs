@@ -166,9 +166,9 @@ async fn people_whom_a_door_knows_have_the_tier_that_is_found_for_them() {
         identity.identify(&known, LOOPBACK, Door::Telegram).await.unwrap().tier
     };
     assert_eq!(tier(&house.identity, "tg:1").await, Tier::Authenticated);
-    house.identity.ask_standing(Arc::new(|id| {
-        Box::pin(async move { (&*id == "tg:1").then_some(Tier::Premium) })
-    }));
+    house
+        .identity
+        .ask_standing(Arc::new(|id| Box::pin(async move { (&*id == "tg:1").then_some(Tier::Premium) })));
     assert_eq!(tier(&house.identity, "tg:1").await, Tier::Premium);
     assert_eq!(tier(&house.identity, "tg:2").await, Tier::Authenticated);
     let changed = house.identity.changed(true, house.jwt.clone());

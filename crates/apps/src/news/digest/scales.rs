@@ -173,6 +173,10 @@ mod tests {
         assert_eq!(scales.held().await.of(&space), None);
         assert_eq!(scales.held().await.measure(&space, posts, vectors).await, None);
         assert_eq!(scales.held().await.of(&space), Some(None));
-        assert_eq!(scales.held().await.of(&Space { version: 2, ..space }), None, "another space is another model");
+        assert_eq!(
+            scales.held().await.of(&Space { version: 2, ..space }),
+            None,
+            "another space is another model"
+        );
     }
 }

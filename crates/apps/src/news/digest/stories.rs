@@ -116,7 +116,13 @@ fn unseen(grouped: &Grouped, group: &[u32], shown: &Shown) -> Vec<u32> {
     }
 }
 
-pub(super) fn story(grouped: &Grouped, chosen: &Chosen, told: tell::Told, told_by_ai: bool, titles: &[String]) -> Story {
+pub(super) fn story(
+    grouped: &Grouped,
+    chosen: &Chosen,
+    told: tell::Told,
+    told_by_ai: bool,
+    titles: &[String],
+) -> Story {
     let mut links: Vec<(usize, String)> = Vec::new();
     let posts = || chosen.posts.iter().map(|post| &grouped.items[*post as usize]);
     for item in posts() {

@@ -306,21 +306,25 @@ async fn a_model_that_nobody_measured_reads_labelled_posts_first_and_is_used_onl
     // Every labelled post is told by what it is about, as a good model does.
     let posts = scales::labelled(&space("x", vec![]));
     let events: Vec<String> = posts.iter().map(|post| post.event.clone()).collect();
-    let good = Embedder::new(Space { dimensions: 256, ..space("openai/another", vec![]) }, 50, move |texts, _| {
-        let (posts, events) = (posts.clone(), events.clone());
-        Box::pin(async move {
-            let at = |text: &String| posts.iter().position(|post| post.text == *text);
-            let vector = |text: &String| {
-                let mut vector = vec![0.0; 256];
-                let place = at(text).map_or(255, |at| {
-                    events.iter().position(|event| *event == events[at] && !event.is_empty()).unwrap_or(at)
-                });
-                vector[place] = 1.0;
-                vector
-            };
-            Ok(texts.iter().map(vector).collect())
-        })
-    });
+    let good =
+        Embedder::new(Space { dimensions: 256, ..space("openai/another", vec![]) }, 50, move |texts, _| {
+            let (posts, events) = (posts.clone(), events.clone());
+            Box::pin(async move {
+                let at = |text: &String| posts.iter().position(|post| post.text == *text);
+                let vector = |text: &String| {
+                    let mut vector = vec![0.0; 256];
+                    let place = at(text).map_or(255, |at| {
+                        events
+                            .iter()
+                            .position(|event| *event == events[at] && !event.is_empty())
+                            .unwrap_or(at)
+                    });
+                    vector[place] = 1.0;
+                    vector
+                };
+                Ok(texts.iter().map(vector).collect())
+            })
+        });
     let house = house_with(false, vec![good], |_| {}).await;
     house.channel("zembla_news", vec![post(2, 60, RAILWAY), post(3, 50, LIGHTHOUSE)]);
     let digest = house.digest(&["@zembla_news"]).await;

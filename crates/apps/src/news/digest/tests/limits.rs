@@ -212,9 +212,10 @@ async fn a_sixth_embedding_call_waits_and_where_the_line_is_full_words_compare()
         let hall = Hall::new(app(&[], &[]), vec![embedder], 20).await;
         // Three calls each: a digest makes no more at once.
         let feeds: Vec<String> = (0..3).map(|number| hall.feed(number, 3)).collect();
-        let digests = feeds.iter().enumerate().map(|(n, feed)| {
-            hall.room.digest(hall.ask(&format!("tg:{n}"), std::slice::from_ref(feed)))
-        });
+        let digests = feeds
+            .iter()
+            .enumerate()
+            .map(|(n, feed)| hall.room.digest(hall.ask(&format!("tg:{n}"), std::slice::from_ref(feed))));
         let digests = futures_util::future::join_all(digests).await;
         let digests: Vec<Digest> = digests.into_iter().map(Result::unwrap).collect();
         assert!(digests.iter().all(|digest| !digest.stories.is_empty()), "every digest arrives");
@@ -230,7 +231,8 @@ async fn a_sixth_embedding_call_waits_and_where_the_line_is_full_words_compare()
 async fn sixteen_summaries_are_under_way_and_the_seventeenth_waits() {
     let double = OpenAi::start().await;
     let first_byte = Duration::from_millis(400);
-    let said = serde_json::json!({"headline": "A railway opens in the north", "bullets": ["It runs to the coast."]});
+    let said =
+        serde_json::json!({"headline": "A railway opens in the north", "bullets": ["It runs to the coast."]});
     double.always(Behaviour::Say(Say::Text(said.to_string())));
     double.change(|options| options.pace.first_byte = first_byte);
     let route: Routed<'_> = &[("summarise", &[("a", "gpt-double", 0)])];
