@@ -45,7 +45,12 @@ use portcullis_resilience::{Registry, connections::Connections};
 use portcullis_telemetry::{Health, Metrics};
 use routes::Answerer;
 use secrecy::SecretString;
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -108,7 +113,8 @@ pub(crate) struct Door {
     body_timeout: Duration,
     metrics_allow: Vec<IpAddr>,
     metrics_token: Option<SecretString>,
-    openapi: bytes::Bytes,
+    /// Written when first asked for: most servers never are.
+    openapi: Arc<OnceLock<bytes::Bytes>>,
     control: control::Control,
     registry: Registry,
     admin: AdminConfig,
@@ -208,7 +214,7 @@ impl Doors {
             body_timeout: Duration::from_secs(parts.http.body_timeout_secs),
             metrics_allow: parts.metrics_access.allow,
             metrics_token: parts.metrics_token,
-            openapi: openapi::document().into(),
+            openapi: Arc::default(),
             control: parts.control,
             registry: parts.registry,
             admin: parts.admin.clone(),

@@ -58,7 +58,8 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>, request: Request<Body
 
 /// The API description, generated from the code.
 pub(super) async fn openapi(State(door): State<Arc<Door>>) -> Response<Body> {
-    let mut response = Response::new(Body::from(door.openapi.clone()));
+    let mut response =
+        Response::new(Body::from(door.openapi.get_or_init(|| super::openapi_document().into()).clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer::common(response.headers_mut(), Schema::Rest, &door.engine.request_id(), &[], door.now());
     response
