@@ -83,8 +83,9 @@ pub(crate) fn examine_text(sources: &Sources, text: &str) -> Examined {
 }
 
 fn examine_tree(sources: &Sources, mut tree: Tree, mut report: Report) -> Examined {
-    let schema = Schema::of_settings();
     let vars = sources.environment.with_prefix(overrides::prefix());
+    let in_file = tree.value.as_object().into_iter().flat_map(|members| members.keys().cloned());
+    let schema = Schema::of_sections(&in_file.chain(overrides::sections(&vars, &sources.flags)).collect());
     report.problems.extend(overrides::environment(&schema, &mut tree, &vars));
     report.problems.extend(overrides::flags(&schema, &mut tree, &sources.flags));
     schema.check(&mut tree, &mut report.problems);

@@ -10,6 +10,7 @@ mod overrides;
 mod reference;
 mod report;
 mod schema;
+mod sections;
 mod source;
 #[cfg(test)]
 mod tests;

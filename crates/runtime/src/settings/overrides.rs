@@ -32,6 +32,16 @@ pub(crate) fn flags(schema: &Schema, tree: &mut Tree, flags: &[(String, String)]
     problems
 }
 
+/// The sections that variables and flags speak of.
+pub(crate) fn sections(
+    vars: &[(String, String)],
+    flags: &[(String, String)],
+) -> impl Iterator<Item = String> {
+    let of_vars = vars.iter().filter_map(|(name, _)| name.strip_prefix(PREFIX)?.split("__").next());
+    let of_flags = flags.iter().filter_map(|(key, _)| key.split('.').next());
+    of_vars.map(str::to_lowercase).chain(of_flags.map(|section| section.trim().to_owned()))
+}
+
 /// The prefix of overriding variables.
 pub(crate) const fn prefix() -> &'static str {
     PREFIX

@@ -3,9 +3,13 @@
 //!
 //! Invariant: a value that passes `check` has only known keys and right types; ranges are `Config::problems`.
 
-use super::source::{Origin, Step, Tree, dotted};
+use super::{
+    sections,
+    source::{Origin, Step, Tree, dotted},
+};
 use crate::settings::{Located, Settings, nearest};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// The schema of [`Settings`] with its definitions.
 #[derive(Clone, Debug)]
@@ -16,6 +20,12 @@ pub(crate) struct Schema {
 impl Schema {
     pub(crate) fn of_settings() -> Self {
         Self { root: schemars::schema_for!(Settings).to_value() }
+    }
+
+    /// The schema of these sections only: a start reads few of them, and deriving all takes longer than the rest of
+    /// reading the settings. Where one is not known the whole schema answers, so that its message can name its like.
+    pub(crate) fn of_sections(names: &BTreeSet<String>) -> Self {
+        sections::schema(names).map_or_else(Self::of_settings, |root| Self { root })
     }
 
     #[cfg(test)]
