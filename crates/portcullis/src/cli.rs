@@ -21,7 +21,7 @@ pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use operate::EXITS;
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 /// Shown below the help of `portcullis` itself.
 const AFTER: &str = "\
@@ -45,6 +45,33 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// `serve` by itself, written as `portcullis serve …`.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis")]
+struct ServeAlone {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// The command line. `serve` is read by its own few words, because making those of all commands keeps a start waiting
+/// for milliseconds; what does not fit them is left to the whole, which also words help and refusals.
+pub(crate) fn read(words: impl Iterator<Item = OsString>) -> Cli {
+    let words: Vec<OsString> = words.collect();
+    serve_alone(&words).unwrap_or_else(|| Cli::parse_from(words))
+}
+
+fn serve_alone(words: &[OsString]) -> Option<Cli> {
+    let [program, command, rest @ ..] = words else { return None };
+    if command != "serve" {
+        return None;
+    }
+    let ServeAlone { common, serve } =
+        ServeAlone::try_parse_from(std::iter::once(program).chain(rest)).ok()?;
+    Some(Cli { common, command: Command::Serve(serve) })
 }
 
 /// What every command takes.
@@ -441,6 +468,29 @@ mod tests {
             command.get_subcommands().for_each(visit);
         }
         visit(&command);
+    }
+
+    #[test]
+    fn serve_alone_is_read_as_by_the_whole_command_line() {
+        let read = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for line in [
+            "portcullis serve",
+            "portcullis serve --listen [::1]:0 --set a.b=c --json --set d=e --admin-listen 127.0.0.1:1",
+            "portcullis serve -c file.toml --data-dir=here",
+        ] {
+            let alone = serve_alone(&read(line)).expect(line);
+            let whole = Cli::try_parse_from(read(line)).expect(line);
+            assert_eq!(format!("{alone:?}"), format!("{whole:?}"));
+        }
+        for line in [
+            "portcullis",
+            "portcullis check",
+            "portcullis --json serve",
+            "portcullis serve --help",
+            "portcullis serve it",
+        ] {
+            assert!(serve_alone(&read(line)).is_none(), "{line}");
+        }
     }
 
     #[test]
