@@ -65,9 +65,11 @@ pub fn redact_outside(text: &str) -> Cow<'_, str> {
 /// Whether a value, such as one of a configuration file, has the shape of a key.
 #[must_use]
 pub fn looks_like_secret(value: &str) -> bool {
+    // Those rows alone: patterns are compiled when first needed, and settings are full of words that other rows ask for.
+    let keys = (1 << keys::KEYS.len()) - 1;
     let mut found = Vec::new();
-    ENGINE.shapes(value, Look::at(value), |class| class == Class::Secret, &mut found);
-    found.iter().any(|found| found.row < keys::KEYS.len())
+    ENGINE.shapes(value, Look::at(value), keys, &mut found);
+    !found.is_empty()
 }
 
 /// What [`find`] found.
@@ -123,16 +125,16 @@ const MAX_ROUNDS: usize = 8;
 impl Engine {
     fn find(&self, text: &str, wanted: fn(Class) -> bool) -> Vec<Found> {
         let (look, mut all) = (Look::at(text), Vec::new());
-        self.shapes(text, look, wanted, &mut all);
+        let classes = Class::ALL.into_iter().zip(self.of_class).filter(|(class, _)| wanted(*class));
+        self.shapes(text, look, classes.fold(0, |bits, (_, rows)| bits | rows), &mut all);
         if look.digits >= FEWEST_DIGITS && (wanted(Class::Person) || wanted(Class::Trace)) {
             numbers::find(text, wanted, &mut all);
         }
         if all.len() > 1 { apart(all) } else { all }
     }
 
-    fn shapes(&self, text: &str, look: Look, wanted: fn(Class) -> bool, out: &mut Vec<Found>) {
-        let classes = Class::ALL.into_iter().zip(self.of_class).filter(|(class, _)| wanted(*class));
-        let applies = classes.fold(0, |bits, (_, rows)| bits | rows);
+    /// What the rows in `applies` find.
+    fn shapes(&self, text: &str, look: Look, applies: u128, out: &mut Vec<Found>) {
         let mut left = self.scan.wanted(text, look, applies);
         while left != 0 {
             let at = left.trailing_zeros() as usize;
