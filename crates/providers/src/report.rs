@@ -42,6 +42,14 @@ impl Report {
         self.metrics.ai_tokens(&self.provider, &self.route, usage);
     }
 
+    /// A chunk of a stream came; `before` is when the one before it came.
+    pub(crate) fn chunk(&self, now: Instant, before: Option<Instant>) {
+        match before {
+            None => self.gen_ai.first_chunk(now - self.started),
+            Some(before) => self.gen_ai.later_chunk(now - before),
+        }
+    }
+
     /// A stream has ended: `ok`, `cancelled`, or `error`, which [`Report::failed`] has counted already.
     pub(crate) fn streamed(&self, outcome: &'static str, usage: Usage) {
         if outcome != "error" {

@@ -183,6 +183,14 @@ table! {
     /// `gen_ai.client.operation.duration`. `error_type` is empty where the call ended well.
     gen_ai_client_operation_duration_seconds: histogram ["gen_ai_operation_name", "gen_ai_provider_name", "error_type"]
         in GEN_AI_BUCKETS;
+    /// From asking for a streamed answer to its first chunk, in seconds; OpenTelemetry's
+    /// `gen_ai.client.operation.time_to_first_chunk`.
+    gen_ai_client_operation_time_to_first_chunk_seconds: histogram ["gen_ai_operation_name", "gen_ai_provider_name"]
+        in GEN_AI_BUCKETS;
+    /// From one chunk of a streamed answer to the next, as they come over the network, in seconds; OpenTelemetry's
+    /// `gen_ai.client.operation.time_per_output_chunk`.
+    gen_ai_client_operation_time_per_output_chunk_seconds: histogram ["gen_ai_operation_name", "gen_ai_provider_name"]
+        in GEN_AI_BUCKETS;
     /// Tokens of one call, `input` or `output`; OpenTelemetry's `gen_ai.client.token.usage`.
     gen_ai_client_token_usage: histogram ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_token_type"]
         in TOKEN_BUCKETS;
@@ -356,6 +364,8 @@ impl std::fmt::Debug for Metrics {
 #[derive(Clone, Debug)]
 pub struct GenAi {
     took: Histogram,
+    first_chunk: Histogram,
+    later_chunk: Histogram,
     input: Histogram,
     output: Histogram,
     names: [&'static str; 2],
@@ -368,6 +378,16 @@ impl GenAi {
         self.took.observe(took);
         self.input.observe(Duration::from_secs(usage.input));
         self.output.observe(Duration::from_secs(usage.output));
+    }
+
+    /// The first chunk of a stream came, so long after it was asked for.
+    pub fn first_chunk(&self, after: Duration) {
+        self.first_chunk.observe(after);
+    }
+
+    /// A further chunk of a stream came, so long after the one before it.
+    pub fn later_chunk(&self, after: Duration) {
+        self.later_chunk.observe(after);
     }
 
     /// A call failed; `error` is an HTTP status or a word of ours.
@@ -514,6 +534,12 @@ impl Metrics {
         let tokens = |kind| table.gen_ai_client_token_usage.with([operation, provider, kind]);
         GenAi {
             took: table.gen_ai_client_operation_duration_seconds.with([operation, provider, ""]),
+            first_chunk: table
+                .gen_ai_client_operation_time_to_first_chunk_seconds
+                .with([operation, provider]),
+            later_chunk: table
+                .gen_ai_client_operation_time_per_output_chunk_seconds
+                .with([operation, provider]),
             input: tokens("input"),
             output: tokens("output"),
             names: [operation, provider],

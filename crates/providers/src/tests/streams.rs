@@ -44,6 +44,28 @@ async fn a_stream_that_comes_byte_by_byte_is_the_same_stream() {
     assert_eq!(words(whole.0), words(trickled.0));
 }
 
+#[tokio::test]
+async fn the_first_chunk_and_each_later_one_are_timed_and_whole_answers_are_not() {
+    let world = World::start().await;
+    let count = |name: &str| -> u64 {
+        let text = world.metrics.render();
+        let lines = text.lines().filter(|line| line.starts_with(&format!("{name}_seconds_count{{")));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let counts = || {
+        ["time_to_first_chunk", "time_per_output_chunk"]
+            .map(|name| count(&format!("gen_ai_client_operation_{name}")))
+    };
+    world.provider().chat(&call(), &hello(false), &model("gpt-double")).await.unwrap();
+    assert_eq!(counts(), [0, 0]);
+    world.double.next(Behaviour::Trickle { every: Duration::from_micros(1) });
+    let reply = world.provider().chat(&call(), &hello(true), &model("gpt-double")).await.unwrap();
+    assert_eq!(counts()[0], 1, "it is told as soon as it is there");
+    assert_eq!(drain(stream(reply)).await.1, None);
+    let [first, later] = counts();
+    assert!(first == 1 && later > 1, "{later}");
+}
+
 // req: S0-05
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_never_presented_as_finished() {

@@ -313,6 +313,7 @@ impl Remote {
             ready: VecDeque::new(),
             fault: None,
             clocks,
+            came: None,
             input_estimate,
             meter: Meter::default(),
             report: report.clone(),

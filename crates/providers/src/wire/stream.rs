@@ -46,6 +46,8 @@ pub(crate) struct Source<B> {
     /// What broke it right behind its first chunk.
     pub(crate) fault: Option<Broken>,
     pub(crate) clocks: Clocks,
+    /// When the last chunk came.
+    pub(crate) came: Option<Instant>,
     /// What the prompt costs if the provider does not say.
     pub(crate) input_estimate: u64,
     pub(crate) meter: Meter,
@@ -55,6 +57,8 @@ pub(crate) struct Source<B> {
 impl<B> Source<B> {
     /// Takes what arrived; what may go out is then ready.
     pub(crate) fn take(&mut self, chunk: Bytes) -> Result<(), Broken> {
+        let now = Instant::now();
+        self.report.chunk(now, self.came.replace(now));
         let Some(back) = &mut self.back else { return self.scanner.push(chunk, &mut self.ready) };
         let mut passed = VecDeque::new();
         let result = self.scanner.push(chunk, &mut passed);

@@ -22,6 +22,8 @@ fn moved() -> Metrics {
     let told = metrics.gen_ai("chat", "gcp.gemini");
     told.ended(Duration::from_millis(30), Usage { input: 12, output: 30, ..Usage::default() });
     told.failed(Duration::from_secs(2), "500");
+    told.first_chunk(Duration::from_millis(300));
+    told.later_chunk(Duration::from_millis(15));
     metrics.cache("fast", "hit");
     metrics.gate_in_use("openai").inc();
     metrics.gate_wait("openai").observe(Duration::from_millis(5));
@@ -100,6 +102,8 @@ fn the_five_required_names_are_exported_exactly_and_move() {
         "request_duration_count{door=\"http\",action=\"chat\",outcome=\"ok\"} 1",
         "queue_depth{queue=\"openai\"} 4",
         "gen_ai_client_operation_duration_seconds_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",error_type=\"\",le=\"0.04\"} 1",
+        "gen_ai_client_operation_time_to_first_chunk_seconds_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",le=\"0.32\"} 1",
+        "gen_ai_client_operation_time_per_output_chunk_seconds_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",le=\"0.02\"} 1",
         "gen_ai_client_token_usage_bucket{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",gen_ai_token_type=\"output\",le=\"16\"} 0",
         "gen_ai_client_token_usage_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"gcp.gemini\",gen_ai_token_type=\"output\"} 30",
         "# TYPE rate_limit_breaches untyped",
