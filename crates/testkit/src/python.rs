@@ -10,14 +10,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// The official OpenAI client, the judge of everything OpenAI-shaped.
-pub const OPENAI: &str = "openai==3.52.0";
-/// The official Anthropic client.
-pub const ANTHROPIC: &str = "anthropic==2.12.0";
-/// The official client of Google.
-pub const GOOGLE: &str = "google-genai==3.4.0";
-/// The official client of Z.ai: OpenAI-shaped, with a null for whatever is left out.
-pub const ZAI: &str = "zai-sdk==0.2.3";
+/// The official clients of OpenAI, Anthropic, Google and Z.ai (OpenAI-shaped, with a null for whatever is left out),
+/// with the sha256 of every file that may be installed.
+const CLIENTS: &str = include_str!("python/clients.txt");
 /// A Telegram client that sends forms, with what it needs to receive webhooks.
 pub const PYTHON_TELEGRAM_BOT: &str = "python-telegram-bot[webhooks]==22.8";
 /// A Telegram client that checks the type of everything it gets.
@@ -34,8 +29,22 @@ pub async fn venv(name: &str, packages: &[&str]) -> Option<PathBuf> {
 /// The same, with further packages whose own requirements are left out.
 pub async fn venv_with(name: &str, packages: &[&str], bare: &[&str]) -> Option<PathBuf> {
     let own = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let (name, packages, bare) = (name.to_owned(), own(packages), own(bare));
-    crate::blocking(move || match ready(&name, &packages, &bare) {
+    made(name, Wanted { packages: own(packages), bare: own(bare), locked: "" }).await
+}
+
+/// What an environment holds.
+#[derive(Hash)]
+struct Wanted {
+    packages: Vec<String>,
+    /// Without what they require.
+    bare: Vec<String>,
+    /// The text of a requirements file that names the sha256 of all it names.
+    locked: &'static str,
+}
+
+async fn made(name: &str, wanted: Wanted) -> Option<PathBuf> {
+    let name = name.to_owned();
+    crate::blocking(move || match ready(&name, &wanted) {
         Ok(folder) => Some(folder),
         Err(problem) => {
             crate::skip(&format!("python environment '{name}'"), &format!("cannot be made: {problem}"));
@@ -45,11 +54,11 @@ pub async fn venv_with(name: &str, packages: &[&str], bare: &[&str]) -> Option<P
     .await
 }
 
-fn ready(name: &str, packages: &[String], bare: &[String]) -> io::Result<PathBuf> {
+fn ready(name: &str, wanted: &Wanted) -> io::Result<PathBuf> {
     let python = crate::program("python3", &["/usr/bin", "/usr/local/bin"])
         .ok_or_else(|| io::Error::other("python3 is not installed"))?;
     let mut hasher = DefaultHasher::new();
-    (&python, packages, bare).hash(&mut hasher);
+    (&python, wanted).hash(&mut hasher);
     let home = crate::cache_dir().join("venv");
     fs::create_dir_all(&home)?;
     let folder = home.join(format!("{name}-{:016x}", hasher.finish()));
@@ -57,15 +66,21 @@ fn ready(name: &str, packages: &[String], bare: &[String]) -> io::Result<PathBuf
     let lock = File::create(folder.with_extension("lock"))?;
     lock.lock()?;
     if !marker.exists() {
-        let what = packages.iter().chain(bare).cloned().collect::<Vec<_>>().join(" ");
-        eprintln!("installing {what} for the tests (once, up to a minute)");
+        eprintln!("installing the Python environment {name} for the tests (once, up to a minute)");
         drop(fs::remove_dir_all(&folder));
         run(Command::new(&python).args(["-m", "venv"]).arg(&folder))?;
-        for (list, flags) in [(packages, &[][..]), (bare, &["--no-deps"][..])] {
+        let install = |flags: &[&str], list: &[String]| {
+            let quiet = ["install", "--quiet", "--disable-pip-version-check", "--no-input"];
+            run(Command::new(folder.join("bin/pip")).args(quiet).args(flags).args(list))
+        };
+        if !wanted.locked.is_empty() {
+            let list = folder.join("requirements.txt");
+            fs::write(&list, wanted.locked)?;
+            install(&["--require-hashes", "--requirement"], &[list.display().to_string()])?;
+        }
+        for (flags, list) in [(&[][..], &wanted.packages), (&["--no-deps"][..], &wanted.bare)] {
             if !list.is_empty() {
-                let pip = folder.join("bin/pip");
-                let quiet = ["install", "--quiet", "--disable-pip-version-check", "--no-input"];
-                run(Command::new(pip).args(quiet).args(flags).args(list))?;
+                install(flags, list)?;
             }
         }
         File::create(marker)?;
@@ -85,26 +100,27 @@ fn run(command: &mut Command) -> io::Result<()> {
 
 /// Runs a script with arguments in an environment that has the official OpenAI client.
 pub async fn openai_client(script: &str, args: &[&str]) -> Option<Output> {
-    client("openai", OPENAI, script, args).await
+    client(script, args).await
 }
 
 /// Runs a script with arguments in an environment that has the official client of Z.ai.
 pub async fn zai_client(script: &str, args: &[&str]) -> Option<Output> {
-    client("zai", ZAI, script, args).await
+    client(script, args).await
 }
 
 /// Runs a script with arguments in an environment that has the official Anthropic client.
 pub async fn anthropic_client(script: &str, args: &[&str]) -> Option<Output> {
-    client("anthropic", ANTHROPIC, script, args).await
+    client(script, args).await
 }
 
 /// Runs a script with arguments in an environment that has the official Google client.
 pub async fn google_client(script: &str, args: &[&str]) -> Option<Output> {
-    client("google", GOOGLE, script, args).await
+    client(script, args).await
 }
 
-async fn client(name: &str, package: &str, script: &str, args: &[&str]) -> Option<Output> {
-    let venv = venv(name, &[package]).await?;
+async fn client(script: &str, args: &[&str]) -> Option<Output> {
+    let wanted = Wanted { packages: Vec::new(), bare: Vec::new(), locked: CLIENTS };
+    let venv = made("clients", wanted).await?;
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let script = script.to_owned();
     let run = move || {
