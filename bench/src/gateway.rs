@@ -8,6 +8,7 @@ use crate::{
     meter::{Cpu, anonymous_bytes, resident_bytes},
     options::{Kind, Measure, Options},
     report::{self, Row},
+    resident::{self, Resident},
     target::{Target, Upstream},
     wire,
 };
@@ -59,7 +60,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let upstream = Upstream::start()?;
     let mut rows = Vec::new();
     if options.measures.contains(&Measure::Memory) {
-        rows.extend(memory(&options, upstream.address).await?);
+        rows.extend(memory(&options, upstream.address, &notes).await?);
     }
     let mut targets = Vec::new();
     for kind in &options.targets {
@@ -171,7 +172,7 @@ fn middle(sorted: &[Duration]) -> f64 {
 }
 
 /// Fresh processes: memory that a load has touched is not given back at once.
-async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
+async fn memory(options: &Options, upstream: SocketAddr, notes: &[String]) -> Result<Vec<Row>> {
     let row = |name, unit| Row { name, unit, rounds: Vec::new(), most_ratio: None };
     let mut start = row("start to first answer", "ms");
     let mut idle = row("resident memory, idle", "MiB");
@@ -183,6 +184,7 @@ async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
         start.rounds.push((*kind, vec![target.first_answer.as_secs_f64() * 1e3]));
         sleep(Duration::from_secs(1)).await;
         let [idle_mib, idle_own_mib] = mib(&target)?;
+        let idle_parts = parts(&target)?;
         let plan = target.plan(wire::HOLD_MODEL, 0, true);
         let mut open = Vec::new();
         for _ in 0..OPEN_STREAMS {
@@ -194,6 +196,9 @@ async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
         }
         sleep(Duration::from_secs(1)).await;
         let [busy_mib, busy_own_mib] = mib(&target)?;
+        if let (Some(idle), Some(busy)) = (idle_parts, parts(&target)?) {
+            report::write(&options.results, "memory.md", &resident::markdown(notes, &idle, &busy))?;
+        }
         println!("memory, {}: {idle_mib:.1} MiB idle, {busy_mib:.1} MiB with 500 streams", kind.as_str());
         for (row, value) in [
             (&mut idle, idle_mib),
@@ -205,6 +210,12 @@ async fn memory(options: &Options, upstream: SocketAddr) -> Result<Vec<Row>> {
         }
     }
     Ok(vec![start, idle, idle_own, busy, busy_own])
+}
+
+/// What the product's resident memory consists of.
+fn parts(target: &Target) -> Result<Option<Resident>> {
+    let product = target.pids.first().filter(|_| target.kind == Kind::Portcullis);
+    product.map(|pid| Resident::read(*pid)).transpose()
 }
 
 /// Resident memory, and the part of it that is no file's.

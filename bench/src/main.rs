@@ -16,6 +16,7 @@ mod news;
 mod options;
 mod redact;
 mod report;
+mod resident;
 mod retrieval;
 mod scaling;
 mod target;
