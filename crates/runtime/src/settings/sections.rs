@@ -91,7 +91,7 @@ mod tests {
                 )
             }
             Value::Array(items) => items.iter().map(|item| bare(root, item, depth + 1)).collect(),
-            plain => plain.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => node.clone(),
         }
     }
 
