@@ -28,7 +28,7 @@ const EACH: usize = 20;
 const WORDS: usize = 40;
 
 #[derive(Deserialize)]
-struct Post {
+pub(crate) struct Post {
     lang: String,
     event: String,
     text: String,
@@ -36,8 +36,7 @@ struct Post {
 
 /// Prints the tables and writes `digests.md`.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let posts: Vec<Post> =
-        POSTS.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the labelled posts")?;
+    let posts = posts()?;
     let mut page = format!(
         "# Digests benchmark\n\nWritten by `portcullis-bench news`.\n\n* {}; {}\n",
         machine::today(),
@@ -53,6 +52,11 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     report::write(&options.results, "digests.md", &page)?;
     print!("{page}");
     Ok(())
+}
+
+/// The labelled posts.
+pub(crate) fn posts() -> Result<Vec<Post>> {
+    POSTS.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the labelled posts")
 }
 
 /// How well posts of each language are grouped.
@@ -262,7 +266,7 @@ fn cpu() -> f64 {
 }
 
 /// A post of words of two posts and some of nobody's.
-fn made(posts: &[Post], chance: &mut Chance) -> String {
+pub(crate) fn made(posts: &[Post], chance: &mut Chance) -> String {
     let english: Vec<&Post> = posts.iter().filter(|post| post.lang == "en").collect();
     let mut words: Vec<String> = Vec::new();
     for _ in 0..2 {
@@ -280,9 +284,13 @@ fn made(posts: &[Post], chance: &mut Chance) -> String {
 }
 
 /// Numbers that look like chance and are the same every time (xorshift).
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;

@@ -23,6 +23,11 @@ pub(crate) fn today() -> String {
     first_line("date", &["-u", "+%Y-%m-%d"]).unwrap_or_default()
 }
 
+/// The moment, as posts write it.
+pub(crate) fn now() -> String {
+    first_line("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap_or_default()
+}
+
 /// The version nginx says it has.
 pub(crate) fn nginx_version() -> Option<String> {
     let binary = portcullis_testkit::program("nginx", &["/usr/sbin", "/usr/local/sbin"])?;

@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
 
 mod admission;
+mod bot;
+mod crowd;
 mod digests;
 mod embed;
 mod floor;
@@ -14,6 +16,7 @@ mod machine;
 mod meter;
 mod news;
 mod options;
+mod outbox;
 mod redact;
 mod report;
 mod resident;
@@ -38,6 +41,8 @@ portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings
 portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
 portcullis-bench retrieval [--data DIR] [--portcullis PATH] [--results DIR]   search on judged sets and on 100,000 passages
 portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates, grouping of posts, what digests cost
+portcullis-bench outbox [--portcullis PATH] [--results DIR]   a flood and a long queue at the Telegram door
+portcullis-bench crowd [--portcullis PATH] [--results DIR]   500 people ask for news within a minute
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -55,6 +60,8 @@ fn main() -> Result<()> {
             news::run(&options)?;
             runtime.block_on(digests::run(&options))
         }
+        Some(("outbox", rest)) => runtime.block_on(outbox::run(&options::parse(rest)?)),
+        Some(("crowd", rest)) => runtime.block_on(crowd::run(&options::parse(rest)?)),
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

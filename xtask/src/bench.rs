@@ -21,8 +21,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         Some(("embed", rest)) => embed(rest),
         Some(("retrieval", rest)) => retrieval(rest),
         Some(("news", rest)) => news(rest),
+        Some((name @ ("outbox" | "crowd"), rest)) => bot(name, rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]\n       cargo xtask bench news [--data DIR]"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]\n       cargo xtask bench news [--data DIR]\n       cargo xtask bench outbox\n       cargo xtask bench crowd"
         ),
     }
 }
@@ -132,6 +133,13 @@ fn retrieval(args: &[String]) -> Result<ExitCode> {
 fn news(args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
     let status = bench()?.arg("news").args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// At the Telegram door.
+fn bot(name: &str, args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
+    let status = bench()?.arg(name).args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

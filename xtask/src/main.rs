@@ -8,6 +8,7 @@ mod codegen;
 mod fuzz;
 mod out;
 mod pack;
+mod soak;
 mod sys;
 mod test;
 mod tidy;
@@ -44,7 +45,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        takes: "gateway|scaling|admission|guard|embed [...]",
+        takes: "gateway|scaling|admission|guard|embed|news|outbox|crowd [...]",
         about: "measure the product beside nginx and a bare proxy, one admission decision, the detector, or the embedder",
         run: bench::run,
     },
@@ -53,6 +54,12 @@ const COMMANDS: &[Command] = &[
         takes: "[TARGET] [--minutes N] [--keep]",
         about: "run the fuzz targets of what reads strangers' texts, ten minutes each",
         run: fuzz::run,
+    },
+    Command {
+        name: "soak",
+        takes: "readers",
+        about: "run tests of the real binary that take minutes, at their full size, and write what they showed",
+        run: soak::run,
     },
     Command {
         name: "train-guard",

@@ -2,11 +2,13 @@
 //! second and one audit record a minute, with the number that was suppressed in between. Bounded: beyond
 //! `MAX_CALLERS` remembered callers the oldest silent ones are forgotten. Source: S1-06, tools.md 4.2.
 //!
-//! Log line format: `level=WARN message="rate limit breach" scope tier action caller suppressed request_id`.
+//! Log line format: `level=WARN event=rate_limit_breach door scope tier action caller limit retry_after_ms suppressed
+//! request_id`, where the limit is `requests/seconds`: `10/60s`.
 
 use crate::{pipeline::Inner, record::Record};
 use parking_lot::Mutex;
-use portcullis_domain::{Action, Caller, Door, LimitScope, RequestId, Tier};
+use portcullis_domain::{Action, Caller, Door, LimitScope, LimitView, RequestId, Tier};
+use portcullis_resilience::limits::Refusal;
 use portcullis_telemetry::{Audit, AuditEvent};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -85,17 +87,30 @@ impl Breaches {
     }
 
     /// Counts and tells one refusal.
-    pub(crate) fn note(&self, engine: &Inner, record: &Record, caller: &Caller, scope: LimitScope) {
+    pub(crate) fn note(
+        &self,
+        engine: &Inner,
+        record: &Record,
+        caller: &Caller,
+        (refusal, views): (Refusal, &[LimitView]),
+    ) {
+        let scope = refusal.scope;
         let (action, id) = (record.action(), record.id());
         engine.metrics.rate_limit_breach(scope, &caller.tier, action);
         let last = Last { door: record.door(), action, tier: caller.tier.clone(), scope, id };
         let tell = self.tell(&caller.id, last.clone(), Instant::now());
         if let Some(suppressed) = tell.log {
+            let limit = views.iter().find(|view| view.scope == scope);
+            let limit = limit.map(|view| format!("{}/{}s", view.quota, view.window_secs));
             tracing::warn!(
+                event = "rate_limit_breach",
+                door = record.door().as_str(),
                 scope = scope.as_str(),
                 tier = caller.tier.as_str(),
                 action = action.as_str(),
                 caller = &*caller.id,
+                limit,
+                retry_after_ms = u64::try_from(refusal.retry_after.as_millis()).unwrap_or(u64::MAX),
                 suppressed,
                 request_id = id.as_str(),
                 "rate limit breach"

@@ -275,7 +275,7 @@ impl Engine {
         let (views, receipt) = (decision.views, decision.receipt);
         if let Some(refusal) = decision.refused {
             let inner = &self.0;
-            inner.breaches.note(inner, &record, &caller, refusal.scope);
+            inner.breaches.note(inner, &record, &caller, (refusal, &views));
             let failure = Failure::RateLimited { scope: refusal.scope, retry_after: refusal.retry_after };
             return Err(record.refuse(failure, views));
         }

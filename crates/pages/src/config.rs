@@ -22,6 +22,9 @@ pub struct PagesConfig {
     pub warn_wait_secs: u64,
     /// Shortest time between two requests to one host, in milliseconds, 0 to 600000. Default 1000.
     pub host_interval_ms: u64,
+    /// The same for hosts of public channels, which serve many channels at one name and are made for it, in milliseconds, 0
+    /// to 600000. Default 200.
+    pub open_interval_ms: u64,
     /// Requests at once to one host, 1 to 100. Default 2.
     pub host_concurrency: usize,
     /// Hosts whose pace and rules are remembered at once, 10 to 1000000. Default 10000.
@@ -83,6 +86,7 @@ impl Default for PagesConfig {
             warn_depth: 20,
             warn_wait_secs: 10,
             host_interval_ms: 1000,
+            open_interval_ms: 200,
             host_concurrency: 2,
             max_hosts: 10_000,
             connect_secs: 5,
@@ -119,6 +123,7 @@ impl PagesConfig {
         range("warn_depth", self.warn_depth as u64, 1, 100_000);
         range("warn_wait_secs", self.warn_wait_secs, 1, 3_600);
         range("host_interval_ms", self.host_interval_ms, 0, 600_000);
+        range("open_interval_ms", self.open_interval_ms, 0, 600_000);
         range("host_concurrency", self.host_concurrency as u64, 1, 100);
         range("max_hosts", self.max_hosts as u64, 10, 1_000_000);
         range("connect_secs", self.connect_secs, 1, 60);

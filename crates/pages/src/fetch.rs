@@ -307,7 +307,11 @@ impl Pages {
     /// Waits for the host's turn and makes one request.
     async fn turn(&self, ask: Ask<'_>, purse: &mut Purse) -> Result<Answer, PageError> {
         let host = place(ask.url);
-        let pass = self.0.gate.enter(&host, ask.options.urgent, ask.deadline).await?;
+        let pass = self
+            .0
+            .gate
+            .enter(&host, (ask.options.urgent, ask.options.kind == Kind::Open), ask.deadline)
+            .await?;
         let begun = Instant::now();
         let ask = Ask { deadline: ask.deadline.within(purse.left), ..ask };
         let context = CallCtx {

@@ -35,7 +35,7 @@ impl Gate {
     pub(crate) async fn enter(
         self: &Arc<Self>,
         host: &Arc<str>,
-        urgent: bool,
+        (urgent, open): (bool, bool),
         deadline: Deadline,
     ) -> Result<Pass, PageError> {
         let now = Instant::now();
@@ -46,6 +46,9 @@ impl Gate {
                 return Err(PageError::Later { retry_after });
             }
             let id = line.join(host, urgent, now).map_err(|retry_after| PageError::Busy { retry_after })?;
+            if open {
+                line.open(host, now);
+            }
             Place { gate: self, id }
         };
         loop {

@@ -24,6 +24,7 @@ pub(crate) struct LinePolicy {
     warn_depth: usize,
     warn_wait: Duration,
     host_interval: Duration,
+    open_interval: Duration,
     host_concurrency: usize,
     max_hosts: usize,
     crawl_delay: Duration,
@@ -39,6 +40,7 @@ impl From<&PagesConfig> for LinePolicy {
             warn_depth: config.warn_depth,
             warn_wait: Duration::from_secs(config.warn_wait_secs),
             host_interval: Duration::from_millis(config.host_interval_ms),
+            open_interval: Duration::from_millis(config.open_interval_ms),
             host_concurrency: config.host_concurrency.max(1),
             max_hosts: config.max_hosts,
             crawl_delay: Duration::from_secs(config.crawl_delay_secs),
@@ -62,6 +64,8 @@ struct Host {
     running: usize,
     waiting: usize,
     last_start: Option<Instant>,
+    /// Whether it serves many channels at one name.
+    open: bool,
     /// What its robots.txt asks for.
     delay: Duration,
     paused_until: Instant,
@@ -218,6 +222,11 @@ impl Line {
         self.of(host, now).slow_until = now + slow;
     }
 
+    /// The host serves many channels at one name.
+    pub(crate) fn open(&mut self, host: &Arc<str>, now: Instant) {
+        self.of(host, now).open = true;
+    }
+
     /// What the host's robots.txt asks for.
     pub(crate) fn delay(&mut self, host: &Arc<str>, delay: Duration, now: Instant) {
         let most = self.policy.crawl_delay;
@@ -255,6 +264,7 @@ impl Host {
             running: 0,
             waiting: 0,
             last_start: None,
+            open: false,
             delay: Duration::ZERO,
             paused_until: now,
             slow_until: now,
@@ -263,7 +273,8 @@ impl Host {
 
     /// Shortest time between two starts, now.
     fn interval(&self, policy: &LinePolicy, now: Instant) -> Duration {
-        let own = policy.host_interval.max(self.delay);
+        let least = if self.open { policy.open_interval } else { policy.host_interval };
+        let own = least.max(self.delay);
         if self.slow_until > now { own * 2 } else { own }
     }
 

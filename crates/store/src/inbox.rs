@@ -307,6 +307,22 @@ impl Inbox<'_> {
         .await
     }
 
+    /// The same for whatever others than that owner work on, leased or not: they are known to be gone.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn inherit(&self, door: &str, owner: &str) -> Result<u64> {
+        let db = self.0;
+        let sql = "UPDATE inbox SET state = 'queued', lease_until = 0 \
+                   WHERE door = $1 AND state = 'working' AND lease_owner <> $2";
+        db.call(async {
+            on!(db, write pool => {
+                sqlx::query(sql).bind(door).bind(owner).execute(pool).await.map(|done| done.rows_affected())
+            })
+        })
+        .await
+    }
+
     /// Whether messages of a conversation wait that arrived after that one.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod open;
 mod outbox;
 mod overrides;
 mod passages;
+mod pauses;
 mod readers;
 mod reseal;
 mod revocations;
@@ -45,6 +46,7 @@ pub use news::{FeedRow, Feeds, PostRow};
 pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
 pub use passages::{Nearest, PassageDocument, PassageGeneration, PassageRow, Passages};
+pub use pauses::Pauses;
 pub use readers::{
     Added, Deliver, Delivered, DialogRow, Fire, FireRow, FolderRow, Follow, NewFolder, NewSchedule,
     OwnerRequest, ReaderRow, Readers, Removed, Reserve, Reserved, ScheduleRow, Setting, Traffic, Undone,
@@ -194,6 +196,12 @@ impl Store {
     #[must_use]
     pub fn chats(&self) -> Chats<'_> {
         Chats(&self.0.db)
+    }
+
+    /// Chats that were told to wait, and messages that show how far some work is.
+    #[must_use]
+    pub fn pauses(&self) -> Pauses<'_> {
+        Pauses(&self.0.db)
     }
 
     /// Sources of news and their posts.

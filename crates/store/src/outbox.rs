@@ -235,6 +235,36 @@ impl Outbox<'_> {
         self.change(sql, door, now).await
     }
 
+    /// The same for whatever others than that owner are sending, leased or not: they are known to be gone. The chats of
+    /// those rows, each with its class.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn inherit(&self, door: &str, owner: &str, now: i64) -> Result<Vec<(String, i64)>> {
+        let sql = "UPDATE outbox SET state = CASE WHEN uncertain >= 1 THEN 'dead' ELSE 'queued' END, \
+                   uncertain = uncertain + 1, reason = 'outcome unknown', settled_at = $3 \
+                   WHERE door = $1 AND state = 'sending' AND lease_owner <> $2 RETURNING chat, class";
+        let db = self.0;
+        db.call(async {
+            on!(db, write pool => sqlx::query_as(sql).bind(door).bind(owner).bind(now).fetch_all(pool).await)
+        })
+        .await
+    }
+
+    /// Messages that left since that moment: chat, class and when, oldest first.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn recent(&self, door: &str, since: i64) -> Result<Vec<(String, i64, i64)>> {
+        let sql = "SELECT chat, class, settled_at FROM outbox WHERE door = $1 AND state = 'sent' \
+                   AND state NOT IN ('queued', 'sending') AND settled_at > $2 ORDER BY settled_at";
+        let db = self.0;
+        db.call(async {
+            on!(db, read pool => sqlx::query_as(sql).bind(door).bind(since).fetch_all(pool).await)
+        })
+        .await
+    }
+
     /// Ends rows that nobody needs any more; how many.
     ///
     /// # Errors

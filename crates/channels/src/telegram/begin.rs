@@ -12,7 +12,7 @@ use super::{
     post::TOKEN_REFUSED,
     update::Me,
 };
-use portcullis_engine::words::Tongue;
+use portcullis_engine::{messages::now_ms, words::Tongue};
 use portcullis_telemetry::{AlertCategory, HealthState};
 use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,6 +23,9 @@ use std::{sync::Arc, time::Duration};
 const CLOSED: Duration = Duration::from_secs(300);
 /// How often Telegram is asked how the webhook does.
 pub(super) const LOOK: Duration = Duration::from_secs(300);
+/// A webhook of somebody else is removed or replaced once within this time: two programs that both insist would go on
+/// for ever.
+const INSIST: Duration = Duration::from_secs(600);
 /// Most commands that are listed.
 const COMMANDS: usize = 100;
 
@@ -93,19 +96,49 @@ impl Begin {
             self.desk.alerts.raise(AlertCategory::Telegram, "webhook", told);
             return Err(Trouble { state: HealthState::Unhealthy, told: told.into(), wait: Some(CLOSED) });
         }
-        self.desk.alerts.resolve(AlertCategory::Telegram, "webhook", "the webhook of the bot is in order");
+        if !url.is_empty() && !ours {
+            self.take_over().await?;
+        }
         match (&self.hook, config.mode) {
             (Some(hook), Mode::Webhook) => {
                 // Also where it is set already: its secret may be another one now.
                 let params = json!({"url": hook.url, "secret_token": hook.secret.expose_secret(),
                     "max_connections": config.webhook_max_connections, "allowed_updates": KINDS});
-                self.ask("setWebhook", &params).await.map(drop)
+                self.ask("setWebhook", &params).await?;
             }
             (_, Mode::Poll) | (None, Mode::Webhook) if !url.is_empty() => {
-                self.ask("deleteWebhook", &json!({"drop_pending_updates": false})).await.map(drop)
+                self.ask("deleteWebhook", &json!({"drop_pending_updates": false})).await?;
             }
-            (_, Mode::Poll) | (None, Mode::Webhook) => Ok(()),
+            (_, Mode::Poll) | (None, Mode::Webhook) => {}
         }
+        for what in ["webhook", "webhook_again"] {
+            self.desk.alerts.resolve(AlertCategory::Telegram, what, "the webhook of the bot is in order");
+        }
+        Ok(())
+    }
+
+    /// Whether a webhook of somebody else may be removed now; it is noted that it is, for every replica and start.
+    async fn take_over(&self) -> Result<(), Trouble> {
+        let name = format!("telegram/{}/taken_over", self.api.bot_id());
+        let away = |_| Trouble {
+            state: HealthState::Degraded,
+            told: "the store is away, so the webhook of somebody else stays".into(),
+            wait: None,
+        };
+        let now = now_ms();
+        let last =
+            self.desk.store.note(&name).await.map_err(away)?.and_then(|(_, at)| at.parse::<i64>().ok());
+        let passed = last.map(|at| Duration::from_millis(u64::try_from(now - at).unwrap_or_default()));
+        if let Some(wait) =
+            passed.and_then(|passed| INSIST.checked_sub(passed)).filter(|wait| !wait.is_zero())
+        {
+            let told = "somebody else set a webhook for this bot again, so another program uses its token; ours is set \
+                        anew in at most ten minutes";
+            self.desk.alerts.raise(AlertCategory::Telegram, "webhook_again", told);
+            return Err(Trouble { state: HealthState::Unhealthy, told: told.into(), wait: Some(wait) });
+        }
+        tracing::warn!("a webhook that somebody else set for this bot is taken over");
+        self.desk.store.note_text(&name, &now.to_string()).await.map_err(away)
     }
 
     /// Tells Telegram the commands of each language, where they changed.

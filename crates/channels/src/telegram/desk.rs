@@ -9,8 +9,9 @@ use super::{
     config::TelegramConfig,
     groups::Groups,
     letter::{Letter, Spot, letters},
-    progress::{Companion, Running, Status},
+    progress::{Companion, Running, Status, is_cancel},
     send::Crowd,
+    sights::Sights,
     update::{Incoming, Me, place},
 };
 use arc_swap::ArcSwap;
@@ -77,6 +78,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Desk {
+    /// For messages that show how far some work is.
+    pub(super) fn sights(&self) -> Sights {
+        Sights { api: self.api.clone(), store: self.store.clone(), outbox: self.outbox.clone() }
+    }
+
     async fn reply(&self, row: &InRow) -> Vec<NewOut> {
         let Ok(it) = serde_json::from_str::<Incoming>(&row.payload) else { return Vec::new() };
         if !self.config.answers(it.from, it.chat) {
@@ -97,6 +103,12 @@ impl Desk {
             self.metrics.telegram_update("too_old");
             let first = it.press.is_none() && self.tell_once(&it.line(), "again");
             return if first { self.say(&asked, Word::SendAgain) } else { Vec::new() };
+        }
+        if let Some(press) = it.press.as_ref().filter(|press| is_cancel(&press.token)) {
+            // Another replica took it in, and what it ends is here.
+            self.running.cancel(&it.line(), &asked.caller, Some(it.message));
+            self.answer_press(&press.id, "", false).await;
+            return Vec::new();
         }
         if it.press.is_some() { self.pressed(&asked).await } else { self.wrote(&asked).await }
     }

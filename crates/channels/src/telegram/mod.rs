@@ -18,6 +18,7 @@ mod poll;
 mod post;
 mod progress;
 mod send;
+mod sights;
 mod stream;
 mod taking;
 #[cfg(test)]
@@ -127,7 +128,10 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         return Err(TelegramError::Secret(config.webhook_secret));
     }
     let api = Api::new(&config, token, client, (&registry, &metrics, &alerts)).ok_or(TelegramError::Base)?;
-    let outbox = Outbox::new(Door::Telegram, store.clone(), messages.clone(), metrics.clone(), pace(&config));
+    let bot = api.bot_id();
+    let mark = format!("telegram/{bot}");
+    let turn = (pace(&config), mark.clone());
+    let outbox = Outbox::of_one(Door::Telegram, store.clone(), messages.clone(), metrics.clone(), turn);
     let component = health.component("telegram");
     let desk = Arc::new(Desk {
         api: api.clone(),
@@ -151,7 +155,6 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store, messages, metrics, outbox.clone());
     let taking = Arc::new(Taking { desk: desk.clone(), inbox: inbox.clone(), presses: Mutex::default() });
-    let bot = api.bot_id();
     let hook = (config.mode == Mode::Webhook).then(|| {
         let path = begin::path(bot);
         hooks.open_telegram(Webhook {
@@ -167,11 +170,20 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         desk: desk.clone(),
         taking,
         health: component,
-        owner: format!("{:016x}", rand::random::<u64>()),
-        mark: format!("telegram/{bot}"),
+        mark,
     };
     tasks.spawn(async move {
-        tokio::join!(poller.run(stop.clone()), inbox.run(stop.clone()), outbox.run(desk, stop.clone()));
+        let (turn, end, sights) = (outbox.turn().clone(), CancellationToken::new(), desk.sights());
+        let work = async {
+            tokio::join!(
+                poller.run(stop.clone()),
+                inbox.run(stop.clone()),
+                outbox.run(desk, stop.clone()),
+                sights.tidy(&stop)
+            );
+            end.cancel();
+        };
+        tokio::join!(work, turn.keep(end.clone()));
     });
     Ok(())
 }

@@ -11,7 +11,6 @@ use super::{
     desk::Desk,
     taking::Taking,
 };
-use portcullis_engine::messages::now_ms;
 use portcullis_telemetry::{AlertCategory, Component, HealthState};
 use serde_json::json;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -28,8 +27,6 @@ const SLACK: Duration = Duration::from_secs(10);
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Conflicts within that time before they are told.
 const CONFLICTS: (usize, Duration) = (3, Duration::from_secs(300));
-/// How long a replica has the reading to itself.
-const LEASE: Duration = Duration::from_secs(30);
 
 /// Why reading stopped.
 enum Stopped {
@@ -46,8 +43,6 @@ pub(super) struct Poller {
     pub(super) taking: Arc<Taking>,
     pub(super) begin: Begin,
     pub(super) health: Component,
-    /// What this replica is called.
-    pub(super) owner: String,
     /// The name under which it is kept how far was read.
     pub(super) mark: String,
 }
@@ -82,9 +77,6 @@ impl Poller {
                 break;
             }
         }
-        if let Err(error) = self.desk.store.leases().release(&self.mark, &self.owner).await {
-            tracing::debug!(%error, "another replica waits for the end of our lease");
-        }
     }
 
     async fn poll(&self, stop: &CancellationToken) -> Stopped {
@@ -92,20 +84,25 @@ impl Poller {
         let [least, most] = self.desk.config.backoff_secs;
         let (mut pause, mut quarrel) = (Pause::new([least, most]), Pause::new([least * 5, most * 2]));
         let (mut conflicts, mut next) = (VecDeque::new(), None::<i64>);
+        let turn = self.desk.outbox.turn();
         loop {
+            if !turn.is_ours() {
+                self.health.set(HealthState::Healthy, "another replica works for this door");
+                // Whoever reads next begins where that one stopped.
+                next = None;
+            }
+            if turn.ours(stop).await.is_none() {
+                return Stopped::Ended;
+            }
             let round = async {
-                if !self.holds_lease().await {
-                    self.health.set(HealthState::Healthy, "another replica reads");
-                    // Whoever reads next begins where that one stopped.
-                    next = None;
-                    sleep(LEASE / 3).await;
-                    return Ok(0);
-                }
                 if next.is_none() {
                     let kept = self.desk.store.note(&self.mark).await.map_err(|_| Round::Store)?;
                     next = Some(kept.map_or(0, |(at, _)| at));
                 }
-                self.round(&mut next).await
+                tokio::select! {
+                    read = self.round(&mut next) => read,
+                    () = turn.lost() => Ok(0),
+                }
             };
             let ended = match stop.run_until_cancelled(Box::pin(round)).await {
                 None => return Stopped::Ended,
@@ -165,17 +162,6 @@ impl Poller {
         self.health.set(HealthState::Healthy, "polling");
         self.desk.alerts.resolve(AlertCategory::Telegram, "conflict", "messages of Telegram arrive again");
         Ok(updates.len())
-    }
-
-    /// Of several replicas one reads; of one process nobody else can.
-    async fn holds_lease(&self) -> bool {
-        if self.desk.store.kind() == "sqlite" {
-            return true;
-        }
-        let now = now_ms();
-        let reading = Duration::from_secs(self.desk.config.poll_timeout_secs) + SLACK;
-        let until = now + i64::try_from((LEASE + reading).as_millis()).unwrap_or(i64::MAX / 4);
-        self.desk.store.leases().take(&self.mark, &self.owner, now, until).await.unwrap_or(false)
     }
 
     fn conflict(&self, conflicts: &mut VecDeque<Instant>) {

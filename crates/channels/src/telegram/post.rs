@@ -68,7 +68,10 @@ impl Desk {
         for part in letters(&post, spot, usize::MAX) {
             match verdict(&self.post(chat, &part, TextFormat::Plain).await) {
                 Verdict::Ends(delivery) => last = delivery,
-                Verdict::Limited(wait) => last = self.crowd.lock().limited(chat, wait, Instant::now()),
+                Verdict::Limited(wait) => {
+                    self.outbox.hold(&line(chat), wait).await;
+                    last = self.crowd.lock().limited(chat, wait, Instant::now());
+                }
                 Verdict::Plainly | Verdict::Anew | Verdict::Moved(_) | Verdict::Lost | Verdict::Token => {
                     last = Delivery::Dead(Trouble::Refused);
                 }
@@ -109,7 +112,7 @@ impl Desk {
                 delivery
             }
             Verdict::Limited(wait) => {
-                self.outbox.hold(&row.chat, wait);
+                self.outbox.hold(&row.chat, wait).await;
                 self.crowd.lock().limited(chat, wait, Instant::now())
             }
             Verdict::Moved(to) => {

@@ -9,6 +9,7 @@ use super::{
     config::TextFormat,
     desk::Desk,
     letter::{Spot, letters},
+    sights::Sights,
     update::{Incoming, line},
 };
 use parking_lot::Mutex;
@@ -143,6 +144,7 @@ pub(super) struct Companion {
 struct Shown {
     api: Api,
     outbox: Outbox,
+    sights: Sights,
     chat: i64,
     thread: Option<i64>,
     status: Arc<Status>,
@@ -155,6 +157,7 @@ impl Companion {
         let shown = Shown {
             api: desk.api.clone(),
             outbox: desk.outbox.clone(),
+            sights: desk.sights(),
             chat: it.chat,
             thread: it.thread,
             status: status.clone(),
@@ -201,7 +204,10 @@ impl Shown {
                         Some(Sight::Status(post)) => !self.put(&post).await,
                         Some(Sight::Growing(text)) if self.chat > 0 => !self.draft(&text).await,
                         Some(Sight::Growing(text)) => !self.put(&super::marks::post(&text)).await,
-                        None => continue,
+                        None => {
+                            self.outbox.has_passed(&line(self.chat));
+                            continue;
+                        }
                     };
                     last = Some(Instant::now());
                 }
@@ -209,10 +215,7 @@ impl Shown {
         }
         let message = self.status.message.load(Ordering::Acquire);
         if message != 0 {
-            let params = json!({"chat_id": self.chat, "message_id": message});
-            if let Err(error) = self.api.call("deleteMessage", &params).await {
-                tracing::debug!(%error, "a status message stays");
-            }
+            self.sights.take_away(self.chat, message).await;
         }
     }
 
@@ -250,7 +253,8 @@ impl Shown {
         self.outbox.has_passed(&line(self.chat));
         match answer {
             Err(ApiError::Refused { code: 429, retry_after, .. }) => {
-                self.outbox.hold(&line(self.chat), Duration::from_secs(retry_after.unwrap_or(5)));
+                let wait = Duration::from_secs(retry_after.unwrap_or(5));
+                self.outbox.hold(&line(self.chat), wait).await;
                 true
             }
             Err(error) => {
@@ -274,12 +278,15 @@ impl Shown {
         match answer {
             Ok(sent) => {
                 if known == 0 {
-                    self.status.message.store(number(&sent), Ordering::Release);
+                    let message = number(&sent);
+                    self.status.message.store(message, Ordering::Release);
+                    self.sights.shown(self.chat, message).await;
                 }
                 true
             }
             Err(ApiError::Refused { code: 429, retry_after, .. }) => {
-                self.outbox.hold(&line(self.chat), Duration::from_secs(retry_after.unwrap_or(5)));
+                let wait = Duration::from_secs(retry_after.unwrap_or(5));
+                self.outbox.hold(&line(self.chat), wait).await;
                 true
             }
             Err(ApiError::Refused { words, .. }) if super::send::is_done(&words) => true,
@@ -287,6 +294,7 @@ impl Shown {
                 tracing::debug!(%error, "how far some work is cannot be shown");
                 if error.code().is_some_and(|code| code < 500) {
                     self.status.message.store(0, Ordering::Release);
+                    self.sights.forget(self.chat, known).await;
                     return false;
                 }
                 true

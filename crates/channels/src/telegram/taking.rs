@@ -94,7 +94,8 @@ impl Taking {
             self.desk.metrics.telegram_update("unwanted");
             return;
         }
-        let cancels = is_cancel(&press.token);
+        // Where it is another replica's turn, that one finds it in the inbox.
+        let cancels = is_cancel(&press.token) && self.desk.outbox.turn().is_ours();
         if cancels {
             self.desk.running.cancel(&it.line(), &it.caller(), Some(it.message));
         }

@@ -15,6 +15,9 @@ pub struct MessagesConfig {
     /// How long one worker may keep a message or an answer to itself, in seconds; after a crash others wait so long.
     /// Default 120.
     pub lease_secs: u64,
+    /// Of several replicas over one database one works for the Telegram door; how long nothing is heard of it before
+    /// another takes over, in seconds. What was being sent then may be sent twice. Default 30.
+    pub take_over_secs: u64,
     /// How often a message is begun that ended the process or found no store; then its sender is told that it failed.
     /// Default 3.
     pub attempts: u32,
@@ -42,6 +45,7 @@ impl Default for MessagesConfig {
             conversations: 64,
             waiting: 20,
             lease_secs: 120,
+            take_over_secs: 30,
             attempts: 3,
             known_days: 30,
             sending: 8,
@@ -62,6 +66,7 @@ impl MessagesConfig {
             ("conversations", u64::from(self.conversations), 1, 10_000),
             ("waiting", u64::from(self.waiting), 1, 10_000),
             ("lease_secs", self.lease_secs, 10, 3600),
+            ("take_over_secs", self.take_over_secs, 3, 3600),
             ("attempts", u64::from(self.attempts), 1, 100),
             ("known_days", u64::from(self.known_days), 1, 3650),
             ("sending", u64::from(self.sending), 1, 1000),

@@ -71,14 +71,18 @@ impl Inbox {
     pub async fn run(&self, stop: CancellationToken) {
         let inner = &self.0;
         let (kind, door) = (inner.channel.door(), inner.channel.door().as_str());
-        if inner.store.kind() == "sqlite" {
-            // One process: whoever held a lease is gone.
-            drop(inner.store.inbox().reclaim(door, i64::MAX).await);
-        }
         let (places, tasks) =
             (Arc::new(Semaphore::new(inner.config.conversations as usize)), TaskTracker::new());
-        let mut tended: Option<Instant> = None;
-        while !stop.is_cancelled() {
+        let (mut tended, mut turn): (Option<Instant>, _) = (None, None);
+        while let Some(number) = inner.outbox.turn().ours(&stop).await {
+            if turn != Some(number) {
+                if let Err(error) = self.take_up().await {
+                    tracing::warn!(door, %error, "what others began is taken up later");
+                    stop.run_until_cancelled(sleep(AWAY)).await;
+                    continue;
+                }
+                turn = Some(number);
+            }
             if tended.is_none_or(|at| at.elapsed() >= TEND) {
                 tended = Some(Instant::now());
                 self.tend(kind).await;
@@ -107,6 +111,16 @@ impl Inbox {
         }
         tasks.close();
         tasks.wait().await;
+    }
+
+    /// What others worked on who are gone waits again.
+    async fn take_up(&self) -> Result<()> {
+        let inner = &self.0;
+        if inner.outbox.turn().is_alone() {
+            let door = inner.channel.door().as_str();
+            inner.store.inbox().inherit(door, &inner.owner).await?;
+        }
+        Ok(())
     }
 
     async fn tend(&self, kind: Door) {

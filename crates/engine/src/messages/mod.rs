@@ -12,6 +12,7 @@ mod outbox;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use config::MessagesConfig;
 pub use doors::{ChatDoors, Command, Commands, Sending};
@@ -19,6 +20,7 @@ pub use inbox::Inbox;
 pub use notices::Notices;
 pub use outbox::Outbox;
 pub use pace::Pace;
+pub use turn::Turn;
 
 use jiff::Timestamp;
 use portcullis_domain::{Door, Post};

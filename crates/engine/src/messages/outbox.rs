@@ -2,8 +2,8 @@
 //! itself; a try whose outcome nobody knows is made once more and no oftener; nothing ends without a reason.
 
 use super::{
-    AWAY, Channel, Delivery, IDLE, MessagesConfig, Pace, TEND, Trouble, ms, now_ms,
-    pace::{PATIENT, Pacer},
+    AWAY, Channel, Delivery, IDLE, MessagesConfig, Pace, TEND, Trouble, Turn, ms, now_ms,
+    pace::{PATIENT, Pacer, REMEMBERED},
 };
 use parking_lot::Mutex;
 use portcullis_domain::Door;
@@ -23,6 +23,7 @@ struct Inner {
     config: MessagesConfig,
     metrics: Metrics,
     owner: String,
+    turn: Turn,
     pacer: Mutex<Pacer>,
     warn_delay: Duration,
     paused_until: Mutex<Option<Instant>>,
@@ -50,6 +51,30 @@ impl Outbox {
     /// The outbox of that door, which sends at that pace.
     #[must_use]
     pub fn new(door: Door, store: Store, config: MessagesConfig, metrics: Metrics, pace: Pace) -> Self {
+        let turn = Turn::of_all(&store);
+        Self::with(door, store, config, metrics, (pace, turn))
+    }
+
+    /// The same where one replica works at a time, under that name.
+    #[must_use]
+    pub fn of_one(
+        door: Door,
+        store: Store,
+        config: MessagesConfig,
+        metrics: Metrics,
+        (pace, name): (Pace, String),
+    ) -> Self {
+        let turn = Turn::of_one(&store, name, Duration::from_secs(config.take_over_secs));
+        Self::with(door, store, config, metrics, (pace, turn))
+    }
+
+    fn with(
+        door: Door,
+        store: Store,
+        config: MessagesConfig,
+        metrics: Metrics,
+        (pace, turn): (Pace, Turn),
+    ) -> Self {
         Self(Arc::new(Inner {
             kind: door,
             door: door.as_str(),
@@ -57,11 +82,24 @@ impl Outbox {
             config,
             metrics,
             owner: format!("out-{:016x}", rand::random::<u64>()),
+            turn,
             warn_delay: pace.warn_delay,
             pacer: Mutex::new(Pacer::new(pace)),
             paused_until: Mutex::new(None),
             wake: Notify::new(),
         }))
+    }
+
+    /// Which replica works for this door.
+    #[must_use]
+    pub fn turn(&self) -> &Turn {
+        &self.0.turn
+    }
+
+    /// What this process is called among those that send.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.0.owner
     }
 
     /// Something was added.
@@ -91,7 +129,7 @@ impl Outbox {
     pub fn may_pass(&self, chat: Option<&str>) -> bool {
         let now = Instant::now();
         let paused = self.0.paused_until.lock().is_some_and(|until| until > now);
-        !paused && self.0.pacer.lock().admit(chat, false, now).is_ok()
+        self.0.turn.is_ours() && !paused && self.0.pacer.lock().admit(chat, false, now).is_ok()
     }
 
     /// Something that passed beside the outbox has arrived: the chat's pause begins.
@@ -99,25 +137,63 @@ impl Outbox {
         self.0.pacer.lock().arrived(chat, Instant::now());
     }
 
-    /// Nothing goes to that chat for so long.
-    pub fn hold(&self, chat: &str, wait: Duration) {
+    /// Nothing goes to that chat for so long, whatever becomes of this process.
+    pub async fn hold(&self, chat: &str, wait: Duration) {
         self.0.pacer.lock().hold(chat, Instant::now() + wait);
+        self.keep_pause(Some(chat), wait).await;
+    }
+
+    async fn keep_pause(&self, chat: Option<&str>, wait: Duration) {
+        let (inner, until) = (&self.0, now_ms().saturating_add(ms(wait)));
+        if let Err(error) = inner.store.pauses().hold(inner.door, chat, until).await {
+            tracing::warn!(door = inner.door, %error, "a restart will not know that a chat waits");
+        }
+    }
+
+    /// Begins where others ended: what they were sending is of unknown outcome, what left lately counts, and who was told
+    /// to wait waits on.
+    async fn take_up(&self) -> portcullis_store::Result<()> {
+        let inner = &self.0;
+        let (door, wall, now) = (inner.door, now_ms(), Instant::now());
+        if !inner.turn.is_alone() {
+            return Ok(());
+        }
+        let unknown = inner.store.outbox().inherit(door, &inner.owner, wall).await?;
+        inner.metrics.outbox_uncertain(inner.kind, u64::try_from(unknown.len()).unwrap_or(u64::MAX));
+        let recent = inner.store.outbox().recent(door, wall.saturating_sub(ms(REMEMBERED))).await?;
+        let held = inner.store.pauses().held(door, wall).await?;
+        let span = |from: i64, to: i64| Duration::from_millis(u64::try_from(to - from).unwrap_or_default());
+        let mut pacer = inner.pacer.lock();
+        let known = unknown.into_iter().map(|(chat, class)| (chat, class, wall));
+        for (chat, class, at) in recent.into_iter().chain(known) {
+            let at = now.checked_sub(span(at, wall)).unwrap_or(now);
+            pacer.recall(&chat, class >= i64::from(PATIENT), at, now);
+        }
+        for (chat, until) in held {
+            let until = now + span(wall, until);
+            match chat {
+                Some(chat) => pacer.hold(&chat, until),
+                None => *inner.paused_until.lock() = Some(until),
+            }
+        }
+        Ok(())
     }
 
     /// Sends through `channel` until `stop`; what is under way is ended before it returns.
     pub async fn run(&self, channel: Arc<dyn Channel>, stop: CancellationToken) {
         let inner = &self.0;
         let door = inner.door;
-        if inner.store.kind() == "sqlite" {
-            // One process: whoever was sending is gone, and what came of it is not known.
-            match inner.store.outbox().reclaim(door, i64::MAX).await {
-                Ok(count) => inner.metrics.outbox_uncertain(inner.kind, count),
-                Err(error) => tracing::warn!(door, %error, "unknown outcomes are looked at later"),
-            }
-        }
         let (places, tasks) = (Arc::new(Semaphore::new(inner.config.sending as usize)), TaskTracker::new());
-        let mut tended: Option<Instant> = None;
-        while !stop.is_cancelled() {
+        let (mut tended, mut turn): (Option<Instant>, _) = (None, None);
+        while let Some(number) = inner.turn.ours(&stop).await {
+            if turn != Some(number) {
+                if let Err(error) = self.take_up().await {
+                    tracing::warn!(door, %error, "unknown outcomes are looked at later");
+                    stop.run_until_cancelled(sleep(AWAY)).await;
+                    continue;
+                }
+                turn = Some(number);
+            }
             if tended.is_none_or(|at| at.elapsed() >= TEND) {
                 tended = Some(Instant::now());
                 self.tend().await;
@@ -171,8 +247,9 @@ impl Outbox {
         }
         let (now, wall) = (Instant::now(), now_ms());
         let (mut rows, mut back) = (Vec::new(), Vec::new());
-        // A pause may have begun while these were fetched.
-        let paused = inner.paused_until.lock().filter(|until| *until > now);
+        // A pause may have begun while these were fetched, or our turn ended.
+        let ours = inner.turn.is_ours();
+        let paused = inner.paused_until.lock().filter(|until| *until > now).or((!ours).then_some(now));
         {
             let mut pacer = inner.pacer.lock();
             for (patient, row) in taken {
@@ -211,6 +288,7 @@ impl Outbox {
                 tracing::warn!(door, late, "answers that nobody needs any more were not sent");
             }
             outbox.sweep(before).await?;
+            inner.store.pauses().sweep(now).await?;
             let depth = outbox.depth(door).await?;
             let average = if depth.rows == 0 { 0 } else { now - depth.sum / depth.rows };
             let worst = depth.oldest.map_or(0, |oldest| now - oldest);
@@ -242,10 +320,17 @@ impl Outbox {
                 Settle::Later { not_before, failed: true, reason: trouble.as_str() }
             }
             Delivery::Wait(trouble, wait) => {
+                if *trouble == Trouble::RateLimited {
+                    self.hold(&row.chat, *wait).await;
+                }
                 Settle::Later { not_before: later(*wait), failed: false, reason: trouble.as_str() }
             }
             Delivery::Pause(trouble, wait) => {
                 *inner.paused_until.lock() = Some(Instant::now() + *wait);
+                // Other troubles end by what an operator does, not by time.
+                if *trouble == Trouble::RateLimited {
+                    self.keep_pause(None, *wait).await;
+                }
                 Settle::Later {
                     not_before: later((*wait).min(HELD)),
                     failed: false,

@@ -185,3 +185,18 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_of_many_channels_has_a_pace_of_its_own_and_gets_half_of_it_when_it_asks() {
+    let (mut line, now) = (Line::new(policy()), Instant::now());
+    let (open, other) = (host("channels"), host("other"));
+    for name in [&open, &other, &open, &other] {
+        line.join(name, false, now).unwrap();
+    }
+    line.open(&open, now);
+    assert_eq!([line.turn(0, now), line.turn(1, now)], [Turn::Go, Turn::Go]);
+    assert_eq!(line.turn(2, now), Turn::Wait(Some(now + Duration::from_millis(200))));
+    assert_eq!(line.turn(3, now), Turn::Wait(Some(now + secs(1))));
+    line.slow(&open, now);
+    assert_eq!(line.turn(2, now), Turn::Wait(Some(now + Duration::from_millis(400))));
+}

@@ -30,6 +30,7 @@ mod news_tools;
 mod openai;
 mod readers;
 mod reload;
+mod replicas;
 mod secrecy;
 mod signal;
 mod support;

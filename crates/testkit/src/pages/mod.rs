@@ -50,6 +50,7 @@ struct SiteState {
     robots: Option<Answer>,
     forbidden: Vec<String>,
     interval: Duration,
+    latency: Duration,
     most_at_once: Option<usize>,
     under_way: usize,
     closed_until: Option<Instant>,
@@ -189,6 +190,12 @@ impl Site {
         self.with(|site| site.interval = interval)
     }
 
+    /// Every answer takes that long.
+    #[must_use]
+    pub fn after(self, latency: Duration) -> Self {
+        self.with(|site| site.latency = latency)
+    }
+
     /// More requests under way at once are a violation.
     #[must_use]
     pub fn at_once(self, most: usize) -> Self {
@@ -253,6 +260,10 @@ impl State {
         self.violations.extend(wrong.into_iter().map(|why| format!("{host}{}: {why}", seen.target)));
         site.seen.push(seen);
         answer
+    }
+
+    fn latency(&self, host: &str) -> Duration {
+        self.sites.get(host).map(|site| site.latency).unwrap_or_default()
     }
 
     fn ended(&mut self, host: &str) {

@@ -73,7 +73,11 @@ async fn exchange(request: Request<Incoming>, state: Shared) -> io::Result<Respo
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     let seen = Seen { target, headers: parts.headers, at: Instant::now() };
     let known = seen.clone();
-    let answer = state.lock().request(&host, seen);
+    let (answer, latency) = {
+        let mut state = state.lock();
+        (state.request(&host, seen), state.latency(&host))
+    };
+    tokio::time::sleep(latency).await;
     let under_way = UnderWay { state, host };
     if answer.flow == Flow::Hang {
         std::future::pending::<()>().await;

@@ -95,7 +95,18 @@ async fn a_wrong_token_closes_the_door_with_its_reason_and_a_foreign_webhook_too
     house.open();
     house.until("it polls", |house| house.double.polled()).await;
     assert!(house.double.webhook().is_none());
+    // Two programs that both insist: once in ten minutes, whoever is started how often.
     house.double.rival_sets_webhook("https://elsewhere.example.org/hook");
+    house.until("it is named", |house| house.state().1.contains("another program uses its token")).await;
+    assert!(house.alerts_told().iter().any(|told| told.contains("in at most ten minutes")));
+    house.close().await;
+    house.open();
+    house.until("it is named", |house| house.state().1.contains("another program uses its token")).await;
+    assert!(house.double.webhook().is_some());
+    house.close().await;
+    let name = format!("telegram/{}/taken_over", house.double.options().bot_id);
+    house.store.note_text(&name, &(now_ms() - 601_000).to_string()).await.unwrap();
+    house.open();
     house.until("it polls again", |house| house.double.webhook().is_none() && house.double.polled()).await;
     house.close().await;
 }

@@ -258,6 +258,17 @@ impl House {
         panic!("it does not settle: {} updates wait", self.double.pending());
     }
 
+    /// Waits until something holds of what is kept.
+    pub(super) async fn settled(&self, what: &str, holds: impl AsyncFn(&Store) -> bool) {
+        for _ in 0..1000 {
+            if holds(&self.store).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: not in time");
+    }
+
     pub(super) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         for _ in 0..2000 {
             if holds(self) {

@@ -68,3 +68,60 @@ async fn a_burst_of_digests_does_not_delay_an_answer() {
     house.settle().await;
     house.end().await;
 }
+
+// news.md, must show 6
+#[tokio::test]
+async fn a_pause_that_telegram_asked_for_is_kept_by_the_next_process() {
+    let mut house = house().await;
+    let ann = house.double.person("Ann");
+    // Told while only the progress of some work was shown: no row of the outbox knows of it.
+    house.double.fault(Rule::new("sendMessage", 1, Fault::retry_after(4)).to(ann.id));
+    house.double.say(&ann, "/work 1");
+    house.double.until("it is told", |double| double.calls_of("sendMessage").len() == 1).await;
+    house
+        .settled("telegram", async |store| {
+            store.pauses().held("telegram", now_ms()).await.unwrap().len() == 1
+        })
+        .await;
+    house.close().await;
+    house.open();
+    let sent = house.double.sent_count(ann.id, 1).await;
+    assert_eq!(sent[0].text, "worked");
+    house.settle().await;
+    // The double notes whoever comes before the end of a wait.
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_standing_of_its_progress_is_taken_away_by_the_next() {
+    let mut house = house().await;
+    let ann = house.double.person("Ann");
+    house.double.say(&ann, "hello");
+    let left = house.double.sent_count(ann.id, 1).await.remove(0).id;
+    house.close().await;
+    let row = ["telegram", &format!("telegram:{}", ann.id), &left.to_string(), "a killed process"];
+    house.store.pauses().shows(row, now_ms()).await.unwrap();
+    house.open();
+    house.double.until("it is gone", |double| double.deletions().len() == 1).await;
+    assert_eq!(house.double.deletions()[0].id, left);
+    house
+        .settled("nothing is left", async |store| {
+            store.pauses().left("telegram", "").await.unwrap().is_empty()
+        })
+        .await;
+    // What is seen of work that goes on is noted while it stands, and no longer.
+    house.double.say(&ann, "/work 3");
+    house
+        .settled("it is noted", async |store| store.pauses().left("telegram", "").await.unwrap().len() == 1)
+        .await;
+    house
+        .double
+        .until("it is answered", |double| double.sent().iter().any(|sent| sent.text == "worked"))
+        .await;
+    house
+        .settled("it is forgotten", async |store| {
+            store.pauses().left("telegram", "").await.unwrap().is_empty()
+        })
+        .await;
+    house.end().await;
+}
