@@ -78,6 +78,8 @@ pub struct SignalConfig {
     pub rpc_secs: u64,
     /// Longest time that keeping a message may take before no more are fetched, in seconds. Default 10.
     pub store_secs: u64,
+    /// How long no messages may arrive before an alert says so, in seconds. Default 120.
+    pub alert_after_secs: u64,
     /// Messages older than this are not answered but summed up in one notice, in seconds. Default 3600.
     pub max_message_age_secs: u64,
     /// Least time between two messages of one conversation, in milliseconds. Default 1000.
@@ -133,6 +135,7 @@ impl Default for SignalConfig {
             check_secs: 60,
             rpc_secs: 60,
             store_secs: 10,
+            alert_after_secs: 120,
             max_message_age_secs: 3600,
             send_interval_ms: 1000,
             send_per_sec: 5,
@@ -165,6 +168,7 @@ impl SignalConfig {
             ("check_secs", self.check_secs, 1, 3600),
             ("rpc_secs", self.rpc_secs, 1, 600),
             ("store_secs", self.store_secs, 1, 600),
+            ("alert_after_secs", self.alert_after_secs, 1, 86_400),
             ("max_message_age_secs", self.max_message_age_secs, 1, 2_592_000),
             ("send_interval_ms", self.send_interval_ms, 0, 60_000),
             ("send_per_sec", u64::from(self.send_per_sec), 1, 1000),

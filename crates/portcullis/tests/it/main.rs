@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod anthropic;
 mod ask;
 mod audit;

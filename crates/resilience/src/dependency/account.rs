@@ -16,6 +16,8 @@ pub(super) struct Account {
     bad_key: Option<Instant>,
     /// Whether it is held because the key was refused, not because the credit is gone.
     for_key: bool,
+    /// Whether somebody was told of trouble, and not yet that it is over.
+    told: bool,
 }
 
 impl Account {
@@ -47,6 +49,7 @@ impl Account {
 
     /// Our key was refused; true when it is time to hold the account.
     pub(super) fn key_refused(&mut self, now: Instant) -> bool {
+        self.told = true;
         let last = self.bad_key.replace(now);
         last.is_some_and(|last| now.saturating_duration_since(last) < BAD_KEY_WINDOW)
     }
@@ -54,7 +57,7 @@ impl Account {
     /// Leaves it alone for so long; true when it was not held before.
     pub(super) fn hold(&mut self, time: Duration, now: Instant) -> bool {
         let fresh = self.held(now).is_none();
-        self.for_key = self.bad_key == Some(now);
+        (self.for_key, self.told) = (self.bad_key == Some(now), true);
         self.held_until = Some(now + time);
         self.probed = Some(now);
         fresh
@@ -78,14 +81,15 @@ impl Account {
         }
     }
 
-    /// A call worked, so the key is good. True when it was a try of a held account, which is thereby released; calls
-    /// that were under way before it was held say nothing about it.
-    pub(super) const fn worked(&mut self, tried: bool) -> bool {
+    /// A call worked, so the key is good; a try of a held account releases it. True when trouble that was told is over
+    /// by that: calls that were under way before the account was held say nothing about it.
+    pub(super) fn worked(&mut self, tried: bool, now: Instant) -> bool {
         self.bad_key = None;
-        if tried {
-            self.held_until = None;
+        if !self.told || !(tried || self.held(now).is_none()) {
+            return false;
         }
-        tried
+        (self.held_until, self.told) = (None, false);
+        true
     }
 }
 
@@ -121,7 +125,8 @@ mod tests {
         assert!(account.key_refused(now + SECOND * 61));
         let mut account = Account::default();
         assert!(!account.key_refused(now));
-        assert!(!account.worked(false));
+        assert!(account.worked(false, now), "the refusal was told, and is over");
+        assert!(!account.worked(false, now));
         assert!(!account.key_refused(now + SECOND));
     }
 
@@ -145,9 +150,11 @@ mod tests {
         let now = an_instant();
         let mut account = Account::default();
         account.hold(SECOND * 900, now);
-        assert!(!account.worked(false), "it was under way before");
+        assert!(!account.worked(false, now), "it was under way before");
         assert_eq!(account.held(now), Some(SECOND * 900));
-        assert!(account.worked(true));
+        assert!(account.worked(true, now));
         assert_eq!(account.held(now), None);
+        account.hold(SECOND, now);
+        assert!(account.worked(false, now + SECOND * 2), "its time is over, and a call works");
     }
 }

@@ -134,7 +134,7 @@ impl Dependency {
         match class {
             Class::Ok => {
                 lane.pacer.worked(&sent.ticket);
-                if lane.account.worked(trial) { Consequence::Released } else { Consequence::None }
+                if lane.account.worked(trial, now) { Consequence::Released } else { Consequence::None }
             }
             Class::RateLimited { retry_after } => {
                 lane.pacer.slow_down(retry_after, now);
@@ -175,6 +175,9 @@ impl Dependency {
             Consequence::Released => {
                 self.0.held.set(0);
                 tracing::info!(dependency = name, "account released: a call worked");
+                for (category, _) in [NO_CREDIT, KEY_REFUSED] {
+                    self.0.alerts.resolve(category, name, "its calls work again");
+                }
             }
         }
     }

@@ -1,0 +1,129 @@
+//! The walk of alerts, with the real binary: a refused key, an empty account, a Signal daemon that is away, a damaged
+//! index. Each is told once, what repeats within the cooldown is counted into the next word, the end is told, and health
+//! names the cause while it lasts.
+
+use crate::support::{BINARY, PATIENCE, chat, get, post, receiver, until};
+use portcullis_testkit::{
+    process::{Options, Server, run},
+    signal::{ACCOUNT, Signal},
+    upstream::{Behaviour, OpenAi},
+};
+use serde_json::Value;
+use std::fs;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// What the webhook was told, in order.
+struct Told {
+    bodies: UnboundedReceiver<String>,
+    seen: Vec<(String, String, u64)>,
+}
+
+impl Told {
+    /// Waits for a word of this category.
+    async fn wait(&mut self, category: &str, status: &str) -> u64 {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.bodies.recv()).await;
+            let text = next.unwrap_or_else(|_| panic!("no {category} {status}: {:?}", self.seen)).unwrap();
+            let body: Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+            let alert = &body["alerts"][0];
+            let name = alert["labels"]["alertname"].as_str().unwrap().to_owned();
+            let repeated = alert["annotations"]["suppressed"].as_str().unwrap().parse().unwrap();
+            let state = body["status"].as_str().unwrap().to_owned();
+            self.seen.push((name.clone(), state.clone(), repeated));
+            if name == category && state == status {
+                return repeated;
+            }
+        }
+    }
+
+    /// How often this was told to begin and to end.
+    fn counts(&self, category: &str) -> [usize; 2] {
+        ["firing", "resolved"].map(|status| {
+            self.seen.iter().filter(|(name, state, _)| name == category && state == status).count()
+        })
+    }
+}
+
+async fn health_says(server: &Server, key: &str, component: &str, cause: &str) {
+    until(&format!("health names {component}: {cause}"), async || {
+        let told = get(server.address(), "/health", key).await.json();
+        let all = told["components"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|one| one["name"] == component && one.to_string().contains(cause))
+    })
+    .await;
+}
+
+async fn answered(server: &Server, key: &str) -> bool {
+    post(server.address(), "/v1/chat/completions", key, &chat(false)).await.status == 200
+}
+
+// req: S2-3.7
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each_told_counted_and_over() {
+    let (url, bodies, _tasks) = receiver().await;
+    let mut told = Told { bodies, seen: Vec::new() };
+    let (double, signal) = (OpenAi::start().await, Signal::start().await);
+    let config = format!(
+        "[alerts]\ncooldown_secs = 2\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
+         [upstream]\nhold_secs = 1\n[knowledge]\nwatch_secs = 1\n\
+         [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\n\
+         [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\n\
+         [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
+        signal.http_url(),
+        double.base_url()
+    );
+    let options = Options::config(config + crate::support::WIDE)
+        .env("OPENAI_API_KEY", double.key())
+        .env("SIGNAL_PHONE_NUMBER", ACCOUNT)
+        .env("ACTIVATION_PASSPHRASE", "open sesame, made up");
+    let mut server = Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let key = server.key().expect("a first key");
+
+    for (behaviour, category) in
+        [(Behaviour::bad_key(), "key_invalid"), (Behaviour::quota_exhausted(), "quota_exhausted")]
+    {
+        double.always(behaviour);
+        let mut repeated = 0;
+        // The account is tried again whenever its hold is over; what was refused meanwhile is counted.
+        while repeated == 0 {
+            until(category, async || {
+                assert!(!answered(&server, &key).await);
+                !told.bodies.is_empty()
+            })
+            .await;
+            repeated = told.wait(category, "firing").await;
+        }
+        health_says(&server, &key, "outbound:openai", "the account is held").await;
+        double.always(Behaviour::Answer);
+        until("calls work again", async || answered(&server, &key).await).await;
+        told.wait(category, "resolved").await;
+        assert_eq!(told.counts(category)[1], 1, "{:?}", told.seen);
+    }
+
+    signal.stop().await;
+    told.wait("signal_error", "firing").await;
+    health_says(&server, &key, "signal_cli", "no messages arrive").await;
+    signal.start_again().await;
+    told.wait("signal_error", "resolved").await;
+    assert_eq!(told.counts("signal_error")[1], 1, "{:?}", told.seen);
+
+    fs::create_dir(server.folder().join("docs")).unwrap();
+    fs::write(server.folder().join("docs/a.md"), "# Notice\n\nThe notice period is two months.\n").unwrap();
+    let taken = run(BINARY, server.folder(), &["ingest", "docs"], &[]).await;
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    server.terminate();
+    server.wait(60).await;
+    let texts = server.folder().join("data/knowledge/default/gen-1/chunks.zst");
+    let mut bytes = fs::read(&texts).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&texts, bytes).unwrap();
+    let server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    told.wait("index_corrupt", "firing").await;
+    health_says(&server, &key, "index", "default: damaged").await;
+    let taken = run(BINARY, server.folder(), &["ingest", "docs"], &[]).await;
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    told.wait("index_corrupt", "resolved").await;
+    assert_eq!(told.counts("index_corrupt"), [1, 1], "{:?}", told.seen);
+    assert_eq!(told.counts("breaker_open"), [0, 0], "no account opens a breaker: {:?}", told.seen);
+}
