@@ -28,12 +28,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const HELD: usize = 1000;
 /// Silence after which nothing more is expected of a stream that is left.
 const LINGER: Duration = Duration::from_millis(300);
+/// Longest wait for a stream that is left to fall silent; what it brings later is taken in whatever order.
+const HANDOVER: Duration = Duration::from_secs(2);
 /// How often signal-cli is asked whether it still has the account.
 const LINKED: Duration = Duration::from_secs(300);
 /// Streaming for so long makes the next pause the shortest again.
 const STEADY: Duration = Duration::from_secs(60);
-/// Being away for so long is told.
-const TOLD_AFTER: Duration = Duration::from_secs(120);
 /// Shortest pause before a stream is opened anew, whatever is configured.
 const BREATH: Duration = Duration::from_millis(50);
 /// Pause of a store that could not keep a message.
@@ -81,6 +81,8 @@ pub(super) struct Timing {
     pub(super) rotate: Duration,
     pub(super) check: Duration,
     pub(super) store: Duration,
+    /// Being away for so long is told.
+    pub(super) told_after: Duration,
 }
 
 impl Timing {
@@ -93,6 +95,7 @@ impl Timing {
             rotate: secs(config.rotate_secs),
             check: secs(config.check_secs),
             store: secs(config.store_secs),
+            told_after: secs(config.alert_after_secs),
         }
     }
 }
@@ -212,7 +215,7 @@ impl Stream {
 
     fn down(&self, why: &str, since: Instant) {
         self.health.set(HealthState::Degraded, format!("no messages arrive: {why}"));
-        if since.elapsed() >= TOLD_AFTER {
+        if since.elapsed() >= self.timing.told_after {
             self.alerts.raise(
                 AlertCategory::Signal,
                 "stream",
@@ -260,11 +263,12 @@ impl Stream {
                 ended = &mut pump => return ended.unwrap_or(Reason::Ended),
                 _tick = rotate.tick() => match stop.run_until_cancelled(self.open()).await {
                     Some(Ok(reader)) => {
-                        // The new one listens; what the old one still holds is read to its end.
-                        let old = std::mem::replace(&mut quit, CancellationToken::new());
+                        // The new one listens. What the old one still holds came before what only the new one has, so
+                        // it is read to its end first.
+                        quit.cancel();
+                        drop(timeout(HANDOVER, &mut pump).await);
                         (pump, quit) = self.pump(reader, stop);
                         self.subscribe().await;
-                        old.cancel();
                         self.metrics.signal_reconnect(Reason::Rotate.as_str());
                     }
                     Some(Err(error)) => tracing::info!(%error, "the stream of Signal messages could not be changed"),

@@ -24,14 +24,15 @@ use portcullis_telemetry::{
 use portcullis_testkit::signal::{ACCOUNT, Person, Sent, Signal, envelope};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tempfile::TempDir;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Semaphore, mpsc::Receiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A made-up passphrase.
 pub(super) const PASSPHRASE: &str = "open sesame, made up";
 
-/// Answers each message with itself; one that says `slow` after a while, one that says `fail` not at all.
-struct Echo;
+/// Answers each message with itself; one that says `slow` after a while, one that says `held` once the gate has room for
+/// it, one that says `fail` not at all.
+struct Echo(Arc<Semaphore>);
 
 impl App for Echo {
     fn name(&self) -> &'static str {
@@ -45,6 +46,9 @@ impl App for Echo {
             };
             if message.text.starts_with("slow") {
                 tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            if message.text.starts_with("held") {
+                self.0.acquire().await.unwrap().forget();
             }
             if message.text.starts_with("fail") {
                 return Err(Failure::Unavailable {
@@ -65,6 +69,8 @@ pub(super) struct House {
     pub(super) health: Health,
     pub(super) store: Store,
     pub(super) told: Receiver<Alert>,
+    /// How many messages that say `held` may be answered.
+    pub(super) gate: Arc<Semaphore>,
     alerts: Alerts,
     engine: Engine,
     audit: Audit,
@@ -136,9 +142,10 @@ impl House {
             alerts: alerts.clone(),
         })
         .unwrap();
+        let gate = Arc::new(Semaphore::new(0));
+        let echo = Arc::new(Echo(gate.clone()));
         let engine =
-            engine(&store, &audit, &metrics, &health, admission, vec![(Action::Message, Arc::new(Echo))])
-                .await;
+            engine(&store, &audit, &metrics, &health, admission, vec![(Action::Message, echo)]).await;
         let mut house = Self {
             double,
             config,
@@ -146,6 +153,7 @@ impl House {
             health,
             store,
             told,
+            gate,
             alerts,
             engine,
             audit,

@@ -297,3 +297,34 @@ async fn an_answer_that_may_have_left_is_sent_once_more_and_no_oftener() {
     assert_eq!((dead.len(), dead[0].reason.as_str()), (1, "outcome unknown"));
     house.close().await;
 }
+
+/// A hundred people and one whose answers do not come: whoever waits, waits behind their own messages only.
+#[tokio::test]
+async fn of_a_hundred_people_nobody_waits_for_one_who_floods() {
+    let double = Signal::start().await;
+    let config = SignalConfig { answer_secs: 600, ..quick(&double, Transport::Tcp) };
+    let house = House::with(double, config, unlimited()).await;
+    let flooder = house.friend("Flo").await;
+    let others: Vec<_> = (0..100).map(|n| house.double.person(&format!("Person {n}"))).collect();
+    for person in &others {
+        house.double.push(envelope::data(person, PASSPHRASE));
+    }
+    house.until(|| house.double.sent().len() == 101).await;
+    for n in 0..20 {
+        house.double.push(envelope::data(&flooder, &format!("held {n}")));
+    }
+    for person in &others {
+        house.double.push(envelope::data(person, "message 0"));
+        house.double.push(envelope::data(person, "message 1"));
+    }
+    house.until(|| house.double.sent().len() == 301).await;
+    for person in &others {
+        assert_eq!(house.answers(person), ["re: message 0", "re: message 1"]);
+    }
+    assert_eq!(house.answers(&flooder), Vec::<String>::new(), "the gate is closed");
+    house.gate.add_permits(20);
+    house.until(|| house.answers(&flooder).len() == 20).await;
+    let expected: Vec<String> = (0..20).map(|n| format!("re: held {n}")).collect();
+    assert_eq!(house.answers(&flooder), expected, "in order, and none is lost");
+    house.close().await;
+}
