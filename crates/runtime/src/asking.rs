@@ -45,7 +45,7 @@ pub(crate) fn state(
         let (desk, settings, pages) = (taker.clone(), knowledge.clone(), pages.clone());
         Box::pin(async move { take(&desk, &settings, pages, (collection, source), progress, cancel).await })
     });
-    let jobs = Jobs::new(ingesting, settings.ask.ingest_jobs, tasks.clone(), stop.clone());
+    let jobs = Jobs::new(ingesting, &settings.ask, tasks.clone(), stop.clone());
     AskState::new(desk, jobs)
 }
 
@@ -162,7 +162,7 @@ impl Alone {
         let refuse = Arc::new(|_, _, _, _| -> portcullis_apps::ask::Taking {
             Box::pin(async { Err("Use `portcullis ingest`.".to_owned()) })
         });
-        let jobs = Jobs::new(refuse, 1, tasks, CancellationToken::new());
+        let jobs = Jobs::new(refuse, &settings.ask, tasks, CancellationToken::new());
         let state = AskState::new(desk(settings, embedder, &metrics), jobs);
         let app = AskApp::new(chat, state, &settings.ask, metrics);
         // Whoever runs the command owns the folder.

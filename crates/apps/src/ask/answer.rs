@@ -149,7 +149,7 @@ impl Answered {
         out.plain(&self.text);
         if !self.sources.is_empty() {
             out.plain("\n\n");
-            out.styled(Say::Sources.of(tongue), Look::Bold);
+            out.styled(&Say::Sources.of(tongue), Look::Bold);
             out.plain(&self.sources_listed(tongue));
         }
         let mut links: Vec<&String> = self.sources.iter().filter_map(|source| source.url.as_ref()).collect();

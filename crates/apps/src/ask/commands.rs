@@ -5,7 +5,7 @@
 use super::{
     AskApp, Asked,
     ladder::date,
-    words::{Say, Tongue, forgot},
+    words::{Say, Tongue, tongue as spoken_in},
 };
 use portcullis_domain::{Failure, IngestSource, MessageReply, MessageRequest, Meter, Reply, ReplyBody};
 use portcullis_engine::Inspected;
@@ -30,7 +30,7 @@ impl AskApp {
         // In groups messengers write whom a command is for behind an @.
         let name = name.split('@').next().unwrap_or(name).to_lowercase();
         let rest = rest.trim();
-        let tongue = Tongue::of(Language::from_code(spoken.as_deref().unwrap_or("en")));
+        let tongue = spoken_in(Language::from_code(spoken.as_deref().unwrap_or("en")));
         match name.as_str() {
             "ask" if !rest.is_empty() => self.question_of(request, message, rest, spoken, wishes.long).await,
             "retry" => {
@@ -39,7 +39,7 @@ impl AskApp {
                     Some(question) => {
                         self.question_of(request, message, &question, spoken, wishes.long).await
                     }
-                    None => Ok(says(Say::NothingToRetry.of(tongue))),
+                    None => Ok(says(&Say::NothingToRetry.of(tongue))),
                 }
             }
             _ => {
@@ -69,7 +69,7 @@ impl AskApp {
         };
         match self.answer(request, &asked).await {
             Ok(answered) => {
-                let tongue = Tongue::of(Language::from_code(&answered.language));
+                let tongue = spoken_in(Language::from_code(&answered.language));
                 let mut reply = says("");
                 reply.degraded = answered.degraded;
                 reply.meter.set(answered.usage);
@@ -85,7 +85,7 @@ impl AskApp {
                 self.metrics.degraded("ask", "neither", "index");
                 let language = asked.language.unwrap_or_else(|| text::of_question(&asked.question, &[]));
                 let minutes = minutes.to_string();
-                Ok(says(&Say::Neither.with(Tongue::of(language), &[("minutes", &minutes)])))
+                Ok(says(&Say::Neither.with(spoken_in(language), &[("minutes", &minutes)])))
             }
             Err(failure) => Err(failure),
         }
@@ -105,30 +105,35 @@ impl AskApp {
         Ok(match name {
             "help" | "start" => {
                 let all = Say::Help.of(tongue);
-                if admin { format!("{all}\n{}", Say::HelpAdmin.of(tongue)) } else { all.to_owned() }
+                if admin { format!("{all}\n{}", Say::HelpAdmin.of(tongue)) } else { all }
             }
             "info" => self.info(request, tongue).await?,
-            "reset" => forgot(memory.forget(conversation, now), tongue),
-            "sources" => {
-                memory.sources(conversation, now).unwrap_or_else(|| Say::NoSources.of(tongue).to_owned())
-            }
+            "reset" => Say::Forgot.count(tongue, memory.forget(conversation, now)),
+            "sources" => memory.sources(conversation, now).unwrap_or_else(|| Say::NoSources.of(tongue)),
             "long" | "short" => {
                 let long = name == "long";
                 memory.wish(conversation, bounds, now, |wishes| wishes.long = long);
-                if long { Say::Long } else { Say::Short }.of(tongue).to_owned()
+                if long { Say::Long } else { Say::Short }.of(tongue)
             }
-            "lang" => match Tongue::CODES.into_iter().find(|code| *code == rest) {
-                Some(code) => {
-                    memory.wish(conversation, bounds, now, |wishes| wishes.language = Some(code.to_owned()));
-                    Say::LanguageNow.of(Tongue::of(Language::from_code(code))).to_owned()
+            "lang" => match Tongue::from_code(rest) {
+                Some(wished) => {
+                    let code = wished.as_str().to_owned();
+                    memory.wish(conversation, bounds, now, |wishes| wishes.language = Some(code));
+                    Say::LanguageNow.of(wished)
                 }
-                None => Say::LanguageWhich.of(tongue).to_owned(),
+                None => Say::LanguageWhich.of(tongue),
             },
-            "ingest" | "verify" | "stats" if !admin => Say::AdminsOnly.of(tongue).to_owned(),
+            "ingest" | "verify" | "stats" if !admin => Say::AdminsOnly.of(tongue),
             "ingest" => {
+                if let Some(file) = &message.file {
+                    let collection = self.readable(None, &request.caller)?;
+                    let source = IngestSource::Files(vec![(file.name.clone(), file.bytes.clone())]);
+                    let job = self.state.jobs.begin(&collection, source)?;
+                    return Ok(Say::Begun.with(tongue, &[("job", &job)]));
+                }
                 let web = rest.starts_with("https://") || rest.starts_with("http://");
                 if !web || rest.contains(char::is_whitespace) {
-                    return Ok(Say::IngestHow.of(tongue).to_owned());
+                    return Ok(Say::IngestHow.of(tongue));
                 }
                 let collection = self.readable(None, &request.caller)?;
                 let source = IngestSource::Url { url: rest.to_owned(), depth: 0 };
@@ -152,7 +157,7 @@ impl AskApp {
         let Some(index) = collection.as_ref().and_then(portcullis_knowledge::Collection::current) else {
             let unreadable = self.state.desk.state(&name).is_some_and(|state| state.trouble.is_some());
             let say = if unreadable { Say::DocumentsAway } else { Say::NoDocuments };
-            return Ok(say.of(tongue).to_owned());
+            return Ok(say.of(tongue));
         };
         let behind = collection.is_some_and(|collection| collection.state().is_behind());
         let embedder = self.state.desk.embedder();
@@ -175,7 +180,7 @@ impl AskApp {
                 ("passages", &index.len().to_string()),
                 ("languages", &languages.join(", ")),
                 ("date", &date(index.created_at())),
-                ("mode", mode.of(tongue)),
+                ("mode", &mode.of(tongue)),
             ],
         ))
     }
@@ -185,16 +190,16 @@ impl AskApp {
         let name = self.readable(None, &request.caller)?;
         let refresh = Duration::from_secs(self.config.refresh_secs);
         let Ok(collection) = self.state.desk.collection(&name, refresh).await else {
-            return Ok(Say::NoDocuments.of(tongue).to_owned());
+            return Ok(Say::NoDocuments.of(tongue));
         };
         let checking = tokio::task::spawn_blocking(move || collection.scrub());
         Ok(match checking.await {
-            Ok(Ok(damage)) if damage.is_empty() => Say::Sound.of(tongue).to_owned(),
+            Ok(Ok(damage)) if damage.is_empty() => Say::Sound.of(tongue),
             Ok(Ok(damage)) => {
                 let what = damage.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 Say::Damaged.with(tongue, &[("what", &what)])
             }
-            Ok(Err(_)) | Err(_) => Say::DocumentsAway.of(tongue).to_owned(),
+            Ok(Err(_)) | Err(_) => Say::DocumentsAway.of(tongue),
         })
     }
 }

@@ -69,6 +69,9 @@ pub struct AskConfig {
     pub refresh_secs: u64,
     /// Ingestions under way at once. Default 1.
     pub ingest_jobs: usize,
+    /// Bytes of files sent for ingestion that are waiting or being read; what comes beyond is told to come later. Default
+    /// 268435456 (256 MiB).
+    pub ingest_upload_bytes: usize,
 }
 
 /// `[ask.collections.<name>]`: who may read a collection.
@@ -110,6 +113,7 @@ impl Default for AskConfig {
             retry_mins: 10,
             refresh_secs: 2,
             ingest_jobs: 1,
+            ingest_upload_bytes: 256 << 20,
         }
     }
 }
@@ -153,6 +157,7 @@ impl AskConfig {
         whole("retry_mins", self.retry_mins, 1, 1440);
         whole("refresh_secs", self.refresh_secs, 1, 3600);
         whole("ingest_jobs", self.ingest_jobs as u64, 1, 16);
+        whole("ingest_upload_bytes", self.ingest_upload_bytes as u64, 1 << 20, 1 << 40);
         range("temperature", self.temperature, 0.0, 2.0);
         range("evidence_cosine", self.evidence_cosine.into(), 0.0, 1.0);
         range("min_support", self.min_support.into(), 0.0, 1.0);

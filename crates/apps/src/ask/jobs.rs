@@ -3,7 +3,7 @@
 //! any way leaves the collection as it was or with a whole new generation; only operators see where a document came
 //! from. Source: ask.md sections 4 and 11.
 
-use super::{AskApp, no_collection, unreadable, whole};
+use super::{AskApp, AskConfig, no_collection, unreadable, whole};
 use parking_lot::Mutex;
 use portcullis_domain::{Caller, DocumentsRequest, Failure, IngestRequest, IngestSource, Reply, Scope};
 use portcullis_engine::Inspected;
@@ -94,6 +94,8 @@ struct Job {
     stage: Stage,
     progress: Progress,
     cancel: CancellationToken,
+    /// Of the files that were sent with it.
+    bytes: usize,
 }
 
 /// The ingestions of a process. Cheap to clone.
@@ -103,30 +105,42 @@ pub struct Jobs(Arc<Inner>);
 struct Inner {
     ingesting: Ingesting,
     running: Arc<Semaphore>,
+    most_bytes: usize,
     tasks: TaskTracker,
     stop: CancellationToken,
     all: Mutex<VecDeque<Job>>,
 }
 
 impl Jobs {
-    /// None yet. `at_once` run, the others wait; `stop` ends all.
+    /// None yet. `ingest_jobs` run, the others wait; `stop` ends all.
     #[must_use]
-    pub fn new(ingesting: Ingesting, at_once: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let running = Arc::new(Semaphore::new(at_once.max(1)));
-        Self(Arc::new(Inner { ingesting, running, tasks, stop, all: Mutex::default() }))
+    pub fn new(
+        ingesting: Ingesting,
+        config: &AskConfig,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let running = Arc::new(Semaphore::new(config.ingest_jobs.max(1)));
+        let most_bytes = config.ingest_upload_bytes;
+        Self(Arc::new(Inner { ingesting, running, most_bytes, tasks, stop, all: Mutex::default() }))
     }
 
     /// Begins one; its id.
     ///
     /// # Errors
-    /// `Overloaded` when too many wait.
+    /// `Overloaded` when too many wait, or their files take too much.
     pub(crate) fn begin(&self, collection: &str, source: IngestSource) -> Result<String, Failure> {
         let id = format!("j_{:016x}", rand::random::<u64>());
         let (progress, cancel) = (Progress::default(), self.0.stop.child_token());
+        let bytes = match &source {
+            IngestSource::Url { .. } => 0,
+            IngestSource::Files(files) => files.iter().map(|(_, bytes)| bytes.len()).sum(),
+        };
         {
             let mut all = self.0.all.lock();
-            let open = all.iter().filter(|job| matches!(job.stage, Stage::Queued | Stage::Running)).count();
-            if open >= MOST_OPEN {
+            let open = || all.iter().filter(|job| matches!(job.stage, Stage::Queued | Stage::Running));
+            let held = bytes + open().map(|job| job.bytes).sum::<usize>();
+            if open().count() >= MOST_OPEN || (bytes > 0 && held > self.0.most_bytes) {
                 return Err(Failure::Overloaded { retry_after: FULL_RETRY });
             }
             all.push_back(Job {
@@ -135,6 +149,7 @@ impl Jobs {
                 stage: Stage::Queued,
                 progress: progress.clone(),
                 cancel: cancel.clone(),
+                bytes,
             });
             let over = all.len().saturating_sub(MOST_KNOWN);
             for _ in 0..over {

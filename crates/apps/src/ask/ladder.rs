@@ -14,7 +14,7 @@ use super::{
     passages::{self, Room},
     prompt::{self, Ask, NO_ANSWER, Passage, Sending},
     unreadable,
-    words::{Say, Tongue},
+    words::{Say, Tongue, tongue as spoken_in},
 };
 use portcullis_domain::{
     Deadline, Degraded, Failure, Format, Hints, Incident, Part, Payload, ReplyBody, Usage,
@@ -64,7 +64,7 @@ impl AskApp {
         }
         self.metrics.answer(answered.mode.as_str(), answered.degraded.is_some());
         if let Some(conversation) = &asked.conversation {
-            let tongue = Tongue::of(Language::from_code(&answered.language));
+            let tongue = spoken_in(Language::from_code(&answered.language));
             let listed = answered.passages_listed(tongue);
             let words = (asked.question.as_str(), answered.text.as_str(), listed);
             self.state.memory.remember(conversation, words, self.bounds(asked.disappears), Instant::now());
@@ -118,7 +118,7 @@ impl AskApp {
             asked,
             sources: taken.sources,
             said: conversation.map(|name| self.state.memory.said(name, now)).unwrap_or_default(),
-            tongue: Tongue::of(language),
+            tongue: spoken_in(language),
             language: asked.language.map_or_else(String::new, |language| language.code().to_owned()),
             searched,
             deadline,
@@ -278,7 +278,7 @@ impl AskApp {
         self.metrics.answer_support(checked.support);
         if checked.support < self.config.min_support {
             if general {
-                let note = Some(Say::General.of(looked.tongue).to_owned());
+                let note = Some(Say::General.of(looked.tongue));
                 return Answered {
                     text: checked.text,
                     note,
@@ -345,7 +345,7 @@ impl AskApp {
         let shown = |source: &&Source| chosen.iter().any(|(_, n)| *n == source.n);
         Answered {
             text,
-            note: Some(header.of(looked.tongue).to_owned()),
+            note: Some(header.of(looked.tongue)),
             degraded: Some(Degraded::Extractive),
             sources: looked.sources.iter().filter(shown).cloned().collect(),
             ..self.blank(looked, Mode::Extractive)
@@ -361,7 +361,7 @@ impl AskApp {
                 titles.push(&source.title);
             }
         }
-        let mut text = Say::NothingFound.of(looked.tongue).to_owned();
+        let mut text = Say::NothingFound.of(looked.tongue);
         if !titles.is_empty() {
             let nearest = Say::Nearest.with(looked.tongue, &[("titles", &titles.join("; "))]);
             text = format!("{text} {nearest}");
@@ -374,19 +374,19 @@ impl AskApp {
             mode,
             collection: looked.asked.collection.clone(),
             generation: Some(looked.searched.index.generation()),
-            language: tongue_code(looked.tongue).to_owned(),
+            language: looked.tongue.as_str().to_owned(),
             ..Answered::default()
         }
     }
 
     fn no_documents(&self, asked: &Asked) -> Answered {
         let language = asked.language.unwrap_or_else(|| text::of_question(&asked.question, &[]));
-        let tongue = Tongue::of(language);
+        let tongue = spoken_in(language);
         Answered {
-            text: Say::NoDocuments.of(tongue).to_owned(),
+            text: Say::NoDocuments.of(tongue),
             mode: Mode::Refused,
             collection: asked.collection.clone(),
-            language: tongue_code(tongue).to_owned(),
+            language: tongue.as_str().to_owned(),
             ..Answered::default()
         }
     }
@@ -400,7 +400,7 @@ impl AskApp {
     ) -> Result<Answered, Failure> {
         self.metrics.degraded("ask", "without_documents", "index");
         let language = asked.language.unwrap_or_else(|| text::of_question(&asked.question, &[]));
-        let tongue = Tongue::of(language);
+        let tongue = spoken_in(language);
         if !self.config.answer_without_index || asked.extractive || !self.chat.has_ai(&self.config.route) {
             return Err(unreadable());
         }
@@ -417,11 +417,11 @@ impl AskApp {
         Ok(Answered {
             text: said.text,
             mode: Mode::NoDocuments,
-            note: Some(Say::WithoutDocuments.of(tongue).to_owned()),
+            note: Some(Say::WithoutDocuments.of(tongue)),
             degraded: Some(Degraded::WithoutDocuments),
             collection: asked.collection.clone(),
             usage: said.usage,
-            language: tongue_code(tongue).to_owned(),
+            language: tongue.as_str().to_owned(),
             ..Answered::default()
         })
     }
@@ -442,14 +442,6 @@ pub(crate) fn text_of(body: &[u8]) -> Option<String> {
         })
         .collect();
     (!text.trim().is_empty()).then(|| text.trim().to_owned())
-}
-
-pub(crate) const fn tongue_code(tongue: Tongue) -> &'static str {
-    match tongue {
-        Tongue::En => "en",
-        Tongue::Ru => "ru",
-        Tongue::Nl => "nl",
-    }
 }
 
 fn now_ms() -> u64 {

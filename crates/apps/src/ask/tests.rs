@@ -105,9 +105,9 @@ async fn house_of(
         progress.set(1, 1);
         Box::pin(async { Ok(Report { added: 1, ..Report::default() }) })
     });
-    let jobs = Jobs::new(none, 1, TaskTracker::new(), CancellationToken::new());
     let mut config = AskConfig { refresh_secs: 1, ..AskConfig::default() };
     change(&mut config);
+    let jobs = Jobs::new(none, &config, TaskTracker::new(), CancellationToken::new());
     House { app: AskApp::new(chat, AskState::new(desk, jobs), &config, metrics), double, folder }
 }
 
@@ -479,4 +479,19 @@ async fn an_ingestion_is_a_job_that_can_be_looked_at() {
     assert_eq!((&state["added"], &state["done"]), (&1.into(), &1.into()));
     let unknown = run(&house.app, PLAIN, LibraryRequest::Job { id: "j_0".into(), cancel: true }).await;
     assert!(matches!(unknown, Err(Failure::NotFound(_))));
+}
+
+#[tokio::test]
+async fn files_are_taken_in_from_administrators_at_a_chat_door_and_only_so_many_bytes_wait() {
+    let house = house(false, |config| config.ingest_upload_bytes = 10).await;
+    let sent = |bytes: &'static [u8]| MessageRequest {
+        file: Some(portcullis_domain::File { name: "a.md".into(), bytes: Bytes::from_static(bytes) }),
+        ..message("/ingest")
+    };
+    let admin = PLAIN.with(Scope::AdminWrite);
+    assert!(said_in(&house.app, sent(b"# A"), PLAIN).await.contains("for administrators"));
+    assert!(said_in(&house.app, sent(b"# A"), admin).await.starts_with("Begun: j_"));
+    let library = LibraryRequest::Message(sent(b"more than ten bytes"));
+    let refused = run(&house.app, admin, library).await.err();
+    assert!(matches!(refused, Some(Failure::Overloaded { .. })), "{refused:?}");
 }

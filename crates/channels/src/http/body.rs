@@ -34,6 +34,16 @@ pub(super) async fn read_json(
     deadline: Deadline,
 ) -> Result<Bytes, Failure> {
     check_type(headers)?;
+    read(headers, body, limits, deadline).await
+}
+
+/// Reads a body whole, whatever it is.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+    deadline: Deadline,
+) -> Result<Bytes, Failure> {
     let coding = coding(headers)?;
     let until = deadline.within(limits.timeout).instant();
     let raw =

@@ -98,6 +98,9 @@ impl Default for AdminConfig {
 pub struct GatewayConfig {
     /// Largest request body in bytes, counted after inflating. Larger ones get 413. Default 33554432.
     pub max_body_bytes: usize,
+    /// Largest form of files to `POST /v1/ingest`, in bytes. Larger ones get 413. Default 54525952 (52 MiB: a file of 50 and
+    /// its form).
+    pub max_upload_bytes: usize,
     /// Longest time from a chat request to its whole answer, or to the first chunk of a streamed one, in seconds.
     /// Default 120.
     pub timeout_secs: u64,
@@ -117,6 +120,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 33_554_432,
+            max_upload_bytes: 52 << 20,
             timeout_secs: 120,
             embed_timeout_secs: 60,
             default_max_tokens: 4096,
@@ -215,6 +219,7 @@ impl GatewayConfig {
     pub fn problems(&self, prefix: &str, out: &mut Vec<Problem>) {
         let rows = [
             ("max_body_bytes", self.max_body_bytes as u64),
+            ("max_upload_bytes", self.max_upload_bytes as u64),
             ("timeout_secs", self.timeout_secs),
             ("embed_timeout_secs", self.embed_timeout_secs),
             ("default_max_tokens", u64::from(self.default_max_tokens)),

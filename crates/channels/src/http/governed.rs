@@ -5,8 +5,9 @@
 use super::{
     Door, answer,
     answer::Schema,
-    body::{BodyLimits, read_json},
+    body::{BodyLimits, read, read_json},
     decode::DecodeLimits,
+    form,
     gemini::{self, ArrayBody, Layout},
     operations::peer,
     stream::EventBody,
@@ -44,6 +45,8 @@ pub(super) struct Asked {
     pub(super) segment: Option<String>,
     /// What follows the question mark.
     pub(super) query: String,
+    /// The boundary of a form, where the route takes forms and one was sent.
+    pub(super) boundary: Option<String>,
 }
 
 /// Serves one request of a route.
@@ -77,14 +80,19 @@ pub(super) async fn serve(
         Ok(admitted) => admitted,
         Err(refused) => return refuse(&refused.failure, &refused.views),
     };
-    let limits = BodyLimits { max_bytes: door.gateway.max_body_bytes, timeout: door.body_timeout };
-    let payload = match head.method {
-        Method::GET | Method::DELETE => Ok(Bytes::new()),
-        _ => read_json(&head.headers, body, limits, deadline).await,
+    let (max_bytes, timeout) = (door.gateway.max_body_bytes, door.body_timeout);
+    let boundary = if route.action == Action::Ingest { form::boundary(&head.headers) } else { None };
+    let payload = match (&head.method, &boundary) {
+        (&Method::GET | &Method::DELETE, _) => Ok(Bytes::new()),
+        (_, None) => read_json(&head.headers, body, BodyLimits { max_bytes, timeout }, deadline).await,
+        (_, Some(_)) => {
+            let max_bytes = door.gateway.max_upload_bytes;
+            read(&head.headers, body, BodyLimits { max_bytes, timeout }, deadline).await
+        }
     }
     .and_then(|body| {
         let query = head.uri.query().unwrap_or_default().to_owned();
-        (route.decode)(Asked { body, segment, query }, &door.decode)
+        (route.decode)(Asked { body, segment, query, boundary }, &door.decode)
     });
     let show_target = door.gateway.expose_target || admitted.caller().scopes.has(Scope::Debug);
     let Answer { result, views } = match payload {

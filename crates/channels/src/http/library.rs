@@ -2,7 +2,8 @@
 //! name and its rule; a member that is not known is refused by name, because a misspelt `collection` would otherwise
 //! be answered from another one. Source: ask.md section 11.
 
-use super::{decode::DecodeLimits, json};
+use super::{decode::DecodeLimits, form, governed::Asked, json};
+use bytes::Bytes;
 use portcullis_domain::{
     AskRequest, DocumentsRequest, Failure, IngestRequest, IngestSource, LibraryRequest, Payload,
     SearchRequest,
@@ -15,6 +16,8 @@ const MAX_NAME: usize = 128;
 const MAX_PASSAGES: usize = 100;
 /// Longest address of a page, in bytes.
 const MAX_URL: usize = 2048;
+/// Most files in one form.
+const MAX_FILES: usize = 100;
 /// How far from the first page links are followed.
 const MAX_DEPTH: u32 = 3;
 
@@ -144,8 +147,43 @@ pub(super) fn remove(segment: Option<String>) -> Result<Payload, Failure> {
     Ok(Payload::Library(LibraryRequest::Remove { document }))
 }
 
-/// `POST /v1/ingest`.
-pub(super) fn ingest(body: &[u8], limits: &DecodeLimits) -> Result<Payload, Failure> {
+/// `POST /v1/ingest`: an address as JSON, or files as a form.
+pub(super) fn ingest(asked: &Asked, limits: &DecodeLimits) -> Result<Payload, Failure> {
+    match &asked.boundary {
+        Some(boundary) => files(&asked.body, boundary),
+        None => page(&asked.body, limits),
+    }
+}
+
+/// Files, each in a part with a file name, and the collection in a part of that name.
+fn files(body: &Bytes, boundary: &str) -> Result<Payload, Failure> {
+    let (mut collection, mut files) = (None, Vec::new());
+    for part in form::parts(body, boundary, MAX_FILES + 1)? {
+        match (part.file, part.field.as_str()) {
+            (Some(file), _) if file.is_empty() => {
+                return Err(Failure::invalid("file", "A file needs a name; its end tells its kind."));
+            }
+            (Some(file), _) => files.push((file, part.bytes)),
+            (None, "collection") => {
+                collection = name(Some(String::from_utf8_lossy(&part.bytes).into_owned()), "collection")?;
+            }
+            (None, _) => {
+                let rule = "A form to this path has files, and collection.";
+                return Err(Failure::invalid("body", rule));
+            }
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::invalid(
+            "file",
+            "The form holds no file: send each as a part with a file name.",
+        ));
+    }
+    let source = IngestSource::Files(files);
+    Ok(Payload::Library(LibraryRequest::Ingest(IngestRequest { collection, source })))
+}
+
+fn page(body: &[u8], limits: &DecodeLimits) -> Result<Payload, Failure> {
     let members = members(body, INGEST, limits)?;
     let url = words(members.url, "url")?;
     if url.len() > MAX_URL || !(url.starts_with("http://") || url.starts_with("https://")) {
@@ -215,7 +253,7 @@ mod tests {
 
     #[test]
     fn pages_are_taken_in_from_web_addresses_only() {
-        let taken = |body: &str| ingest(body.as_bytes(), &DecodeLimits::default());
+        let taken = |body: &str| page(body.as_bytes(), &DecodeLimits::default());
         assert!(taken(r#"{"url":"https://example.org/a","depth":3}"#).is_ok());
         for body in [
             r#"{"url":"file:///etc/passwd"}"#,
@@ -224,6 +262,32 @@ mod tests {
             "{}",
         ] {
             assert!(taken(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn files_come_as_parts_with_names_and_the_collection_beside_them() {
+        let part = |head: &str, text: &str| {
+            format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n")
+        };
+        let taken = |parts: &[String]| files(&format!("{}--b--", parts.concat()).into(), "b");
+        let a = part("name=\"file\"; filename=\"a.md\"", "# A");
+        let b = part("name=\"file\"; filename=\"b.txt\"", "B");
+        let Ok(Payload::Library(LibraryRequest::Ingest(asked))) =
+            taken(&[a.clone(), part("name=\"collection\"", "work"), b])
+        else {
+            panic!("no ingestion")
+        };
+        let IngestSource::Files(files) = asked.source else { panic!("no files") };
+        assert_eq!(asked.collection.as_deref(), Some("work"));
+        assert_eq!(files, [("a.md".to_owned(), Bytes::from("# A")), ("b.txt".to_owned(), Bytes::from("B"))]);
+        for wrong in [
+            vec![],
+            vec![a.clone(), part("name=\"url\"", "https://x")],
+            vec![a, part("name=\"collection\"", "a b")],
+            vec![part("name=\"file\"; filename=\"\"", "x")],
+        ] {
+            assert!(taken(&wrong).is_err(), "{wrong:?}");
         }
     }
 

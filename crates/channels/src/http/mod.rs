@@ -12,6 +12,7 @@ mod body;
 mod config;
 pub mod control;
 mod decode;
+mod form;
 mod gemini;
 mod governed;
 mod hooks;

@@ -213,7 +213,7 @@ pub(super) static V1: [Route; 28] = [
         path: "/v1/ingest",
         schema: Schema::Rest,
         action: Action::Ingest,
-        decode: |asked, limits| library::ingest(&asked.body, limits),
+        decode: |asked, limits| library::ingest(&asked, limits),
     },
     Route {
         method: Method::GET,

@@ -1,7 +1,7 @@
 //! Questions to documents, from outside: what `portcullis ingest` took in beside a running server answers over HTTP, as
 //! events and at the keyboard, with an AI and without. The index, the embedder and the processes are the product's own.
 
-use crate::support::{BINARY, post, serve, until};
+use crate::support::{BINARY, call, get, post, serve, until};
 use portcullis_testkit::{
     process::run,
     upstream::{Behaviour, OpenAi, Reply},
@@ -71,4 +71,42 @@ async fn documents_taken_in_beside_a_running_server_answer_over_http_and_at_the_
         let kept = fs::read(entry.unwrap().path()).unwrap();
         assert!(!String::from_utf8_lossy(&kept).contains("notice period"), "the trail holds no question");
     }
+}
+
+/// A form with one file, as curl sends it.
+fn form(name: &str, text: &str) -> (String, String) {
+    let part = format!("Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{text}");
+    ("multipart/form-data; boundary=b0".to_owned(), format!("--b0\r\n{part}\r\n--b0--\r\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_sent_over_http_answers_and_one_that_cannot_be_read_is_named() {
+    let double = OpenAi::start().await;
+    let server = serve(&double, &double.base_url(), "[gateway]\nmax_upload_bytes = 10000\n").await;
+    let (address, key) = (server.address(), server.key().expect("a first key"));
+    let send = async |key: &str, (kind, body): (String, String)| {
+        let request = http::Request::post("/v1/ingest").header("host", "test").header("content-type", kind);
+        let request = request.header("authorization", format!("Bearer {key}"));
+        call(address, request.body(http_body_util::Full::from(body)).unwrap()).await
+    };
+    let done = async |job: &Value| {
+        let path = format!("/v1/ingest/{}", job["job"].as_str().unwrap());
+        until("the job ends", async || get(address, &path, &key).await.json()["state"] == "done").await;
+        get(address, &path, &key).await.json()
+    };
+    let begun = send(&key, form("../handbook.md", "# Leaving\n\nThe notice period is two months.\n")).await;
+    assert_eq!(begun.status, 200, "{begun:?}");
+    assert_eq!(done(&begun.json()).await["added"], 1);
+    let body = json!({ "question": QUESTION, "mode": "extractive" });
+    let answer = post(address, "/v1/ask", &key, &body).await.json();
+    assert!(answer["answer"].as_str().unwrap().contains("two months"), "{answer}");
+    let begun = send(&key, form("broken.pdf", "%PDF-1.7 and nothing more")).await;
+    let told = done(&begun.json()).await;
+    assert_eq!(
+        told["refused"][0]["source"].as_str().map(|name| name.ends_with("broken.pdf")),
+        Some(true),
+        "{told}"
+    );
+    assert_eq!(send(&key, form("a.md", &"x".repeat(20_000))).await.status, 413);
+    assert_eq!(send("pcl_unknown", form("a.md", "x")).await.status, 401);
 }
