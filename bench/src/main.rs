@@ -4,12 +4,15 @@
 #![expect(clippy::print_stdout, reason = "a command line of the workspace; its tables go to standard output")]
 
 mod admission;
+mod asking;
 mod bot;
 mod crowd;
 mod digests;
 mod embed;
+mod evidence;
 mod floor;
 mod gateway;
+mod injection;
 mod keys;
 mod load;
 mod machine;
@@ -22,6 +25,7 @@ mod report;
 mod resident;
 mod retrieval;
 mod scaling;
+mod scholar;
 mod target;
 mod upstream;
 mod wire;
@@ -40,6 +44,9 @@ portcullis-bench admission [--results DIR]   reads the output of `cargo bench -p
 portcullis-bench redact [--data DIR] [--results DIR]   over the labelled strings of the guard data
 portcullis-bench embed [--data DIR] [--python PATH]   tokens a second beside ONNX Runtime
 portcullis-bench retrieval [--data DIR] [--portcullis PATH] [--results DIR]   search on judged sets and on 100,000 passages
+portcullis-bench asking [--seconds N] [--portcullis PATH] [--results DIR]   a hundred people ask at Signal and over HTTP
+portcullis-bench injection [--portcullis PATH] [--results DIR]   instructions planted in documents, against a real small model
+portcullis-bench evidence [--data DIR] [--results DIR]   which questions without an answer are refused, and which with one
 portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates, grouping of posts, what digests cost
 portcullis-bench outbox [--portcullis PATH] [--results DIR]   a flood and a long queue at the Telegram door
 portcullis-bench crowd [--portcullis PATH] [--results DIR]   500 people ask for news within a minute
@@ -55,6 +62,9 @@ fn main() -> Result<()> {
         Some(("redact", rest)) => redact::run(&options::parse(rest)?),
         Some(("embed", rest)) => embed::run(rest),
         Some(("retrieval", rest)) => retrieval::run(&options::parse(rest)?),
+        Some(("asking", rest)) => runtime.block_on(asking::run(&options::parse(rest)?)),
+        Some(("injection", rest)) => runtime.block_on(injection::run(&options::parse(rest)?)),
+        Some(("evidence", rest)) => evidence::run(&options::parse(rest)?),
         Some(("news", rest)) => {
             let options = options::parse(rest)?;
             news::run(&options)?;

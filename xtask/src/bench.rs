@@ -14,16 +14,18 @@ use std::{
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     match args.split_first().map(|(name, rest)| (name.as_str(), rest)) {
         Some(("gateway", rest)) => gateway(rest),
-        Some(("scaling", rest)) => scaling(rest),
+        Some(("scaling", rest)) => with_product("scaling", rest),
         Some(("admission", rest)) => admission(rest),
         Some(("guard", rest)) => guard("bench", rest),
         Some(("redact", rest)) => redact(rest),
         Some(("embed", rest)) => embed(rest),
-        Some(("retrieval", rest)) => retrieval(rest),
+        Some((name @ ("retrieval" | "asking" | "injection" | "outbox" | "crowd"), rest)) => {
+            with_product(name, rest)
+        }
+        Some(("evidence", rest)) => evidence(rest),
         Some(("news", rest)) => news(rest),
-        Some((name @ ("outbox" | "crowd"), rest)) => bot(name, rest),
         _ => bail!(
-            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]\n       cargo xtask bench news [--data DIR]\n       cargo xtask bench outbox\n       cargo xtask bench crowd"
+            "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]\n       cargo xtask bench asking [--seconds N]\n       cargo xtask bench evidence [--data DIR]\n       cargo xtask bench injection\n       cargo xtask bench news [--data DIR]\n       cargo xtask bench outbox\n       cargo xtask bench crowd"
         ),
     }
 }
@@ -62,9 +64,10 @@ fn gateway(args: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn scaling(args: &[String]) -> Result<ExitCode> {
+/// A benchmark that starts the real binary.
+fn with_product(name: &str, args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
-    let status = bench()?.arg("scaling").args(args).status()?;
+    let status = bench()?.arg(name).args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -124,22 +127,15 @@ fn embed_peer() -> Option<PathBuf> {
     Some(python).filter(|python| python.is_file())
 }
 
-fn retrieval(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
-    let status = bench()?.arg("retrieval").args(args).status()?;
+fn evidence(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
+    let status = bench()?.arg("evidence").args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn news(args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
     let status = bench()?.arg("news").args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// At the Telegram door.
-fn bot(name: &str, args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
-    let status = bench()?.arg(name).args(args).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod cargo;
 mod codegen;
+mod coverage;
 mod fuzz;
 mod out;
 mod pack;
@@ -54,6 +55,10 @@ const COMMANDS: &[Command] = &[
         takes: "[TARGET] [--minutes N] [--keep]",
         about: "run the fuzz targets of what reads strangers' texts, ten minutes each",
         run: fuzz::run,
+        name: "coverage",
+        takes: "CRATE [--least PERCENT]",
+        about: "which lines of a crate its own tests run",
+        run: coverage::run,
     },
     Command {
         name: "soak",
