@@ -14,8 +14,11 @@ const GROUP: usize = 4;
 const STEP: usize = 3;
 /// A window so long holds a whole group wherever the looks fall. Shorter signs are searched for one by one.
 pub(crate) const WINDOW: usize = GROUP + STEP - 1;
-/// Looks whose results are gathered before any is followed.
+/// Places that a group can have in a window.
+const PLACES: usize = WINDOW - GROUP + 1;
+/// Looks whose results are gathered before any is followed: four bits each in one word.
 const LOOKS: usize = 16;
+const LOOK_BITS: usize = u64::BITS as usize / LOOKS;
 /// Bits of a group's hash: 64 KiB of table, of which a text touches little.
 const HASH_BITS: u32 = 16;
 const TABLE: usize = 1 << HASH_BITS;
@@ -23,7 +26,8 @@ const TABLE: usize = 1 << HASH_BITS;
 /// The signs of up to 64 rows.
 #[derive(Debug)]
 pub(crate) struct Signs {
-    /// 1 for each hash of a group; bytes, because bits would cost three operations more for each look.
+    /// For each hash of a group the places it has in windows, the last place in the lowest bit, so that what a look finds
+    /// is followed from left to right; bytes, because denser forms would cost three operations more for each look.
     table: Box<[u8; TABLE]>,
     /// Open addressing by hash of the window; `signs` in order of their windows.
     slots: Box<[Slot]>,
@@ -70,8 +74,8 @@ impl Signs {
         signs.sort_by_key(Sign::window);
         let mut table = Box::new([0; TABLE]);
         for sign in &signs {
-            for group in sign.window().array_windows::<GROUP>() {
-                table[place(*group)] = 1;
+            for (at, group) in sign.window().array_windows::<GROUP>().enumerate() {
+                table[place(*group)] |= 1 << (PLACES - 1 - at);
             }
         }
         let short = short.into_iter().map(|(text, rows)| (Finder::new(text), rows)).collect();
@@ -89,46 +93,48 @@ impl Signs {
         }
         let mut at = 0;
         while let Some(block) = text[at..].first_chunk::<{ LOOKS * STEP + GROUP - STEP }>() {
-            let mut hits = 0_u32;
+            let mut hits = 0_u64;
             for look in 0..LOOKS {
                 let from = look * STEP;
                 let group = [block[from], block[from + 1], block[from + 2], block[from + 3]];
-                hits |= self.bit(group) << look;
+                hits |= self.places(group) << (look * LOOK_BITS);
             }
             while hits != 0 {
-                self.follow(text, at + hits.trailing_zeros() as usize * STEP, &mut found)?;
+                let bit = hits.trailing_zeros() as usize;
+                self.follow(text, at + bit / LOOK_BITS * STEP, bit % LOOK_BITS, &mut found)?;
                 hits &= hits - 1;
             }
             at += LOOKS * STEP;
         }
         while let Some(group) = text[at..].first_chunk() {
-            if self.bit(*group) != 0 {
-                self.follow(text, at, &mut found)?;
+            let places = self.places(*group);
+            for bit in (0..PLACES).filter(|bit| places >> bit & 1 != 0) {
+                self.follow(text, at, bit, &mut found)?;
             }
             at = (at + STEP).min(text.len());
         }
         Continue(())
     }
 
-    fn bit(&self, group: [u8; GROUP]) -> u32 {
-        u32::from(self.table[place(group)])
+    fn places(&self, group: [u8; GROUP]) -> u64 {
+        u64::from(self.table[place(group)])
     }
 
-    /// The windows around a group that may be one of theirs.
+    /// The window around a group that may be one of theirs: the one in which it has that place.
     fn follow(
         &self,
         text: &[u8],
         group: usize,
+        bit: usize,
         found: &mut impl FnMut(usize, u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        for at in group.saturating_sub(STEP - 1)..=group {
-            let Some(window) = text[at..].first_chunk::<WINDOW>() else { break };
-            let Some(slot) = self.slot(window) else { continue };
-            for sign in &self.signs[slot.first..slot.first + slot.count] {
-                let Some(begin) = at.checked_sub(sign.offset) else { continue };
-                if text[begin..].starts_with(sign.text) {
-                    found(begin, sign.rows)?;
-                }
+        let Some(at) = group.checked_sub(PLACES - 1 - bit) else { return Continue(()) };
+        let Some(window) = text[at..].first_chunk::<WINDOW>() else { return Continue(()) };
+        let Some(slot) = self.slot(window) else { return Continue(()) };
+        for sign in &self.signs[slot.first..slot.first + slot.count] {
+            let Some(begin) = at.checked_sub(sign.offset) else { continue };
+            if text[begin..].starts_with(sign.text) {
+                found(begin, sign.rows)?;
             }
         }
         Continue(())
