@@ -2,6 +2,7 @@
 //! answer is parsed, without keeping anything. Invariant: what is of another shape than expected is as good as absent and
 //! breaks nothing but broken JSON.
 
+use crate::walk::Walk;
 use portcullis_domain::Usage;
 use serde::{
     Deserialize, Deserializer,
@@ -37,6 +38,59 @@ pub(crate) fn usage<'de, D: Deserializer<'de>>(
     names: &'static UsageNames,
 ) -> Result<Option<Usage>, D::Error> {
     deserializer.deserialize_any(Told(names))
+}
+
+/// The same on a walk, which is over where it is not usage as it should be.
+pub(crate) fn walked(walk: &mut Walk<'_>, names: &'static UsageNames) -> Option<Option<Usage>> {
+    if walk.null()? {
+        return Some(None);
+    }
+    let [mut read, mut cached, mut written, mut reasoning, mut beside] = [None; 5];
+    walk.object(|walk, name| {
+        let inside = |walk: &mut Walk<'_>, wanted: &str, found: &mut Option<u64>| {
+            *found = None;
+            if walk.null()? {
+                return Some(());
+            }
+            walk.object(|walk, name| match name == wanted {
+                true => walk.count().map(|count| *found = sane(count)),
+                false => walk.value().map(drop),
+            })
+        };
+        if name == names.input {
+            walk.count().map(|count| read = sane(count))
+        } else if name == names.output {
+            walk.count().map(|count| written = sane(count))
+        } else if name == names.input_details {
+            inside(walk, "cached_tokens", &mut cached)
+        } else if name == names.output_details {
+            inside(walk, "reasoning_tokens", &mut reasoning)
+        } else if name == "cached_tokens" {
+            walk.count().map(|count| beside = sane(count))
+        } else {
+            walk.value().map(drop)
+        }
+    })?;
+    Some(told(read, written, cached.or(beside), reasoning))
+}
+
+fn sane(count: u64) -> Option<u64> {
+    (count <= MOST_TOKENS).then_some(count)
+}
+
+fn told(
+    read: Option<u64>,
+    written: Option<u64>,
+    cached: Option<u64>,
+    reasoning: Option<u64>,
+) -> Option<Usage> {
+    read.map(|input| Usage {
+        input,
+        cached: cached.unwrap_or(0).min(input),
+        output: written.unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
+        estimated: false,
+    })
 }
 
 /// A count that a sane provider could send; anything else is none.
@@ -89,7 +143,7 @@ impl<'de> Visitor<'de> for Count {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok((value <= MOST_TOKENS).then_some(value))
+        Ok(sane(value))
     }
 
     otherwise!(None; visit_i64: i64, visit_f64: f64, visit_bool: bool, visit_str: &str);
@@ -216,13 +270,7 @@ impl<'de> Visitor<'de> for Told {
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(read.map(|input| Usage {
-            input,
-            cached: cached.or(beside).unwrap_or(0).min(input),
-            output: written.unwrap_or(0),
-            reasoning: reasoning.unwrap_or(0),
-            estimated: false,
-        }))
+        Ok(told(read, written, cached.or(beside), reasoning))
     }
 
     otherwise!(None; visit_u64: u64, visit_i64: i64, visit_f64: f64, visit_bool: bool, visit_str: &str);
@@ -240,7 +288,10 @@ mod tests {
     fn usage_is_read_past_whatever_makes_no_sense() {
         let read = |text: &str| {
             static STATIC: UsageNames = NAMES;
-            usage(&mut serde_json::Deserializer::from_str(text), &STATIC).unwrap()
+            let usage = usage(&mut serde_json::Deserializer::from_str(text), &STATIC).unwrap();
+            let on_a_walk = Walk::over(text.as_bytes(), 9).and_then(|mut walk| walked(&mut walk, &STATIC));
+            assert!(on_a_walk.is_none_or(|walked| walked == usage), "{text}");
+            usage
         };
         let whole = r#"{"x":[{}],"in":9,"in_more":{"y":{},"cached_tokens":4},"out":3,"out_more":{"reasoning_tokens":2}}"#;
         let found = Usage { input: 9, cached: 4, output: 3, reasoning: 2, estimated: false };

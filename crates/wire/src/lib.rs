@@ -15,6 +15,7 @@ pub mod sse;
 pub mod steps;
 pub mod system;
 pub mod texts;
+pub mod walk;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_domain::{Completion, Conversation, Encoding, Failure, Format, Member, Step, Vectors};

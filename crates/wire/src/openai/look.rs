@@ -5,6 +5,7 @@ use crate::{
     Odd,
     lenient::{self, Length, UsageNames, usage_of},
     look::{Glance, Seen},
+    walk::Walk,
 };
 use bytes::Bytes;
 use portcullis_domain::Usage;
@@ -22,6 +23,9 @@ use std::{fmt, marker::PhantomData};
 pub fn look_event(data: &[u8]) -> Result<Seen, Odd> {
     if data == b"[DONE]" {
         return Ok(Seen { done: true, ..Seen::default() });
+    }
+    if let Some(seen) = walked_event(data) {
+        return Ok(seen);
     }
     let chunk = Chunk::read(data).ok_or(Odd::WrongSchema)?;
     if let Some(error) = chunk.error.filter(|error| error.get() != "null") {
@@ -47,6 +51,9 @@ pub fn look_event(data: &[u8]) -> Result<Seen, Odd> {
 /// Looks at a whole answer: at least one choice, each with a message.
 #[must_use]
 pub fn look_whole(body: &[u8]) -> Option<Glance> {
+    if let Some(glance) = walked_whole(body) {
+        return Some(glance);
+    }
     let whole = Whole::read(body)?;
     Some(Glance { text_bytes: whole.choices.counts.text_bytes, usage: whole.usage, blocked: false })
 }
@@ -55,6 +62,107 @@ pub fn look_whole(body: &[u8]) -> Option<Glance> {
 #[must_use]
 pub fn look_vectors(body: &[u8], count: usize) -> Option<Option<Usage>> {
     Vectors::read(body, count).map(|vectors| vectors.usage)
+}
+
+/// Deepest nesting of what is walked.
+const DEPTH: usize = 32;
+
+/// An event as providers usually send it; none where the parser has to say what it is.
+fn walked_event(data: &[u8]) -> Option<Seen> {
+    let mut walk = Walk::over(data, DEPTH)?;
+    let (mut seen, mut usage, mut counts) = (Members::default(), None, Counts::default());
+    walk.object(|walk, name| match name {
+        "choices" => {
+            seen.first(0)?;
+            walk.list(|walk| choice(walk, "delta", &mut counts))
+        }
+        "usage" => {
+            seen.first(1)?;
+            usage = lenient::walked(walk, &USAGE)?;
+            Some(())
+        }
+        // Whatever it holds, it is the parser's.
+        "error" => None,
+        _ => walk.value().map(drop),
+    })?;
+    walk.end()?;
+    let Counts { choices, finished, text_bytes } = counts;
+    let usage_only = choices == 0 && usage.is_some();
+    let seen = Seen { begins: true, finished, text_bytes, usage, usage_only, done: false, blocked: false };
+    (choices > 0 || usage_only).then_some(seen)
+}
+
+/// A whole answer, likewise.
+fn walked_whole(body: &[u8]) -> Option<Glance> {
+    let mut walk = Walk::over(body, DEPTH)?;
+    let (mut seen, mut usage, mut counts) = (Members::default(), None, Counts::default());
+    walk.object(|walk, name| match name {
+        "choices" => {
+            seen.first(0)?;
+            walk.list(|walk| choice(walk, "message", &mut counts))
+        }
+        "usage" => {
+            seen.first(1)?;
+            usage = lenient::walked(walk, &USAGE)?;
+            Some(())
+        }
+        _ => walk.value().map(drop),
+    })?;
+    walk.end()?;
+    let Counts { choices, text_bytes, .. } = counts;
+    (choices > 0).then_some(Glance { text_bytes, usage, blocked: false })
+}
+
+/// Which members were there: one that comes twice is the parser's.
+#[derive(Default)]
+struct Members(u8);
+
+impl Members {
+    fn first(&mut self, number: u8) -> Option<()> {
+        let before = self.0;
+        self.0 |= 1 << number;
+        (before != self.0).then_some(())
+    }
+
+    const fn has(&self, number: u8) -> bool {
+        self.0 & 1 << number != 0
+    }
+}
+
+/// A choice with its words in that member.
+fn choice(walk: &mut Walk<'_>, words: &str, counts: &mut Counts) -> Option<()> {
+    let mut seen = Members::default();
+    counts.choices += 1;
+    walk.object(|walk, name| match name {
+        "finish_reason" => {
+            seen.first(0)?;
+            counts.finished += u32::from(length(walk)? > 0);
+            Some(())
+        }
+        "usage" => None,
+        name if name == words => {
+            seen.first(1)?;
+            let mut seen = Members::default();
+            walk.object(|walk, name| {
+                let number = match name {
+                    "content" => 0,
+                    "reasoning_content" => 1,
+                    "tool_calls" => 2,
+                    _ => return walk.value().map(drop),
+                };
+                seen.first(number)?;
+                counts.text_bytes += length(walk)?;
+                Some(())
+            })
+        }
+        _ => walk.value().map(drop),
+    })?;
+    seen.has(1).then_some(())
+}
+
+/// Bytes of words that are one text or none.
+fn length(walk: &mut Walk<'_>) -> Option<u64> {
+    if walk.null()? { Some(0) } else { walk.string()?.said() }
 }
 
 /// One chunk of a streamed answer.
@@ -273,6 +381,52 @@ mod tests {
         ] {
             assert!(Whole::read(wrong.as_bytes()).is_none(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_walked_is_what_the_parser_reads() {
+        let members = [
+            r#""choices":[]"#,
+            r#""choices":[{"index":0,"message":{"role":"assistant","content":"a\nb\u00e9"},"delta":{"content":"x"},"finish_reason":"stop"}]"#,
+            r#""choices":[{"message":{"content":null,"tool_calls":[{"x":"yz"}]},"delta":{},"finish_reason":null},{"delta":{"content":"b"},"message":{}}]"#,
+            r#""choices":[{"delta":null,"message":null}]"#,
+            r#""choices":null"#,
+            r#""choices":[{"finish_reason":""}]"#,
+            r#""choices":[{"delta":{"content":"\ud800"},"message":{"content":"\ud800"}}]"#,
+            r#""usage":{"prompt_tokens":24,"completion_tokens":13,"prompt_tokens_details":{"cached_tokens":5,"audio":null},"completion_tokens_details":null,"cached_tokens":9}"#,
+            r#""usage":{"prompt_tokens":24.5}"#,
+            r#""usage":null"#,
+            r#""error":null"#,
+            r#""error":{"message":"x"}"#,
+            r#""other":[1,{"a":[]}]"#,
+            r#""other":01"#,
+        ];
+        let mut walked = 0;
+        for first in members {
+            for second in members {
+                for third in members {
+                    let body = format!("{{{first},{second}, {third}}}");
+                    let parsed = Whole::read(body.as_bytes())
+                        .map(|whole| (whole.choices.counts.text_bytes, whole.usage));
+                    let seen = walked_whole(body.as_bytes()).map(|glance| (glance.text_bytes, glance.usage));
+                    assert!(seen.is_none() || seen == parsed, "{body}: {seen:?}, {parsed:?}");
+                    if let Some(event) = walked_event(body.as_bytes()) {
+                        let chunk = Chunk::read(body.as_bytes()).unwrap();
+                        let counts =
+                            chunk.choices.as_ref().map_or(Counts::default(), |choices| choices.counts);
+                        assert_eq!(
+                            (event.finished, event.text_bytes),
+                            (counts.finished, counts.text_bytes),
+                            "{body}"
+                        );
+                        assert_eq!((event.usage, chunk.error.is_none()), (chunk.usage(), true), "{body}");
+                        assert_eq!(event.usage_only, counts.choices == 0, "{body}");
+                    }
+                    walked += usize::from(seen.is_some());
+                }
+            }
+        }
+        assert!(walked > 10, "{walked}");
     }
 
     #[test]

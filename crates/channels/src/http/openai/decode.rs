@@ -4,6 +4,8 @@
 //!
 //! Source: gateway.md section 1 (bounds) and section 8 (same wire in and out); RFC 8259.
 
+mod plain;
+
 use super::super::{
     decode::{DecodeLimits, broken_text, missing, model, number, optional, present, raw, text, whole},
     json,
@@ -92,12 +94,16 @@ struct EmbedBody<'a> {
 /// # Errors
 /// `Failure::InvalidInput` naming the member at fault.
 pub(in crate::http) fn chat(body: Bytes, limits: &DecodeLimits) -> Result<ChatRequest, Failure> {
-    json::check_depth(&body, limits.depth)?;
+    plain::chat(&body, limits).map_or_else(|| general(&body, limits), Ok)
+}
+
+fn general(body: &Bytes, limits: &DecodeLimits) -> Result<ChatRequest, Failure> {
+    json::check_depth(body, limits.depth)?;
     // Once over the body. One that fails is read again, first without its messages, to say what is wrong with it.
-    if let Ok(peek) = serde_json::from_slice::<ChatBody<'_, Vec<MessageBody<'_>>>>(&body) {
-        return checked(&body, peek, limits, Ok);
+    if let Ok(peek) = serde_json::from_slice::<ChatBody<'_, Vec<MessageBody<'_>>>>(body) {
+        return checked(body, peek, limits, Ok);
     }
-    checked(&body, json::parse::<ChatBody<'_, &RawValue>>(&body)?, limits, |raw| {
+    checked(body, json::parse::<ChatBody<'_, &RawValue>>(body)?, limits, |raw| {
         serde_json::from_str(raw.get())
             .map_err(|_| Failure::invalid("messages", "messages must be an array of objects with a role."))
     })

@@ -3,8 +3,15 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Both ways read the same, where the quick one does not leave it to the other.
 fn read_chat(body: &str) -> Result<ChatRequest, Failure> {
-    chat(Bytes::copy_from_slice(body.as_bytes()), &DecodeLimits::default())
+    let (body, limits) = (Bytes::copy_from_slice(body.as_bytes()), DecodeLimits::default());
+    let read = general(&body, &limits);
+    if let Some(plain) = plain::chat(&body, &limits) {
+        assert_eq!(format!("{plain:?}"), format!("{:?}", read.as_ref().unwrap()));
+    }
+    assert_eq!(chat(body, &limits).is_ok(), read.is_ok());
+    read
 }
 
 fn read_embed(body: &str) -> Result<EmbedRequest, Failure> {
@@ -40,6 +47,41 @@ fn a_request_of_every_shape_of_content_gives_its_texts_in_order() {
     assert_eq!(request.needs, Needs { tools: true, images: true, json: true, logprobs: false });
     assert_eq!(&request.body[request.model_span.clone().unwrap()], b"\"fast\"");
     assert_eq!(&request.body[request.forced_span.unwrap()], b"{\"include_usage\":true}");
+}
+
+#[test]
+fn what_clients_usually_send_is_read_on_one_walk() {
+    for body in [
+        r#"{"model":"m","messages":[{"role":"user","content":"a\nb","name":"x"}],"temperature":0.0,"max_tokens":64,"n":2}"#,
+        r#"{"messages":[{"content":"","role":"developer"}],"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        r#"{"model":"m","messages":[{"role":"tool","content":"x"}],"tools":[{"a":[{}]}],"seed":3,"user":{"b":null},"top_p":1}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":7,"max_completion_tokens":9,"tools":null,"n":null}"#,
+    ] {
+        let (bytes, limits) = (Bytes::copy_from_slice(body.as_bytes()), DecodeLimits::default());
+        assert!(plain::chat(&bytes, &limits).is_some(), "{body}");
+        assert!(read_chat(body).is_ok(), "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn both_ways_of_reading_agree_on_any_members(
+        members in proptest::collection::vec(
+            (
+                "model|messages|stream|stream_options|max_tokens|max_completion_tokens|n|tools|seed|temperature|top_p|logprobs|response_format|x",
+                "null|true|false|0|1|0.0|2|-1|9|1e0|64|4294967296|\"m\"|\"\"|\"\\\\ud800\"|\"\\\\u0041\"|\\[\\]|\\{\\}|\\[1,2\\]|\\{\"include_usage\":(true|1|null)\\}                 |\\[\\{\"role\":\"(user|king)\",\"content\":(\"x\"|\"\\\\n\"|\"\\\\ud800\"|null|\\[\\])\\}\\]",
+            ),
+            0..5,
+        ),
+        sound in any::<bool>(),
+    ) {
+        let mut text: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        if sound {
+            text.retain(|member| !member.starts_with("\"m"));
+            text.push(r#""model":"m","messages":[{"role":"user","content":"x"}]"#.into());
+        }
+        let _either = read_chat(&format!("{{{}}}", text.join(",")));
+    }
 }
 
 #[test]
