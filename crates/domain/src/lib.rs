@@ -38,6 +38,6 @@ pub use problem::Problem;
 pub use reply::{ByteStream, CacheNote, Degraded, Meter, Price, Reply, ReplyBody, Usage};
 pub use request::{
     CacheWish, ChatRequest, EmbedInput, EmbedRequest, Encoding, Format, Hints, ModelsRequest, Needs, Role,
-    TextPart,
+    Spliced, TextPart,
 };
 pub use safety::{EndClock, HarmCategory, HarmThreshold, SafetyOverride, SafetyView, effective_threshold};

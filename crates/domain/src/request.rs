@@ -185,7 +185,21 @@ impl ChatRequest {
     /// always asked for; OpenAI's responses never stored there. One copy of the body, no parsing.
     #[must_use]
     pub fn splice(&self, model: &str) -> Bytes {
-        let Some(span) = &self.model_span else { return self.body.clone() };
+        let edits = self.edits(model);
+        if edits.is_empty() { self.body.clone() } else { apply(&self.body, edits) }
+    }
+
+    /// The same, where the body is long enough to be worth it in slices of the caller's own bytes, which are not copied.
+    #[must_use]
+    pub fn spliced(&self, model: &str) -> Spliced {
+        if self.body.len() < SLICED_BYTES {
+            return Spliced::Whole(self.splice(model));
+        }
+        Spliced::Pieces(slices(&self.body, self.edits(model)))
+    }
+
+    fn edits(&self, model: &str) -> Vec<(Range<usize>, Cow<'static, str>)> {
+        let Some(span) = &self.model_span else { return Vec::new() };
         let mut edits = vec![(span.clone(), Cow::Owned(quoted(model)))];
         let forced = match self.format {
             Format::OpenAi if self.stream && !self.include_usage => {
@@ -200,7 +214,7 @@ impl ChatRequest {
                 None => edits.push((span.end..span.end, Cow::Owned(format!(",\"{member}\":{value}")))),
             }
         }
-        apply(&self.body, edits)
+        edits
     }
 
     /// Puts other texts in the place of parts, by their index; every span moves along.
@@ -347,6 +361,35 @@ fn apply(body: &[u8], mut edits: Vec<(Range<usize>, Cow<'_, str>)>) -> Bytes {
     }
     out.extend_from_slice(&body[at..]);
     out.freeze()
+}
+
+/// The same in slices of the body with the new texts between them.
+fn slices(body: &Bytes, mut edits: Vec<(Range<usize>, Cow<'static, str>)>) -> Vec<Bytes> {
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
+    let mut pieces = Vec::with_capacity(2 * edits.len() + 1);
+    let mut at = 0;
+    for (span, text) in edits {
+        pieces.push(body.slice(at..span.start));
+        pieces.push(match text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => text.into(),
+        });
+        at = span.end;
+    }
+    pieces.push(body.slice(at..));
+    pieces
+}
+
+/// A body from which copying costs more than sending it in pieces, in bytes.
+const SLICED_BYTES: usize = 16_384;
+
+/// A body for a target of the caller's format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spliced {
+    /// In one.
+    Whole(Bytes),
+    /// One after the other; some may be empty.
+    Pieces(Vec<Bytes>),
 }
 
 /// What a caller wishes beside the request itself; a door reads it from headers.

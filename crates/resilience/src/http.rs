@@ -7,14 +7,16 @@
 mod address;
 mod connect;
 mod guarded;
+mod pieces;
 
 pub use address::is_public;
 pub use guarded::{Guard, Lookup, Network, Refused};
+pub use pieces::Pieces;
 
 use bytes::{Bytes, BytesMut};
 use connect::{Connector, Timed};
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -84,7 +86,7 @@ pub enum HttpError {
 }
 
 #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
-type Pool = hyper_util::client::legacy::Client<Timed, Full<Bytes>>;
+type Pool = hyper_util::client::legacy::Client<Timed, Either<Full<Bytes>, Pieces>>;
 
 /// The client. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
@@ -141,6 +143,21 @@ impl Client {
     /// # Errors
     /// [`HttpError::Connect`], [`HttpError::Refused`], [`HttpError::Broken`].
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        self.start(request.map(Either::Left)).await
+    }
+
+    /// The same with a body in pieces.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`].
+    pub async fn send_pieces(&self, request: Request<Pieces>) -> Result<Response<Incoming>, HttpError> {
+        self.start(request.map(Either::Right)).await
+    }
+
+    async fn start(
+        &self,
+        request: Request<Either<Full<Bytes>, Pieces>>,
+    ) -> Result<Response<Incoming>, HttpError> {
         self.check(request.uri()).map_err(HttpError::Refused)?;
         self.pool.request(request).await.map_err(|error| explain(&error))
     }

@@ -32,6 +32,23 @@ fn splicing_changes_the_model_and_asks_for_usage_and_touches_nothing_else() {
 }
 
 #[test]
+fn a_long_body_is_spliced_in_slices_of_the_callers_bytes() {
+    for members in ["", r#""stream_options":null,"#] {
+        let body = format!(r#"{{{members}"x":"{}","model":"fast" ,"n":1}}"#, "y".repeat(SLICED_BYTES));
+        let start = body.find("stream_options").map(|at| at + 16..at + 20);
+        let request = ChatRequest { forced_span: start, ..chat(body.leak(), false) };
+        let Spliced::Pieces(pieces) = request.spliced("other") else { panic!("not in pieces") };
+        assert_eq!(pieces.concat(), request.splice("other"));
+        assert!(
+            pieces.iter().any(|piece| piece.len() > SLICED_BYTES / 2
+                && request.body.as_ptr_range().contains(&piece.as_ptr()))
+        );
+    }
+    let short = chat(r#"{"model":"fast"}"#, false);
+    assert_eq!(short.spliced("m"), Spliced::Whole(short.splice("m")));
+}
+
+#[test]
 fn replaced_texts_move_every_span_along() {
     let body = r#"{"messages":["one","two","three"],"model":"fast"}"#;
     let mut request = chat(body, true);

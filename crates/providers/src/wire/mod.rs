@@ -3,6 +3,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod endpoint;
+mod heads;
 pub(crate) mod remote;
 mod scan;
 mod stream;

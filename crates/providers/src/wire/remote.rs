@@ -7,7 +7,8 @@
 
 use super::{
     classify::{Said, Seen, callers_fault, class, classify, label, retry_after, sentence},
-    endpoint::{Call, Endpoints, proof, version},
+    endpoint::{Call, Endpoints, proof},
+    heads::{Accept, Heads, host},
     scan::{Broken, Scanner},
     stream::{Clocks, Passing, Source},
     translate::{Dropped, Translator, head, names, strictly},
@@ -21,13 +22,13 @@ use crate::{
     safety::Safety,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use portcullis_domain::{
     ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, InputCode, Meter,
-    RequestId, Usage,
+    RequestId, Spliced, Usage,
 };
 use portcullis_resilience::{
     CallPermit, Class,
@@ -37,12 +38,10 @@ use portcullis_wire::{Head, look, look::tokens_of, openai::look_vectors};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::VecDeque, time::Duration};
 
-const USER_AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
-
-/// A key, and the header it makes.
+/// A key, and the heads of requests with it.
 struct Key {
     secret: SecretString,
-    proof: (HeaderName, HeaderValue),
+    heads: Heads,
 }
 
 /// What a provider over the network is made from.
@@ -66,6 +65,8 @@ pub(crate) struct Remote {
     endpoints: Endpoints,
     responses: Option<Endpoints>,
     keys: Vec<Key>,
+    /// Where there is no key.
+    bare: Heads,
     dialect: Dialect,
     bounds: UpstreamConfig,
     safety: Option<Safety>,
@@ -76,7 +77,7 @@ pub(crate) struct Outgoing {
     /// In which format the provider is spoken to.
     format: Format,
     uri: Uri,
-    body: Bytes,
+    body: Spliced,
     choices: u32,
     /// Whether the usage chunk of a stream is taken out.
     drop_usage: bool,
@@ -129,13 +130,17 @@ impl Remote {
     /// When the address or a key cannot be written into a request.
     pub(crate) fn new(parts: RemoteParts<'_>) -> Result<Self, &'static str> {
         let RemoteParts { client, format, responses, base, keys, dialect, bounds, safety } = parts;
-        let key = |secret: SecretString| Ok(Key { proof: proof(format, &secret)?, secret });
+        let host = host(base)?;
+        let key = |secret: SecretString| {
+            Ok(Key { heads: Heads::new(format, &host, Some(&proof(format, &secret)?)), secret })
+        };
         Ok(Self {
             client,
             format,
             endpoints: Endpoints::new(format, base)?,
             responses: responses.then(|| Endpoints::new(Format::Responses, base)).transpose()?,
             keys: keys.into_iter().map(key).collect::<Result<_, &'static str>>()?,
+            bare: Heads::new(format, &host, None),
             dialect,
             bounds,
             safety,
@@ -169,7 +174,7 @@ impl Remote {
             return Ok(Outgoing {
                 format,
                 uri,
-                body: self.guarded(request.splice(model))?,
+                body: self.spliced(request, model)?,
                 choices: choices(format, request.n),
                 drop_usage: !request.include_usage,
                 back: None,
@@ -187,12 +192,20 @@ impl Remote {
         Ok(Outgoing {
             format: self.format,
             uri: address(&self.endpoints)?,
-            body: self.guarded(written.body)?,
+            body: Spliced::Whole(self.guarded(written.body)?),
             choices: choices(self.format, request.n),
             drop_usage: false,
             back: Some((request.format, head(id, request.include_usage, &request.body))),
             dropped,
         })
+    }
+
+    /// The caller's own body for that model: in slices, unless something has to be put into it.
+    fn spliced(&self, request: &ChatRequest, model: &str) -> Result<Spliced, Refusal> {
+        if self.safety.is_none() {
+            return Ok(request.spliced(model));
+        }
+        self.guarded(request.splice(model)).map(Spliced::Whole)
     }
 
     /// What every body of this provider must carry, whoever wrote it.
@@ -276,7 +289,7 @@ impl Remote {
         exchange: Exchange<'_>,
     ) -> Result<(Bytes, Usage), Failed> {
         let (estimate, report) = (exchange.input_estimate, exchange.report);
-        let body = self.fetch(&texts.uri, texts.body.clone(), exchange).await?;
+        let body = self.fetch(&texts.uri, Spliced::Whole(texts.body.clone()), exchange).await?;
         let estimated = Usage { input: estimate, estimated: true, ..Usage::default() };
         let Some((format, encoding)) = texts.back else {
             let Some(usage) = look_vectors(&body, texts.count) else { return Err(wrong_schema(report)) };
@@ -294,8 +307,8 @@ impl Remote {
     pub(crate) async fn open(&self, outgoing: &Outgoing, exchange: Exchange<'_>) -> Result<Opened, Failed> {
         let Exchange { lane, learner, patience, deadline, report, input_estimate } = exchange;
         let first = deadline.within(Duration::from_secs(self.bounds.ttft_timeout_secs).mul_f64(patience));
-        let accept = "text/event-stream";
-        let sent = Sent { uri: &outgoing.uri, accept, body: outgoing.body.clone(), lane, learner };
+        let sent =
+            Sent { uri: &outgoing.uri, accept: Accept::Events, body: outgoing.body.clone(), lane, learner };
         let response = self.send(sent, deadline, first, report).await?;
         if !is_event_stream(&response) {
             return Err(wrong_schema(report));
@@ -349,10 +362,10 @@ impl Remote {
     }
 
     /// Sends, and reads a whole body of a good answer.
-    async fn fetch(&self, uri: &Uri, body: Bytes, exchange: Exchange<'_>) -> Result<Bytes, Failed> {
+    async fn fetch(&self, uri: &Uri, body: Spliced, exchange: Exchange<'_>) -> Result<Bytes, Failed> {
         let Exchange { lane, learner, patience, deadline, report, .. } = exchange;
         let until = deadline.within(Duration::from_secs(self.bounds.attempt_timeout_secs).mul_f64(patience));
-        let sent = Sent { uri, accept: "application/json", body, lane, learner };
+        let sent = Sent { uri, accept: Accept::Json, body, lane, learner };
         let response = self.send(sent, deadline, until, report).await?;
         collect(response.into_body(), self.bounds.max_answer_bytes, until)
             .await
@@ -368,18 +381,23 @@ impl Remote {
         report: &Report,
     ) -> Result<Response<Incoming>, Failed> {
         let Sent { uri, accept, body, lane, learner } = sent;
-        let mut request = Request::post(uri.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, accept)
-            .header(header::USER_AGENT, USER_AGENT);
+        let bytes = match &body {
+            Spliced::Whole(body) => body.len(),
+            Spliced::Pieces(pieces) => pieces.iter().map(Bytes::len).sum(),
+        };
         // During a reload there may be fewer keys than lanes.
-        let proof = self.keys.get(lane).or_else(|| self.keys.first()).map(|key| key.proof.clone());
-        for (name, value) in proof.into_iter().chain(version(self.format)) {
-            request = request.header(name, value);
-        }
-        let request =
-            request.body(Full::new(body)).map_err(|error| hard(report, "request", &error.to_string()))?;
-        let response = tokio::time::timeout_at(until.instant(), self.client.send(request))
+        let heads = self.keys.get(lane).or_else(|| self.keys.first()).map_or(&self.bare, |key| &key.heads);
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = heads.of(accept, bytes);
+        let sending = async {
+            match body {
+                Spliced::Whole(body) => self.client.send(request.map(|()| Full::new(body))).await,
+                Spliced::Pieces(pieces) => self.client.send_pieces(request.map(|()| pieces.into())).await,
+            }
+        };
+        let response = tokio::time::timeout_at(until.instant(), sending)
             .await
             .map_err(|_| late(deadline, report, "no answer in time"))?
             .map_err(|error| transport(&error, deadline, report))?;
@@ -462,8 +480,8 @@ pub(crate) fn unsaid(request: &EmbedRequest) -> Dropped {
 /// What goes out.
 struct Sent<'a> {
     uri: &'a Uri,
-    accept: &'static str,
-    body: Bytes,
+    accept: Accept,
+    body: Spliced,
     lane: usize,
     learner: &'a Learner<'a>,
 }

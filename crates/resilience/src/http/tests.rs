@@ -201,3 +201,28 @@ fn the_default_settings_have_no_problem_and_absurd_ones_do() {
     HttpConfig { max_header_bytes: 100, ..HttpConfig::default() }.problems("outbound", &mut out);
     assert_eq!(out[1].key, "outbound.max_header_bytes");
 }
+
+#[tokio::test]
+async fn a_body_in_pieces_arrives_in_one_with_its_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let tasks = TaskTracker::new();
+    let heard = tasks.spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"the end") {
+            assert!(socket.read_buf(&mut heard).await.unwrap() > 0);
+        }
+        socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        String::from_utf8(heard).unwrap()
+    });
+    let long = "x".repeat(200_000);
+    let pieces = vec![Bytes::from("{"), Bytes::new(), long.clone().into(), Bytes::from_static(b"the end")];
+    let request = Request::post(&url).body(Pieces::from(pieces)).unwrap();
+    let response = Client::new(&HttpConfig::default()).send_pieces(request).await.unwrap();
+    assert_eq!(response.status(), 204);
+    let heard = heard.await.unwrap();
+    let (head, body) = heard.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-length: 200008") && !head.contains("chunked"), "{head}");
+    assert_eq!(body, format!("{{{long}the end"));
+}
