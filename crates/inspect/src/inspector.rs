@@ -196,12 +196,13 @@ impl Inspector {
     /// The layer that scores most, what was undone to get there, and what hid in the text.
     fn worst(&self, text: &str, channel: Channel) -> (Judged, Option<Decoded>, Removed) {
         let copy = scored(text);
+        let removed = copy.removed;
         let clean = copy.clean.as_deref().unwrap_or(text);
         let deep = if self.depth(channel).words { clean.len() } else { self.config.model_bytes };
-        let mut layers = self.layers(text, &clean[..clean.floor_char_boundary(deep)], copy.removed);
+        let mut layers = self.layers(text, &clean[..clean.floor_char_boundary(deep)], removed);
         // What is wholly encoded is judged by what it says: its own letters say nothing.
         let opaque: Vec<bool> = layers.iter().map(|layer| layer.whole).collect();
-        let mut worst = self.judge(copy.text, channel, false);
+        let mut worst = self.judge(copy.folded(), channel, false);
         if opaque.first().copied().unwrap_or(false) {
             worst.score = 0.0;
         }
@@ -210,12 +211,12 @@ impl Inspector {
             if opaque.get(index + 1).copied().unwrap_or(false) {
                 continue;
             }
-            let judged = self.judge(scored(&layer.text).text, channel, layer.whole);
+            let judged = self.judge(scored(&layer.text).folded(), channel, layer.whole);
             if judged.score > worst.score {
                 (worst, undone) = (judged, Some(index));
             }
         }
-        (worst, undone.map(|index| layers.swap_remove(index)), copy.removed)
+        (worst, undone.map(|index| layers.swap_remove(index)), removed)
     }
 
     /// How much of a text the model reads.
@@ -237,8 +238,8 @@ impl Inspector {
         layers
     }
 
-    fn judge(&self, copy: String, channel: Channel, decoded: bool) -> Judged {
-        let hits = self.matcher.hits(&copy);
+    fn judge(&self, (copy, plain): (String, bool), channel: Channel, decoded: bool) -> Judged {
+        let hits = self.matcher.hits(&copy, plain);
         let (rules, spoken_about) = self.matcher.score(&hits, &copy);
         let by_rules = rules * self.model.rules - if spoken_about { self.model.mention } else { 0.0 };
         let reading = self.model.look(&copy, self.depth(channel), |place| touches(&hits, place));
@@ -275,9 +276,9 @@ impl Inspector {
         let clean = copy.clean.as_deref().unwrap_or(text);
         let layers = self.layers(text, clean, copy.removed);
         let whole = layers.last().filter(|layer| layer.whole);
-        let whole = whole.map(|layer| self.judge(scored(&layer.text).text, Channel::Document, true));
+        let whole = whole.map(|layer| self.judge(scored(&layer.text).folded(), Channel::Document, true));
         let decoded = whole.map(|judged| (judged.evidence, judged.copy.len()));
-        let judged = self.judge(copy.text, Channel::Document, false);
+        let judged = self.judge(copy.folded(), Channel::Document, false);
         let encoding = layers.first().map(|layer| layer.encoding);
         Weighed { evidence: judged.evidence, bytes: judged.copy.len(), decoded, encoding }
     }

@@ -81,11 +81,11 @@ impl Matcher {
     }
 
     /// Every rule that hits a copy, once each. A match holds a sign and no more blanks than its pattern has room for:
-    /// each pattern is run on that much of the copy around each of its signs.
-    pub(crate) fn hits(&self, copy: &str) -> Vec<Hit> {
+    /// each pattern is run on that much of the copy around each of its signs. `plain`: the copy is known to be ASCII.
+    pub(crate) fn hits(&self, copy: &str, plain: bool) -> Vec<Hit> {
         let mut progress: [Progress; MOST_ROWS] = array::from_fn(|_| Progress::default());
         let (mut hits, mut done) = (Vec::new(), 0_u64);
-        let _all = self.signs.find(copy.as_bytes(), |at, rows| {
+        let _all = self.signs.find(copy.as_bytes(), plain, |at, rows| {
             let mut left = rows & !done;
             while left != 0 {
                 let index = left.trailing_zeros() as usize;

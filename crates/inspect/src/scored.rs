@@ -17,6 +17,14 @@ pub(crate) struct Scored {
     pub(crate) removed: Removed,
 }
 
+impl Scored {
+    /// The copy, and whether it is known to be plain ASCII.
+    pub(crate) fn folded(self) -> (String, bool) {
+        let plain = self.clean.is_none();
+        (self.text, plain)
+    }
+}
+
 /// Longest expansion by NFKC, in characters for each byte of text.
 const EXPANSION: usize = 2;
 
@@ -87,8 +95,16 @@ impl Folded {
     /// Folds a further piece; false when it is not plain, and then nothing more may be made of this.
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
         let (blocks, rest) = piece.as_chunks::<BLOCK>();
-        for block in blocks {
-            let (folded, kind) = fold(block, self.word);
+        let mut first = [if self.word { b'x' } else { b' ' }; WINDOW];
+        for (at, block) in blocks.iter().enumerate() {
+            let window = match at.checked_sub(1).and_then(|_| piece[at * BLOCK - 1..].first_chunk()) {
+                Some(window) => window,
+                None => {
+                    first[1..].copy_from_slice(block);
+                    &first
+                }
+            };
+            let (folded, kind) = fold(window);
             if kind.odd {
                 return false;
             }
@@ -99,9 +115,9 @@ impl Folded {
                 self.word = folded[BLOCK - 1] != b' ';
             }
         }
-        let mut last = [b' '; BLOCK];
-        last[..rest.len()].copy_from_slice(rest);
-        let (folded, kind) = fold(&last, true);
+        let mut last = [b' '; WINDOW];
+        last[1..=rest.len()].copy_from_slice(rest);
+        let (folded, kind) = fold(&last);
         self.squeeze(&folded[..rest.len()]);
         !kind.odd
     }
@@ -126,6 +142,8 @@ impl Folded {
 
 /// What compilers turn into vector code: no early end inside.
 const BLOCK: usize = 64;
+/// A block and the byte before it.
+const WINDOW: usize = BLOCK + 1;
 
 struct Kind {
     /// Not ASCII, or a control character.
@@ -134,31 +152,37 @@ struct Kind {
     runs: bool,
 }
 
-/// Folds a block that stands after a word, or after white space or nothing. Several plain loops: each becomes vector
-/// code in every build; one for all of it, or closures, do not.
-fn fold(block: &[u8; BLOCK], word: bool) -> ([u8; BLOCK], Kind) {
-    let (mut odd, mut runs) = (0, 0);
+/// Folds a block that stands after a byte. Several plain loops: each becomes vector code in every build; one for all of
+/// it, or closures, do not.
+fn fold(window: &[u8; WINDOW]) -> ([u8; BLOCK], Kind) {
+    let (mut least, mut most, mut runs) = (u8::MAX, 0, 0);
     let mut out = [0; BLOCK];
-    let mut before = [b' '; BLOCK];
-    for byte in block {
-        // As a signed number everything beyond ASCII is below a blank, too. Vertical tab is a control character here.
-        let low = byte.cast_signed() < b' '.cast_signed();
-        let white = byte.wrapping_sub(b'\t') < 5;
-        odd |= u8::from(low & !white) | u8::from(*byte == 0x0b) | u8::from(*byte == 0x7f);
+    for byte in &window[1..] {
+        least = least.min(*byte);
+        most = most.max(*byte);
     }
     for at in 0..BLOCK {
-        let lower = block[at] | (u8::from(block[at].wrapping_sub(b'A') < 26) << 5);
+        let byte = window[at + 1];
+        let lower = byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5);
         // Of plain text only white space is below a blank.
-        out[at] = if lower < b' ' { b' ' } else { lower };
+        out[at] = lower.max(b' ');
     }
-    before[1..].copy_from_slice(&out[..BLOCK - 1]);
-    if word {
-        before[0] = 0;
-    }
+    // As signed numbers, which compare faster; bytes beyond ASCII, which are negative then, are odd anyway.
+    let white = |byte: u8| u8::from(byte.cast_signed() <= b' '.cast_signed());
     for at in 0..BLOCK {
-        runs |= u8::from(out[at] == b' ') & u8::from(before[at] == b' ');
+        runs |= white(window[at]) & white(window[at + 1]);
     }
-    (out, Kind { odd: odd != 0, runs: runs != 0 })
+    let odd = most > b'~' || (least < b' ' && controls(window));
+    (out, Kind { odd, runs: runs != 0 })
+}
+
+/// Whether a block has controls that are no white space. Vertical tab is a control character here.
+fn controls(window: &[u8; WINDOW]) -> bool {
+    let mut odd = 0;
+    for byte in &window[1..] {
+        odd |= u8::from(*byte < b' ') & u8::from(byte.wrapping_sub(b'\t') >= 5) | u8::from(*byte == 0x0b);
+    }
+    odd != 0
 }
 
 fn push_token(out: &mut String, token: &str) {

@@ -82,13 +82,15 @@ impl Signs {
         Self { table, slots: slots(&signs), signs, short }
     }
 
-    /// Tells every sign in the text: where it begins and whose it is, until told to stop. In no particular order.
+    /// Tells every sign in the text: where it begins and whose it is, until told to stop. In no particular order. A text
+    /// that is known to be `plain` ASCII is not searched for other characters.
     pub(crate) fn find(
         &self,
         text: &[u8],
+        plain: bool,
         mut found: impl FnMut(usize, u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        for (finder, rows) in &self.short {
+        for (finder, rows) in self.short.iter().filter(|(finder, _)| !plain || finder.needle().is_ascii()) {
             finder.find_iter(text).try_for_each(|at| found(at, *rows))?;
         }
         let mut at = 0;
