@@ -10,7 +10,7 @@ use portcullis_resilience::limits::{Charge, Quota};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// A token bucket of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -321,11 +321,11 @@ impl Admission {
     /// The names under which this caller is charged for this action.
     pub(crate) fn subjects(&self, caller: &Caller, action: Action) -> Subjects {
         let ip = (!caller.address.is_unspecified()).then(|| {
-            let address = network(caller.address);
-            match self.row(&caller.tier).ip {
-                Some(_) => format!("{address}/{}", caller.tier),
-                None => address.into_owned(),
+            let mut subject = network(caller.address);
+            if self.row(&caller.tier).ip.is_some() {
+                subject.extend(["/", caller.tier.as_str()]);
             }
+            subject
         });
         let row = &self.actions[action.index()];
         let action = std::array::from_fn(|at| row[at].map(|_| action_subject(action, at, &caller.id)));
@@ -346,7 +346,7 @@ impl Admission {
             LimitScope::Global => vec![(scope.as_str().to_owned(), "all".to_owned(), self.global)],
             LimitScope::Ip => match (subject.parse::<IpAddr>(), row.ip) {
                 (Ok(address), None) => {
-                    vec![(scope.as_str().to_owned(), network(address).into_owned(), self.ip)]
+                    vec![(scope.as_str().to_owned(), network(address), self.ip)]
                 }
                 (Ok(address), Some(quota)) => {
                     vec![(scope.as_str().to_owned(), format!("{}/{tier}", network(address)), quota)]
@@ -406,24 +406,46 @@ impl Admission {
 /// The name under which a caller's use of an action is counted, in the minute (0) or the hour (1).
 fn action_subject(action: Action, at: usize, caller: &str) -> String {
     let over = if at == 0 { "" } else { "/hour" };
-    format!("{}{over}/{caller}", action.as_str())
+    [action.as_str(), over, "/", caller].concat()
 }
 
-/// What one sender owns: the address, and of IPv6 the /64 that every home line gets.
-fn network(address: IpAddr) -> Cow<'static, str> {
+/// What one sender owns: the address, and of IPv6 the /64 that every home line gets. Every message asks: digits are
+/// written without `fmt`.
+fn network(address: IpAddr) -> String {
     match address.to_canonical() {
-        IpAddr::V4(v4) => Cow::Owned(v4.to_string()),
+        IpAddr::V4(v4) => {
+            let mut text = String::with_capacity(NETWORK_BYTES);
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                text.extend([if at == 0 { "" } else { "." }, itoa::Buffer::new().format(octet)]);
+            }
+            text
+        }
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
-            Cow::Owned(format!("{a:x}:{b:x}:{c:x}:{d:x}::"))
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::")
         }
     }
 }
+
+/// Room for an address and the name of a tier.
+const NETWORK_BYTES: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use portcullis_domain::Scopes;
+
+    #[test]
+    fn an_address_is_counted_as_it_is_written_and_a_line_by_its_network() {
+        for (address, expected) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("10.20.203.255", "10.20.203.255"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:a:b:c:d:e:f", "2001:db8:a:b::"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()), expected);
+        }
+    }
 
     fn caller(tier: Tier, address: &str) -> Caller {
         Caller::new("key:a".into(), tier, Scopes::NONE, address.parse().unwrap())

@@ -148,13 +148,14 @@ pub(super) fn common(
             // Its clients read this name.
             headers.insert(HeaderName::from_static("request-id"), value.clone());
         }
-        headers.insert(HeaderName::from_static("x-request-id"), value);
+        headers.insert(&ID, value);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     rates(headers, views, now);
 }
 
-/// Names of the rate headers, checked when this is compiled and not for every answer.
+/// Names of the common headers, checked when this is compiled and not for every answer.
+static ID: HeaderName = HeaderName::from_static("x-request-id");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static STATE: HeaderName = HeaderName::from_static("ratelimit");
 static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -170,11 +171,9 @@ fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
     let shown = || views.iter().filter(|view| view.scope != LimitScope::Global);
     let Some(tightest) = shown().min_by(|a, b| tightness(a).total_cmp(&tightness(b))) else { return };
     let mut out = Values { bytes: BytesMut::with_capacity(RATE_BYTES), digits: itoa::Buffer::new() };
-    let mut put = |name: &'static HeaderName, write: &dyn Fn(&mut Values)| {
+    let mut value = |write: &dyn Fn(&mut Values)| {
         write(&mut out);
-        if let Some(value) = out.end() {
-            headers.insert(name, value);
-        }
+        out.end()
     };
     let list = |out: &mut Values, first: &str, second: &str, figures: fn(&LimitView) -> (u32, u32)| {
         for (index, view) in shown().enumerate() {
@@ -187,17 +186,30 @@ fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
             out.number(other);
         }
     };
-    put(&POLICY, &|out| list(out, "\";q=", ";w=", |view| (view.quota, view.window_secs)));
-    put(&STATE, &|out| list(out, "\";r=", ";t=", |view| (view.remaining, view.reset_secs)));
-    put(&LIMIT, &|out| out.number(tightest.quota));
-    put(&REMAINING, &|out| out.number(tightest.remaining));
-    put(&RESET, &|out| out.number(now.as_second().saturating_add(i64::from(tightest.reset_secs))));
-    put(&LIMIT_REQUESTS, &|out| out.number(tightest.quota));
-    put(&REMAINING_REQUESTS, &|out| out.number(tightest.remaining));
-    put(&RESET_REQUESTS, &|out| {
+    let policy = value(&|out| list(out, "\";q=", ";w=", |view| (view.quota, view.window_secs)));
+    let state = value(&|out| list(out, "\";r=", ";t=", |view| (view.remaining, view.reset_secs)));
+    let limit = value(&|out| out.number(tightest.quota));
+    let remaining = value(&|out| out.number(tightest.remaining));
+    let reset = value(&|out| out.number(now.as_second().saturating_add(i64::from(tightest.reset_secs))));
+    let wait = value(&|out| {
         out.number(tightest.reset_secs);
         out.text("s");
     });
+    let all = [
+        (&POLICY, policy),
+        (&STATE, state),
+        (&LIMIT, limit.clone()),
+        (&REMAINING, remaining.clone()),
+        (&RESET, reset),
+        (&LIMIT_REQUESTS, limit),
+        (&REMAINING_REQUESTS, remaining),
+        (&RESET_REQUESTS, wait),
+    ];
+    for (name, value) in all {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Room for the values of all rate headers of a caller with five levels.

@@ -14,7 +14,7 @@ use super::{
 };
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
 use portcullis_domain::{
     Action, CacheWish, Credential, Deadline, Door as DoorName, Failure, Format, Hints, Inbound, InputCode,
     Payload, Reply, ReplyBody, Scope,
@@ -22,6 +22,13 @@ use portcullis_domain::{
 use portcullis_engine::Answer;
 use serde_json::json;
 use std::{net::IpAddr, time::Duration};
+
+/// Names that every request is asked for, checked when this is compiled.
+static TIMEOUT: HeaderName = HeaderName::from_static("x-portcullis-timeout-ms");
+static CLIENT_ID: HeaderName = HeaderName::from_static("x-request-id");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static STRICT: HeaderName = HeaderName::from_static("x-portcullis-strict");
+static TARGET: HeaderName = HeaderName::from_static("x-portcullis-target");
 
 /// One row of the route table.
 pub(super) struct Route {
@@ -127,7 +134,7 @@ pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAd
     };
     let asked = head
         .headers
-        .get("x-portcullis-timeout-ms")
+        .get(&TIMEOUT)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map_or(Duration::MAX, Duration::from_millis);
     Inbound {
@@ -143,7 +150,7 @@ pub(super) fn inbound(door: &Door, name: DoorName, action: Action, address: IpAd
 }
 
 fn client_id(headers: &HeaderMap) -> Option<Box<str>> {
-    let text = headers.get("x-request-id")?.to_str().ok()?;
+    let text = headers.get(&CLIENT_ID)?.to_str().ok()?;
     (!text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()))
         .then(|| text.into())
 }
@@ -156,7 +163,7 @@ fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
     const MOST: usize = 128;
     let visible =
         |text: &str| !text.is_empty() && text.len() <= MOST && text.bytes().all(|b| b.is_ascii_graphic());
-    let idempotency_key = match headers.get("idempotency-key") {
+    let idempotency_key = match headers.get(&IDEMPOTENCY_KEY) {
         None => None,
         Some(value) => match value.to_str() {
             Ok(text) if visible(text) => Some(text.into()),
@@ -176,7 +183,7 @@ fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
             cache = CacheWish::Fresh;
         }
     }
-    let strict = headers.get("x-portcullis-strict").is_some_and(|value| value == "1");
+    let strict = headers.get(&STRICT).is_some_and(|value| value == "1");
     let sticky = |name: &str| {
         let value = headers.get(name)?.to_str().ok().filter(|value| visible(value))?;
         Some((name.into(), value.into()))
@@ -253,7 +260,7 @@ fn success(
     if let Some(value) =
         reply.target.filter(|_| show_target).and_then(|name| HeaderValue::from_str(&name).ok())
     {
-        headers.insert("x-portcullis-target", value);
+        headers.insert(&TARGET, value);
     }
     if let Some(value) =
         (!reply.dropped.is_empty()).then(|| HeaderValue::from_str(&reply.dropped.join(",")).ok()).flatten()

@@ -36,8 +36,15 @@ impl Style {
         let meta = event.metadata();
         let mut fields = Fields { style: self, out, scratch: String::new(), message: String::new() };
         if self.json {
-            put(fields.out, format_args!("{{\"timestamp\":\"{now:.6}\",\"level\":\"{}\"", meta.level()));
-            put(fields.out, format_args!(",\"target\":\"{}\"", meta.target()));
+            fields.out.push_str("{\"timestamp\":\"");
+            time(fields.out, now);
+            fields.out.extend([
+                "\",\"level\":\"",
+                meta.level().as_str(),
+                "\",\"target\":\"",
+                meta.target(),
+                "\"",
+            ]);
             event.record(&mut fields);
             fields.out.push_str("}\n");
             return;
@@ -146,11 +153,13 @@ impl Visit for Fields<'_> {
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.plain(field, value);
+        self.name(field);
+        self.out.push_str(itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.plain(field, value);
+        self.name(field);
+        self.out.push_str(itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
@@ -185,6 +194,57 @@ pub(super) fn harmless(text: &str) -> bool {
     let ours =
         IDS.into_iter().find_map(|(before, long)| text.strip_prefix(before).filter(|_| text.len() == long));
     ours.is_some_and(|rest| drawn(rest, u8::is_ascii_uppercase) || drawn(rest, u8::is_ascii_lowercase))
+}
+
+/// A moment in RFC 3339 with six digits of a second, which every line begins with: without `fmt`.
+pub(super) fn time(out: &mut String, now: jiff::Timestamp) {
+    let (seconds, nanos) = (now.as_second(), now.subsec_nanosecond());
+    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    // Moments before 1970 and after 9999 are written by those who know how.
+    let Some((year, month, day)) = date(days).filter(|_| nanos >= 0) else {
+        put(out, format_args!("{now:.6}"));
+        return;
+    };
+    let micros = nanos.unsigned_abs() / 1_000;
+    let two = |value: i64| [digit(value / 10), digit(value % 10)];
+    let [a, b] = two(year / 100);
+    let [c, d] = two(year % 100);
+    let [e, f] = two(month);
+    let [g, h] = two(day);
+    let [i, j] = two(second / 3_600);
+    let [k, l] = two(second / 60 % 60);
+    let [m, n] = two(second % 60);
+    let [o, p] = two(i64::from(micros / 10_000));
+    let [q, r] = two(i64::from(micros / 100 % 100));
+    let [s, t] = two(i64::from(micros % 100));
+    let text =
+        [a, b, c, d, '-', e, f, '-', g, h, 'T', i, j, ':', k, l, ':', m, n, '.', o, p, q, r, s, t, 'Z'];
+    out.extend(text);
+}
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+/// Days from the first of January 1970 to the last of December 9999.
+const LAST_DAY: i64 = 2_932_896;
+
+fn digit(value: i64) -> char {
+    u32::try_from(value).ok().and_then(|value| char::from_digit(value, 10)).unwrap_or('?')
+}
+
+/// Year, month and day of a day since 1970. Source: Howard Hinnant, "chrono-compatible low-level date algorithms".
+fn date(days: i64) -> Option<(i64, i64, i64)> {
+    if !(0..=LAST_DAY).contains(&days) {
+        return None;
+    }
+    // Years begin in March, so that the day that comes every fourth year is the last of one.
+    let day = days + 719_468;
+    let (era, of_era) = (day / 146_097, day % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    Some((year + era * 400 + later, month, day))
 }
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {

@@ -247,3 +247,18 @@ fn only_short_plain_words_and_our_own_ids_are_written_unseen() {
         assert!(!line::harmless(text), "{text}");
     }
 }
+
+#[test]
+fn a_moment_is_written_as_the_calendar_has_it() {
+    // Steps that meet every month, leap days and the ends of centuries; and a day on each side of each year's end.
+    let years = (0..8_030).map(|year: i64| year * 31_556_952);
+    let days = (-400_i64..1_200_000).step_by(97).map(|day| day * 86_400 - 1);
+    for (step, second) in
+        years.chain(days).chain([0, -1, 253_402_207_200, 951_782_400, 4_107_542_399]).enumerate()
+    {
+        let Ok(now) = jiff::Timestamp::new(second, (step as i32 * 7_919) % 1_000_000_000) else { continue };
+        let mut text = String::new();
+        line::time(&mut text, now);
+        assert_eq!(text, format!("{now:.6}"));
+    }
+}
