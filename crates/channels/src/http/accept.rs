@@ -4,7 +4,6 @@
 //! to end after its current answer.
 
 use super::{
-    Peer,
     linger::{LingerLimits, Lingering},
     routes::Answerer,
     stall::WriteTimeout,
@@ -112,12 +111,11 @@ impl Acceptor {
         let (tls, watcher) = (self.tls.clone(), graceful.watcher());
         let (linger, tasks) = (self.limits.linger, self.tasks.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut request = match Lingering::wanted(&request) {
+            let request = match Lingering::wanted(&request) {
                 true => request.map(|body| Body::new(Lingering::new(body, linger, tasks.clone()))),
                 false => request.map(Body::new),
             };
-            request.extensions_mut().insert(Peer(peer.ip()));
-            answerer.clone().answer(request)
+            answerer.clone().answer(request, peer.ip())
         });
         self.tasks.spawn(async move {
             let _permit = permit;

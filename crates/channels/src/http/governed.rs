@@ -9,7 +9,6 @@ use super::{
     decode::DecodeLimits,
     form,
     gemini::{self, ArrayBody, Layout},
-    operations::peer,
     stream::EventBody,
 };
 use axum::body::Body;
@@ -56,15 +55,15 @@ pub(super) struct Asked {
     pub(super) boundary: Option<String>,
 }
 
-/// Serves one request of a route.
+/// Serves one request of a route, which came from that address.
 pub(super) async fn serve(
     door: &Door,
     route: &Route,
     segment: Option<String>,
+    address: IpAddr,
     request: Request<Body>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let address = peer(&head.extensions);
     let mut inbound = inbound(door, DoorName::Http, route.action, address, &head);
     let (id, deadline) = (inbound.id, inbound.deadline);
     let schema = route.schema;

@@ -1,7 +1,7 @@
 //! Every path of the main listener, in one file. `/v1` rows go through `governed::serve` and nowhere else.
 
 use super::{
-    Current, Door, answer::Schema, anthropic, gemini, governed, governed::Route, hooks, library, news,
+    Current, Door, Peer, answer::Schema, anthropic, gemini, governed, governed::Route, hooks, library, news,
     openai, operations,
 };
 use axum::{
@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{Method, Request, Response};
 use portcullis_domain::{Action, Failure, Format, InputCode, LibraryRequest, ModelsRequest, Payload};
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 use tower::Service as _;
 
 /// The governed routes.
@@ -241,10 +241,18 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
-    pub(super) async fn answer(mut self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    /// Answers a request that came from there.
+    pub(super) async fn answer(
+        mut self,
+        mut request: Request<Body>,
+        from: IpAddr,
+    ) -> Result<Response<Body>, Infallible> {
         match self.direct.as_ref().zip(direct(&request)) {
-            Some((door, route)) => Ok(governed::serve(&door.now(), route, None, request).await),
-            None => self.router.call(request).await,
+            Some((door, route)) => Ok(governed::serve(&door.now(), route, None, from, request).await),
+            None => {
+                request.extensions_mut().insert(Peer(from));
+                self.router.call(request).await
+            }
         }
     }
 }
@@ -278,7 +286,7 @@ pub(super) fn main(door: Current) -> Router {
         let handler = move |State(door): State<Arc<Door>>, params: RawPathParams, request: Request<Body>| async move {
             let segment = params.iter().next().map(|(_, value)| value.to_owned());
             let route = googles(route, &request).unwrap_or(route);
-            governed::serve(&door, route, segment, request).await
+            governed::serve(&door, route, segment, operations::peer(request.extensions()), request).await
         };
         router = router.route(route.path, on(filter, handler));
     }
@@ -308,7 +316,10 @@ async fn verbs(state: State<Arc<Door>>, params: RawPathParams, request: Request<
         Some((V1.iter().find(mine)?, model.to_owned()))
     });
     match asked {
-        Some((route, model)) => governed::serve(&state.0, route, Some(model), request).await,
+        Some((route, model)) => {
+            governed::serve(&state.0, route, Some(model), operations::peer(request.extensions()), request)
+                .await
+        }
         None => unknown(state, request).await,
     }
 }

@@ -78,7 +78,8 @@ impl<'a> Read<'a> {
         ];
         let known = MEMBERS.iter().position(|known| *known == name);
         if let Some(number) = known {
-            let before = std::mem::replace(&mut self.seen, self.seen | 1 << number);
+            let before = self.seen;
+            self.seen |= 1 << number;
             if before == self.seen {
                 return None;
             }
