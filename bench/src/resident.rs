@@ -62,8 +62,7 @@ impl Resident {
             let (first, rest) = line.split_once(' ')?;
             if let Some((from, to)) = first.split_once('-') {
                 let rights = rest.split(' ').next()?;
-                let name =
-                    rest.splitn(5, ' ').nth(4)?.trim_start_matches(|c: char| c.is_ascii_digit()).trim();
+                let name = rest.splitn(5, ' ').nth(4).unwrap_or_default().trim();
                 here = Some((part(name, rights, program, guarded == Some(from)), name == program));
                 // A stack lies above pages that nobody may touch.
                 guarded = (rights == "---p").then_some(to);
