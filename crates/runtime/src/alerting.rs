@@ -1,12 +1,14 @@
 //! How alerts reach webhooks: over the shared client, each receiver a guarded dependency of its own, so that a dead
-//! one shows in health and is left alone for a while. What is told, when and how often is telemetry's decision.
-//! Source: S2-3.7.
+//! one shows in health and is left alone for a while; and how they reach administrators in private, through the outbox of
+//! their chat door. What is told, when and how often is telemetry's decision. Source: S2-3.7, news.md section 12.
 
 use crate::{Secrets, start::StartError};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use portcullis_domain::{Action, Deadline};
+use portcullis_channels::telegram::TelegramConfig;
+use portcullis_domain::{Action, Deadline, Post as Message};
+use portcullis_engine::messages::{ChatDoors, Sending, now_ms};
 use portcullis_resilience::{
     CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Registry,
     breaker::BreakerPolicy,
@@ -18,6 +20,7 @@ use portcullis_telemetry::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Destination, Metrics, Post, deliver_alerts,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,13 +41,15 @@ pub(crate) struct Delivery<'a> {
 /// A receiver whose address is in none of the secret sources.
 pub(crate) fn deliver(
     parts: &Delivery<'_>,
+    admins: Vec<Destination>,
     mut raised: Receiver<Alert>,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let receivers = parts.config.receivers.iter().enumerate();
-    let destinations =
+    let mut destinations: Vec<Destination> =
         receivers.map(|(index, receiver)| destination(parts, index, receiver)).collect::<Result<_, _>>()?;
+    destinations.extend(admins);
     // The reporting ends live all over the house and never all close: at the end of a drain the queue between is
     // closed instead.
     let (forward, alerts) = channel(parts.config.queue.max(1));
@@ -74,6 +79,50 @@ fn destination(
     let url =
         address(parts.secrets, url.as_deref(), url_secret.as_deref(), &format!("alerts.receivers[{index}]"))?;
     Ok(Destination::Webhook(webhook(parts, format!("alerts-{index}"), url)))
+}
+
+/// Each administrator of the Telegram door, in private. A door that is not open yet, or does not come back, is no failure of the
+/// others: the pauses between tries are those of every receiver.
+pub(crate) fn administrators(telegram: &TelegramConfig, chats: &ChatDoors) -> Vec<Destination> {
+    let ids = telegram.admin_ids.iter().filter(|_| telegram.enabled);
+    ids.map(|id| {
+        let (chats, to) = (chats.clone(), format!("telegram:{id}"));
+        Destination::Webhook(Arc::new(move |body| {
+            let (chats, to) = (chats.clone(), to.clone());
+            Box::pin(async move {
+                let how = Sending {
+                    caller: to.clone(),
+                    class: ALERT_CLASS,
+                    expires_at: now_ms().saturating_add(ALERT_LIFE_MS),
+                };
+                match chats.send(&to, &[Message::text(words(&body))], &how).await {
+                    Some(Ok(_)) => Ok(()),
+                    Some(Err(_)) => Err("the outbox does not take it".to_owned()),
+                    None => Err("the chat door is not open".to_owned()),
+                }
+            })
+        }))
+    })
+    .collect()
+}
+
+/// Of the outbox: behind replies and digests that somebody waits for, before what is scheduled.
+const ALERT_CLASS: u8 = 2;
+/// How long an alert is worth sending to a person, in milliseconds.
+const ALERT_LIFE_MS: i64 = 6 * 3_600_000;
+
+/// An alert as a message. Its text is for operators and was redacted where it was raised.
+fn words(body: &Value) -> String {
+    let text = |place: &Value| place.as_str().unwrap_or_default().to_owned();
+    let (labels, notes) = (&body["commonLabels"], &body["commonAnnotations"]);
+    let mark = if body["status"] == "resolved" { "✅" } else { "🚨" };
+    let (name, subject, summary) =
+        (text(&labels["alertname"]), text(&labels["subject"]), text(&notes["summary"]));
+    let more = match text(&notes["suppressed"]).as_str() {
+        "" | "0" => String::new(),
+        before => format!(" (+{before})"),
+    };
+    portcullis_inspect::redact_outside(&format!("{mark} {name}: {subject}{more}\n{summary}")).into_owned()
 }
 
 /// The address of a receiver: said, or in a secret.
@@ -165,5 +214,39 @@ async fn send(client: &Client, url: &SecretString, body: Bytes) -> Result<(), (C
         429 => Err((Class::RateLimited { retry_after: None }, why)),
         400..500 => Err((Class::CallerFault, why)),
         _ => Err((Class::HardFailure, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn body(status: &str, suppressed: &str) -> Value {
+        json!({
+            "status": status,
+            "commonLabels": {"alertname": "backup_failing", "subject": "store"},
+            "commonAnnotations": {"summary": "no backup could be made", "suppressed": suppressed},
+        })
+    }
+
+    // req: S0-19
+    #[test]
+    fn an_alert_is_told_to_people_in_two_lines_with_how_often_it_was_held_back() {
+        assert_eq!(words(&body("firing", "0")), "🚨 backup_failing: store\nno backup could be made");
+        assert_eq!(words(&body("resolved", "3")), "✅ backup_failing: store (+3)\nno backup could be made");
+    }
+
+    #[tokio::test]
+    async fn each_administrator_is_told_and_a_door_that_is_not_open_is_waited_for() {
+        let mut telegram = TelegramConfig { admin_ids: vec![7, 9], ..TelegramConfig::default() };
+        assert!(administrators(&telegram, &ChatDoors::default()).is_empty(), "the door is off");
+        telegram.enabled = true;
+        let told = administrators(&telegram, &ChatDoors::default());
+        assert_eq!(told.len(), 2);
+        for destination in told {
+            let Destination::Webhook(post) = destination else { panic!("a door is no log") };
+            assert_eq!(post(body("firing", "0")).await, Err("the chat door is not open".to_owned()));
+        }
     }
 }

@@ -14,7 +14,7 @@ use portcullis_engine::{
 };
 use portcullis_resilience::{Registry, breaker::BreakerState};
 use portcullis_store::{BackupDesk, BackupInfo, Store, Which};
-use portcullis_telemetry::Audit;
+use portcullis_telemetry::{Audit, Metrics};
 use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,11 +35,17 @@ const RECORDS: usize = 2000;
 
 impl Readers {
     /// With what administrators can do.
-    pub(crate) fn new(audit: &Audit, safety: &SafetyDesk, registry: &Registry, store: &Store) -> Self {
+    pub(crate) fn new(
+        audit: &Audit,
+        safety: &SafetyDesk,
+        registry: &Registry,
+        metrics: &Metrics,
+        store: &Store,
+    ) -> Self {
         let mut operations = Operations::new();
         operations.insert("incident", incident(audit.clone()));
         operations.insert("safety", overridden(safety.clone()));
-        operations.insert("stats", machine(registry.clone()));
+        operations.insert("stats", machine(registry.clone(), metrics.clone()));
         if let Some(desk) = store.backups() {
             operations.insert("backup", backup(desk.clone()));
             operations.insert("restore_backup", restored(desk));
@@ -217,21 +223,25 @@ fn overridden(desk: SafetyDesk) -> Operation {
     })
 }
 
-/// How the machine and what is called are: what the kernel tells, and breakers that are not closed.
-fn machine(registry: Registry) -> Operation {
+/// `/stats`: the machine, calls of an AI that failed, breakers that are not closed.
+fn machine(registry: Registry, metrics: Metrics) -> Operation {
     Arc::new(move |_| {
-        let registry = registry.clone();
+        let (registry, metrics) = (registry.clone(), metrics.clone());
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(|| {
-                let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-                let memory = file("/proc/meminfo");
-                let kept = ["MemTotal", "MemAvailable", "SwapTotal", "SwapFree"];
-                let lines = memory.lines().filter(|line| kept.iter().any(|key| line.starts_with(key)));
-                let load = file("/proc/loadavg");
-                let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-                format!("load: {load}\n{}", lines.collect::<Vec<_>>().join("\n"))
-            });
-            let mut out = read.await.unwrap_or_default();
+            let before = read("/proc/stat").await;
+            tokio::time::sleep(BUSY).await;
+            let busy = busy(&before, &read("/proc/stat").await);
+            let (memory, load) = (read("/proc/meminfo").await, read("/proc/loadavg").await);
+            let kept = ["MemTotal", "MemAvailable", "SwapTotal", "SwapFree"];
+            let memory = memory.lines().filter(|line| kept.iter().any(|key| line.starts_with(key)));
+            let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+            let mut out = format!("load: {load}\n");
+            if let Some(busy) = busy {
+                out.push_str(&format!("cpu: {busy} %\n"));
+            }
+            out.push_str(&memory.collect::<Vec<_>>().join("\n"));
+            let failures = failures(&metrics.render());
+            out.push_str(&format!("\nfailed calls of an AI since the start: {failures}"));
             for dependency in registry.all() {
                 let state = dependency.status().breaker;
                 if state != BreakerState::Closed {
@@ -241,4 +251,45 @@ fn machine(registry: Registry) -> Operation {
             out
         })
     })
+}
+
+/// How long it is looked how busy the machine is.
+const BUSY: Duration = Duration::from_millis(300);
+
+async fn read(path: &'static str) -> String {
+    let file = tokio::task::spawn_blocking(move || std::fs::read_to_string(path).unwrap_or_default());
+    file.await.unwrap_or_default()
+}
+
+/// Share of the time between two looks at `/proc/stat` in which processors worked, in percent.
+fn busy(before: &str, after: &str) -> Option<u64> {
+    let times = |text: &str| -> Option<(u64, u64)> {
+        let numbers: Vec<u64> =
+            text.lines().next()?.split_whitespace().skip(1).filter_map(|part| part.parse().ok()).collect();
+        let idle = numbers.get(3)? + numbers.get(4)?;
+        Some((idle, numbers.iter().take(8).sum()))
+    };
+    let ((idle, all), (idle_then, all_then)) = (times(after)?, times(before)?);
+    let passed = all.checked_sub(all_then).filter(|passed| *passed > 0)?;
+    Some(100 - 100 * idle.saturating_sub(idle_then).min(passed) / passed)
+}
+
+/// The sum of a metric's series, as they are shown.
+fn failures(shown: &str) -> u64 {
+    let series = shown.lines().filter(|line| line.starts_with("ai_failures{"));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_busy_the_machine_is_and_what_failed_are_read_from_what_is_shown() {
+        let (before, after) = ("cpu  100 0 100 700 100 0 0 0 0 0\n", "cpu  130 0 120 740 110 0 0 0 0 0\n");
+        assert_eq!(busy(before, after), Some(50));
+        assert_eq!((busy(before, before), busy("", after)), (None, None));
+        let shown = "ai_failures{provider=\"a\",code=\"500\"} 2\nai_failures_other 9\nai_failures{provider=\"b\",code=\"429\"} 3\n";
+        assert_eq!(failures(shown), 5);
+    }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Base {
     pub(crate) audit: Audit,
     client: Client,
     registry: Registry,
+    /// Filled when the doors open; alerts to administrators wait for it.
+    chat_doors: ChatDoors,
     pub(crate) tokens: Tokens,
     pub(crate) background: TaskTracker,
     logs: LogGuard,
@@ -89,7 +91,7 @@ impl Base {
             alerts: self.alerts.clone(),
             overrides: safety.view(),
             embedders: Embedders::in_folder(&embedding::models_folder(&settings.data_dir)),
-            chat_doors: ChatDoors::default(),
+            chat_doors: self.chat_doors.clone(),
             asking: asking::state(
                 settings,
                 &pages,
@@ -99,7 +101,7 @@ impl Base {
             pages,
             store: store.clone(),
             news: NewsState::default(),
-            readers: Readers::new(&self.audit, safety, &self.registry, store),
+            readers: Readers::new(&self.audit, safety, &self.registry, &self.metrics, store),
         }
     }
 
@@ -379,6 +381,7 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
     let (tokens, background) = (Tokens::default(), TaskTracker::new());
     let (alerts, queue) = Alerts::new(&settings.alerts, metrics.clone());
     let (client, registry) = (Client::new(&settings.outbound), Registry::new());
+    let chat_doors = ChatDoors::default();
     files::private_dir(&settings.data_dir)?;
     let audit = trail::begin(settings, secrets, &metrics, &alerts)?;
     for (name, source) in secrets.reads() {
@@ -395,9 +398,10 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
         metrics: &metrics,
         alerts: &alerts,
     };
-    alerting::deliver(&parts, queue, &background, tokens.background.clone())?;
+    let admins = alerting::administrators(&settings.telegram, &chat_doors);
+    alerting::deliver(&parts, admins, queue, &background, tokens.background.clone())?;
     trail::anchor(&parts, &settings.audit, &audit, &background, &tokens.background)?;
-    Ok(Base { metrics, health, alerts, audit, client, registry, tokens, background, logs })
+    Ok(Base { metrics, health, alerts, audit, client, registry, chat_doors, tokens, background, logs })
 }
 
 /// Proof of what the start itself did: a secret read (its name and where from), a key made (its public id).

@@ -150,24 +150,12 @@ impl Answered {
         if !self.sources.is_empty() {
             out.plain("\n\n");
             out.styled(&Say::Sources.of(tongue), Look::Bold);
-            out.plain(&self.sources_listed(tongue));
+            out.plain(&listed(&self.sources, tongue));
         }
         let mut links: Vec<&String> = self.sources.iter().filter_map(|source| source.url.as_ref()).collect();
         links.dedup();
         let preview = (links.len() == 1).then(|| links[0].clone());
         MessageReply::post(Post { text: out.text, styles: out.styles, preview, ..Post::default() })
-    }
-
-    /// One line a source, each after a line's end.
-    fn sources_listed(&self, tongue: Tongue) -> String {
-        let mut out = String::new();
-        for source in &self.sources {
-            let _ = write!(out, "\n[{}] {}", source.n, source.name(tongue));
-            if let Some(url) = &source.url {
-                let _ = write!(out, " {url}");
-            }
-        }
-        out
     }
 
     /// The passages behind the answer, for `/sources`.
@@ -186,6 +174,27 @@ impl Answered {
         }
         (!out.is_empty()).then(|| out.trim_end().to_owned())
     }
+}
+
+/// What was found, for whoever waits while it is being worded: sources come first, words when they are checked.
+pub(crate) fn found(sources: &[Source], tongue: Tongue) -> Post {
+    let mut out = Builder::default();
+    out.plain("🔎 ");
+    out.styled(&Say::Sources.of(tongue), Look::Bold);
+    out.plain(&listed(sources, tongue));
+    Post { text: out.text, styles: out.styles, silent: true, ..Post::default() }
+}
+
+/// One line a source, each after a line's end.
+fn listed(sources: &[Source], tongue: Tongue) -> String {
+    let mut out = String::new();
+    for source in sources {
+        let _ = write!(out, "\n[{}] {}", source.n, source.name(tongue));
+        if let Some(url) = &source.url {
+            let _ = write!(out, " {url}");
+        }
+    }
+    out
 }
 
 /// A text with what stands out in it, in UTF-16 units.

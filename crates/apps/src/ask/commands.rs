@@ -66,6 +66,7 @@ impl AskApp {
             passages: None,
             long,
             disappears: message.disappears_secs.filter(|secs| *secs > 0).map(Duration::from_secs),
+            progress: message.progress.clone(),
         };
         match self.answer(request, &asked).await {
             Ok(answered) => {

@@ -4,7 +4,7 @@
 
 use super::{
     AskApp, Asked,
-    answer::{Answered, Mode, Source},
+    answer::{Answered, Mode, Source, found},
     cache::{Circumstances, Key},
     check,
     desk::{Nothing, Search, Searched},
@@ -150,6 +150,13 @@ impl AskApp {
         if !self.chat.has_ai(&self.config.route) {
             self.metrics.degraded("ask", "extractive", "no_provider");
             return Ok(self.extractive(looked, Say::AiAway).await);
+        }
+        if !looked.sources.is_empty() {
+            let shown = &looked.sources[..looked.sources.len().min(MOST_SOURCES)];
+            if !looked.asked.progress.show(found(shown, looked.tongue)) {
+                // Taken back: what was found is all there is, and no AI is paid for more.
+                return Ok(Answered { degraded: None, ..self.extractive(looked, Say::Passages).await });
+            }
         }
         let said = match self.worded(request, looked).await? {
             Ok(said) => said,

@@ -84,6 +84,8 @@ pub(crate) struct Asked {
     long: bool,
     /// Nothing may be remembered longer than this.
     disappears: Option<Duration>,
+    /// Hears what was found before it is worded.
+    progress: portcullis_domain::Progress,
 }
 
 impl AskApp {
@@ -147,6 +149,7 @@ impl AskApp {
             passages: ask.passages,
             long: false,
             disappears: None,
+            progress: portcullis_domain::Progress::default(),
         };
         let answered = self.answer(request, &asked).await?;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::chat::tests::{PLAIN, Routed, app, inspected};
-use portcullis_domain::{Degraded, MessageRequest, Scope, Scopes};
+use portcullis_domain::{Degraded, MessageRequest, Progress, Scope, Scopes};
 use portcullis_knowledge::{
     Chunk, Collection, Contents, Document, EmbedFailure, Embedder, KnowledgeConfig, Space,
 };
@@ -126,6 +126,33 @@ async fn json(app: &AskApp, ask: AskRequest) -> Value {
 
 async fn body(reply: Reply) -> Value {
     serde_json::from_slice(&crate::chat::tests::bytes(reply).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn at_a_chat_door_sources_are_shown_first_and_words_when_they_are_checked() {
+    let house = house(true, |_| {}).await;
+    let (shown, double) = (Arc::new(parking_lot::Mutex::new(Vec::new())), Arc::new(house.double));
+    let (seen, asked) = (shown.clone(), double.clone());
+    let progress = Progress::new(move |post| {
+        let post = post.map(|post| (post.text, asked.received().len()));
+        seen.lock().extend(post);
+        true
+    });
+    let told =
+        said_in(&house.app, MessageRequest { progress, ..message("What is the notice period?") }, PLAIN)
+            .await;
+    assert!(told.starts_with("The notice period is two months [1]."), "{told}");
+    let shown = std::mem::take(&mut *shown.lock());
+    let [(first, before)] = shown.as_slice() else { panic!("{shown:?}") };
+    assert!(first.starts_with("🔎 Sources\n[1] Handbook, p. 12"), "{first}");
+    assert_eq!((*before, double.received().len()), (0, 1), "before an AI was asked");
+    let taken_back = MessageRequest {
+        progress: Progress::new(|_| false),
+        ..message("How many holidays does everybody have?")
+    };
+    let told = said_in(&house.app, taken_back, PLAIN).await;
+    assert!(told.starts_with("These passages fit best."), "{told}");
+    assert_eq!(double.received().len(), 1, "no AI is paid for what was taken back");
 }
 
 fn message(text: &str) -> MessageRequest {
