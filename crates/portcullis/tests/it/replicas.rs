@@ -128,8 +128,12 @@ async fn each_update_is_answered_once_at_one_pace_and_the_other_server_takes_ove
     until("the breach is in the log", async || {
         let log = two.stderr();
         let line = log.lines().find(|line| line.contains("\"rate_limit_breach\"")).unwrap_or_default();
-        let says =
-            ["\"door\":\"telegram\"", "\"action\":\"message\"", "\"limit\":\"4/3600s\"", "\"retry_after_ms\":"];
+        let says = [
+            "\"door\":\"telegram\"",
+            "\"action\":\"message\"",
+            "\"limit\":\"4/3600s\"",
+            "\"retry_after_ms\":",
+        ];
         says.iter().all(|word| line.contains(word))
     })
     .await;
