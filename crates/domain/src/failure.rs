@@ -55,6 +55,17 @@ pub enum Failure {
         /// What the operator finds the reasons under.
         incident: Incident,
     },
+    /// Inspection wants the sender to say that the message is meant. The quota is spent; the same message with the proof
+    /// passes once.
+    #[error("unconfirmed, incident {incident}")]
+    Unconfirmed {
+        /// What the operator finds the reasons under.
+        incident: Incident,
+        /// What goes with the message when it is sent again: for its sender only, never for log or audit.
+        proof: Box<str>,
+        /// How long it is good.
+        expires_in: Duration,
+    },
     /// We have no room: queue full, too many connections, draining. What admission charged was given back.
     #[error("overloaded, retry after {retry_after:?}")]
     Overloaded {
@@ -106,6 +117,7 @@ impl Failure {
             Self::RateLimited { .. } => "rate_limited",
             Self::BudgetExceeded { .. } => "budget_exceeded",
             Self::Blocked { .. } => "blocked",
+            Self::Unconfirmed { .. } => "unconfirmed",
             Self::Overloaded { .. } => "overloaded",
             Self::Unavailable { .. } => "unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",

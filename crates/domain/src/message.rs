@@ -104,14 +104,16 @@ impl Post {
 pub struct Button {
     /// What stands on it.
     pub label: String,
-    /// What comes back when it is pressed: at most 64 bytes, never a name that somebody typed. [`Button::CANCEL`] is
-    /// the door's own.
+    /// What comes back when it is pressed: at most 64 bytes, never a name that somebody typed. [`Button::CANCEL`] and
+    /// [`Button::CONFIRM`] are the door's own.
     pub token: String,
 }
 
 impl Button {
     /// Ends the work under way in its conversation, whose [`Progress`] then says that it is not wanted any more.
     pub const CANCEL: &str = "cancel";
+    /// Says that the message is meant that inspection asked about.
+    pub const CONFIRM: &str = "confirm";
 
     /// A button.
     #[must_use]

@@ -404,6 +404,8 @@ pub struct Hints {
     /// Headers by which sticky routes keep requests on one target: name in lower case, value of at most 128 visible
     /// characters. Only those that a route asks for.
     pub affinity: Vec<(Box<str>, Box<str>)>,
+    /// `x-portcullis-confirm`: what a refusal told the sender, who says by it that the message is meant.
+    pub confirm: Option<Box<str>>,
     /// The action under whose limit a minute providers are called, where an app calls for another purpose than its payload's.
     /// No door sets it.
     pub purpose: Option<Action>,

@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     canary: bool,
     leak: CheckAction,
     cited: bool,
+    said: bool,
 }
 
 /// What a policy says of prompts and of leaks.
@@ -29,6 +30,8 @@ pub(crate) struct Prompting {
     pub(crate) canary: Option<bool>,
     pub(crate) leak: Option<CheckAction>,
     pub(crate) cited: bool,
+    /// Whether personal data of the message may stand in its answer.
+    pub(crate) said: bool,
     /// Nothing changes, and nothing is blocked.
     pub(crate) shadow: bool,
 }
@@ -49,13 +52,14 @@ impl Prompting {
             canary: !self.shadow && self.canary.unwrap_or(hardened),
             leak: if self.shadow { leak.min(CheckAction::Flag) } else { leak },
             cited: self.cited,
+            said: self.said,
         };
-        (hardened || plan.canary || plan.cited || plan.leak != CheckAction::Off).then_some(plan)
+        (hardened || plan.canary || plan.cited || plan.said || plan.leak != CheckAction::Off).then_some(plan)
     }
 
     /// Whether suspicious messages are hardened, and their answers call fewer tools.
     pub(crate) fn hardens_flagged(&self) -> bool {
-        self.flagged == Flagged::Harden && !self.shadow
+        self.flagged != Flagged::Record && !self.shadow
     }
 }
 
@@ -85,7 +89,13 @@ pub(crate) async fn harden(
         | Payload::Models(_)
         | Payload::Library(_)
         | Payload::News(_)) => {
-            return Ok(Prompted { payload, watch: output, hardened: false, instructions: None });
+            let watch = match (output, words_of(&payload)) {
+                (Some(watch), Some(text)) if plan.said => {
+                    Some(Arc::new(watch.as_ref().clone().and_said([text])))
+                }
+                (watch, _) => watch,
+            };
+            return Ok(Prompted { payload, watch, hardened: false, instructions: None });
         }
     };
     let seed = engine.seed(&request.body);
@@ -112,6 +122,15 @@ pub(crate) async fn harden(
         hardened: plan.style != Harden::Off,
         instructions,
     })
+}
+
+/// The words of a person in a message that is no chat.
+fn words_of(payload: &Payload) -> Option<&str> {
+    match payload {
+        Payload::Library(request) => request.text(),
+        Payload::News(request) => request.text(),
+        Payload::Chat(_) | Payload::Count(_) | Payload::Embed(_) | Payload::Models(_) => None,
+    }
 }
 
 /// Marks what is untrusted and tells the system part; what to look for in the answer.
@@ -151,6 +170,9 @@ fn prepared(plan: Plan, seed: &[u8; 32], request: &mut ChatRequest, output: Opti
     }
     if plan.cited {
         watch = watch.and_cited(of(Role::User));
+    }
+    if plan.said {
+        watch = watch.and_said(of(Role::User).chain(of(Role::Tool)));
     }
     watch
 }

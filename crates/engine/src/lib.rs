@@ -7,6 +7,8 @@ mod admission;
 mod app;
 mod breaches;
 pub mod budgets;
+mod confirm;
+pub mod exceptions;
 mod filter;
 mod hardening;
 pub mod holds;

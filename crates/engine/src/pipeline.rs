@@ -10,6 +10,8 @@ use crate::{
     admission::{Admission, Subjects},
     breaches::Breaches,
     budgets::Budgets,
+    confirm::{self, Meant},
+    exceptions::ExceptionDesk,
     filter::Filter,
     hardening::{self, Prompted},
     identity::Identity,
@@ -60,6 +62,8 @@ pub struct Parts {
     pub anomalies: Anomalies,
     /// Who sent suspicious messages before.
     pub suspicion: Suspicion,
+    /// What operators let pass at run time.
+    pub exceptions: ExceptionDesk,
     /// Which app answers which action.
     pub apps: Vec<(Action, Arc<dyn App>)>,
     /// Most messages being answered at once, streams included.
@@ -88,10 +92,11 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     budgets: Budgets,
     pub(crate) screening: Screening,
-    store: Store,
+    pub(crate) store: Store,
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
     pub(crate) anomalies: Anomalies,
+    exceptions: ExceptionDesk,
     breaches: Arc<Breaches>,
     turns: Arc<Suspicion>,
     apps: [Option<Arc<dyn App>>; Action::ALL.len()],
@@ -132,7 +137,8 @@ impl Engine {
             limits: parts.limits,
             admission: parts.admission,
             budgets: parts.budgets,
-            screening: parts.screening,
+            screening: Screening { granted: parts.exceptions.granted(), ..parts.screening },
+            exceptions: parts.exceptions,
             breaches: Arc::new(Breaches::new(parts.audit.clone())),
             store: parts.store,
             metrics: parts.metrics,
@@ -154,7 +160,8 @@ impl Engine {
             limits: inner.limits.clone(),
             admission: changes.admission,
             budgets: inner.budgets.clone(),
-            screening: changes.screening,
+            screening: Screening { granted: inner.exceptions.granted(), ..changes.screening },
+            exceptions: inner.exceptions.clone(),
             breaches: inner.breaches.clone(),
             store: inner.store.clone(),
             metrics: inner.metrics.clone(),
@@ -185,7 +192,13 @@ impl Engine {
     }
 
     pub(crate) fn keys(&self) -> &Keys {
-        self.0.identity.keys()
+        self.0.keys()
+    }
+
+    /// What operators let pass at run time.
+    #[must_use]
+    pub fn exceptions(&self) -> &ExceptionDesk {
+        &self.0.exceptions
     }
 
     pub(crate) fn screening(&self) -> &Screening {
@@ -408,7 +421,9 @@ impl Admitted {
             self.record.said(screened.length);
         }
         let who = self.who();
-        screening::conclude(engine, &policy, &mut screened, &who)?;
+        let meant = Meant { who: &who, action: self.record.action(), payload: &payload };
+        confirm::judge(engine, &policy, &mut screened, &meant, self.hints.confirm.take()).await?;
+        screening::clean(&mut payload);
         let mut remembered = None;
         if let Some(watch) = &policy.input {
             let found = policy::incoming(watch, &mut payload, &engine.metrics);
@@ -487,6 +502,10 @@ impl Admitted {
 }
 
 impl Inner {
+    pub(crate) fn keys(&self) -> &Keys {
+        self.identity.keys()
+    }
+
     /// A suspicious score after what its caller sent before.
     pub(crate) fn raised(&self, caller: &str, score: f32) -> f32 {
         self.turns.raise(caller, score)
@@ -494,7 +513,7 @@ impl Inner {
 
     /// Where the marks of a prompt come from.
     pub(crate) fn seed(&self, body: &[u8]) -> [u8; 32] {
-        self.identity.keys().derive("portcullis: marks of a prompt", body)
+        self.keys().derive("portcullis: marks of a prompt", body)
     }
 
     /// A caught panic: logged in full once, told outside only as an incident.

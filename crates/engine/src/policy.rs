@@ -9,7 +9,7 @@ use crate::hardening::Prompting;
 use memchr::memmem::find;
 use parking_lot::RwLock;
 use portcullis_domain::{Failure, Payload, Role};
-use portcullis_inspect::{CheckAction, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
+use portcullis_inspect::{CheckAction, Flagged, Mode, Placeholders, PolicyConfig, SchemaAction, Watch};
 use portcullis_telemetry::{Gauge, Metrics};
 use smallvec::SmallVec;
 use std::{
@@ -168,6 +168,7 @@ impl Policy {
                 flagged: config.flagged,
                 canary: config.canary,
                 leak: config.output.leak,
+                said: config.output.personal_said && config.output.personal != CheckAction::Off,
                 cited: config.output.link_cited && config.output.links != CheckAction::Off,
                 shadow,
             },
@@ -175,6 +176,11 @@ impl Policy {
             untrusted_tools: config.output.untrusted_tools.as_deref().filter(|_| !shadow).map(Arc::from),
             flagged_tools: config.output.flagged_tools.as_slice().into(),
         }
+    }
+
+    /// What follows when a message is suspicious and not blocked.
+    pub(crate) const fn flagged(&self) -> Flagged {
+        self.prompting.flagged
     }
 
     /// Whether anything follows from a score.

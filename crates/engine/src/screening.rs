@@ -1,22 +1,27 @@
 //! Stage 4: every untrusted text of a message is looked at before an app sees it. System parts are the operator's
 //! own words and are not judged. Large bodies are scanned off the async workers, so that one huge prompt delays
-//! nobody. Invariant: the payload itself is never changed here; only the scored copy is cleaned.
+//! nobody. Invariant: what is scored is a cleaned copy of the text as it came; the payload itself is changed only for people
+//! at chat doors, after that, by `clean`.
 //!
 //! Source: inspect.md sections 1 and 2, gateway.md section 11 (hook "input").
 
 use crate::{
+    exceptions::Granted,
     ids,
     pipeline::Inner,
     policy::{Findings, Policies, Policy},
     shape::ShapeLimits,
 };
 use parking_lot::Mutex;
-use portcullis_domain::{Door, Failure, Incident, Payload, RequestId, Role, Tier};
+use portcullis_domain::{
+    Door, Failure, Incident, LibraryRequest, NewsRequest, Payload, RequestId, Role, Tier,
+};
 use portcullis_inspect::{
-    Channel, CheckAction, Exceptions, InspectConfig, Inspector, Removed, Turns, VerdictKind,
+    Channel, CheckAction, Exceptions, Flagged, InspectConfig, Inspector, Removed, Sanitised, Turns,
+    VerdictKind, sanitise,
 };
 use portcullis_telemetry::AuditEvent;
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// What stage 4 needs.
@@ -26,14 +31,22 @@ pub struct Screening {
     pub inspector: Arc<Inspector>,
     /// Most characters of one text.
     pub max_chars: usize,
+    /// The same of a message at a chat door.
+    pub chat_chars: usize,
     /// Bodies larger than this many bytes are scanned on the blocking pool.
     pub offload_bytes: usize,
     /// Whether verdicts are only recorded (`mode = "shadow"`).
     pub shadow: bool,
     /// How much holding answers against schemas may cost.
     pub shape: ShapeLimits,
-    /// What passes although it is suspicious.
+    /// What passes although it is suspicious, by the settings.
     pub exceptions: Arc<Exceptions>,
+    /// The same as granted at run time; the engine sets it.
+    pub granted: Granted,
+    /// Seconds within which a sender can say that a message is meant.
+    pub confirm_secs: u32,
+    /// Most characters of a suspicious text in the audit trail; 0: none, as private texts deserve.
+    pub excerpt_chars: usize,
     /// What follows, by route.
     pub policies: Policies,
 }
@@ -72,8 +85,10 @@ pub(crate) struct Screened {
     pub(crate) bytes: usize,
     /// Bytes of the last message of the person, or of all texts to embed.
     pub(crate) length: usize,
-    /// Rows of the settings by which suspicious texts passed.
-    pub(crate) excepted: Vec<usize>,
+    /// Names of exceptions by which suspicious texts passed.
+    pub(crate) excepted: Vec<Arc<str>>,
+    /// How the last suspicious text begins, redacted, where the trail may hold that.
+    pub(crate) excerpt: Option<String>,
     /// What hid in all texts together.
     pub(crate) removed: Removed,
 }
@@ -132,8 +147,14 @@ fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screen
                 look(screening, (caller, &text), Channel::Document, index, "input", &mut worst)?;
             }
         }
-        Payload::Library(request) => said(screening, caller, request.text(), &mut worst)?,
-        Payload::News(request) => said(screening, caller, request.text(), &mut worst)?,
+        Payload::Library(request) => {
+            let chat = matches!(request, LibraryRequest::Message(_));
+            said(screening, (caller, request.text()), chat, &mut worst)?;
+        }
+        Payload::News(request) => {
+            let chat = matches!(request, NewsRequest::Message(_));
+            said(screening, (caller, request.text()), chat, &mut worst)?;
+        }
         Payload::Models(_) => {}
     }
     Ok(worst)
@@ -142,13 +163,45 @@ fn scan(screening: &Screening, payload: &Payload, caller: &str) -> Result<Screen
 /// The one text of a person.
 fn said(
     screening: &Screening,
-    caller: &str,
-    text: Option<&str>,
+    (caller, text): (&str, Option<&str>),
+    chat: bool,
     worst: &mut Screened,
 ) -> Result<(), Failure> {
     let Some(text) = text else { return Ok(()) };
     worst.length = text.len();
+    if chat {
+        fits("question", text, screening.chat_chars)?;
+    }
     look(screening, (caller, text), Channel::User, 0, "question", worst)
+}
+
+/// A character has at least one byte: most texts need not be counted.
+fn fits(member: &str, text: &str, most: usize) -> Result<(), Failure> {
+    if text.len() > most {
+        let chars = text.chars().count();
+        if chars > most {
+            let message = format!("A text of {chars} characters is longer than the {most} allowed.");
+            return Err(Failure::invalid(member.to_owned(), message));
+        }
+    }
+    Ok(())
+}
+
+/// What a person wrote at a chat door goes on without what only hides in it, in composed form. What was hidden is counted
+/// by then.
+pub(crate) fn clean(payload: &mut Payload) {
+    let text = if let Payload::Library(LibraryRequest::Message(message))
+    | Payload::News(NewsRequest::Message(message)) = payload
+    {
+        &mut message.text
+    } else {
+        return;
+    };
+    let cleaned = match sanitise(text, portcullis_inspect::Policy::Chat, usize::MAX) {
+        Ok(Sanitised { text: Cow::Owned(cleaned), .. }) => cleaned,
+        Ok(Sanitised { text: Cow::Borrowed(_), .. }) | Err(_) => return,
+    };
+    *text = cleaned;
 }
 
 fn look(
@@ -159,14 +212,7 @@ fn look(
     member: &str,
     worst: &mut Screened,
 ) -> Result<(), Failure> {
-    if text.len() > screening.max_chars {
-        let chars = text.chars().count();
-        if chars > screening.max_chars {
-            let most = screening.max_chars;
-            let message = format!("A text of {chars} characters is longer than the {most} allowed.");
-            return Err(Failure::invalid(member.to_owned(), message));
-        }
-    }
+    fits(member, text, screening.max_chars)?;
     let verdict = screening.inspector.inspect(text, channel);
     worst.removed.add(verdict.removed);
     let blocked = match verdict.verdict {
@@ -177,7 +223,9 @@ fn look(
         VerdictKind::Flag => false,
         VerdictKind::Block => true,
     };
-    if let Some(row) = screening.exceptions.holds(caller, text, jiff::Timestamp::now().as_second()) {
+    let now = jiff::Timestamp::now().as_second();
+    let excepted = screening.exceptions.holds(caller, text, now);
+    if let Some(row) = excepted.or_else(|| screening.granted.holds(caller, text, now)) {
         worst.excepted.push(row);
         return Ok(());
     }
@@ -187,35 +235,48 @@ fn look(
     worst.part = index;
     worst.bytes = text.len();
     worst.reasons.extend(verdict.reasons.iter().map(|reason| reason.id));
+    if screening.excerpt_chars > 0 {
+        worst.excerpt = Some(excerpt(text, screening.excerpt_chars));
+    }
     Ok(())
 }
 
-/// A suspicious message that the settings let pass, as outcome and metric label.
+/// Bytes that are redacted for each character of an excerpt: what is cut off afterwards was whole before.
+const READ_PER_CHAR: usize = 8;
+
+/// How a text begins, without what looks like a secret or tells of a person.
+fn excerpt(text: &str, most: usize) -> String {
+    let near = &text[..text.floor_char_boundary(most.saturating_mul(READ_PER_CHAR))];
+    portcullis_inspect::redact(near).chars().take(most).collect()
+}
+
+/// A suspicious message that an exception lets pass, as outcome and metric label.
 const EXCEPTED: &str = "excepted";
 
-/// Counts and proves what was found, and refuses what policy blocks. The sender learns the incident, never the
-/// reason: reasons are for the operator, in log and audit.
+/// Counts and proves what was found, and refuses what policy blocks; the incident, where the sender is to be asked
+/// whether the message is meant. The sender learns the incident, never the reason: reasons are for the operator, in log
+/// and audit.
 pub(crate) fn conclude(
     engine: &Inner,
     policy: &Policy,
     found: &mut Screened,
     who: &Who,
-) -> Result<(), Failure> {
+    confirmed: bool,
+) -> Result<Option<Incident>, Failure> {
     for (kind, count) in found.removed.rows() {
         if count > 0 {
             engine.metrics.sanitised(kind, count.into());
         }
     }
     if policy.injection == CheckAction::Off {
-        return Ok(());
+        return Ok(None);
     }
     if !found.excepted.is_empty() {
         engine.metrics.guard(&policy.name, "injection", EXCEPTED);
-        let rows: Vec<String> = found.excepted.iter().map(usize::to_string).collect();
-        who.prove(engine, EXCEPTED, None, ids::incident(), vec![("exceptions", rows.join(","))]);
+        who.prove(engine, EXCEPTED, None, ids::incident(), vec![("exceptions", found.excepted.join(","))]);
     }
     if !found.flagged {
-        return Ok(());
+        return Ok(None);
     }
     if policy.turns {
         let raised = engine.raised(&who.caller, found.score);
@@ -226,21 +287,30 @@ pub(crate) fn conclude(
         }
     }
     let shadow = engine.screening.shadow || policy.shadow;
-    let blocked = found.blocked && policy.injection != CheckAction::Flag;
-    let action = match (blocked, shadow) {
-        (true, false) => "block",
-        (true, true) => "shadow_block",
-        (false, _) => "flag",
+    let strict = policy.injection != CheckAction::Flag;
+    let blocked = strict && (found.blocked || policy.flagged() == Flagged::Block);
+    let asks = !blocked && policy.flagged() == Flagged::Confirm;
+    let action = match (blocked, asks, shadow) {
+        (true, _, false) => "block",
+        (true, _, true) => "shadow_block",
+        (false, true, false) if confirmed => "confirmed",
+        (false, true, false) => "confirm",
+        (false, true, true) => "shadow_confirm",
+        (false, false, _) => "flag",
     };
     engine.metrics.guard(&policy.name, "injection", action);
     let incident = ids::incident();
     let reasons = found.reasons.join(",");
     let (caller, score) = (&*who.caller, found.score);
     tracing::warn!(request_id = %who.id, %incident, caller, score, action, reasons, "inspection");
-    let details =
+    let mut details =
         vec![("reasons", reasons), ("part", found.part.to_string()), ("bytes", found.bytes.to_string())];
+    details.extend(found.excerpt.take().map(|text| ("excerpt", text)));
     who.prove(engine, action, Some(score), incident, details);
-    if blocked && !shadow { Err(Failure::Blocked { incident }) } else { Ok(()) }
+    if blocked && !shadow {
+        return Err(Failure::Blocked { incident });
+    }
+    Ok((asks && !shadow && !confirmed).then_some(incident))
 }
 
 /// Whose message was looked at, for the audit trail.

@@ -35,6 +35,8 @@ pub struct InspectConfig {
     pub mode: Mode,
     /// Most characters of one text; longer ones are refused with 400. Default 1000000.
     pub max_chars: usize,
+    /// Most characters of a message at a chat door; whoever writes a longer one is told so. Default 2000.
+    pub chat_chars: usize,
     /// Bodies larger than this many bytes are scanned off the async workers. Default 262144.
     pub offload_bytes: usize,
     /// Most bytes of a caller's JSON schema that answers are held against (`policies.<name>.output.schema`); a larger
@@ -67,6 +69,14 @@ pub struct InspectConfig {
     pub turn_callers: usize,
     /// Suspicious messages that pass nevertheless, until a day. Default none.
     pub exceptions: Vec<Exception>,
+    /// Most exceptions that are granted at run time beside those (`portcullis exceptions`), about 500 bytes each. Read at
+    /// start. Default 1000.
+    pub max_granted: usize,
+    /// Longest time of one that is granted at run time, in days. Read at start. Default 90.
+    pub granted_days: u32,
+    /// Seconds within which a sender can say that a message is meant (`policies.<name>.flagged = "confirm"`); later it is
+    /// asked about anew. Default 600.
+    pub confirm_secs: u32,
 }
 
 /// Most bytes that decoders may make of one text, whatever is configured.
@@ -79,6 +89,7 @@ impl Default for InspectConfig {
         Self {
             mode: Mode::Enforce,
             max_chars: 1_000_000,
+            chat_chars: 2000,
             offload_bytes: 262_144,
             schema_bytes: 65_536,
             schema_steps: 200_000,
@@ -91,6 +102,9 @@ impl Default for InspectConfig {
             turn_half_life_secs: 600,
             turn_callers: 100_000,
             exceptions: Vec::new(),
+            max_granted: 1000,
+            granted_days: 90,
+            confirm_secs: 600,
         }
     }
 }
@@ -128,6 +142,17 @@ impl InspectConfig {
         if self.model_bytes < LEAST_READ {
             let mend = "keep at least 1024; leave the key out for 32768";
             out.push(Problem::new(format!("{prefix}.model_bytes"), "too few for the model", mend));
+        }
+        for (name, value, least, most) in [
+            ("chat_chars", self.chat_chars as u64, 1, 1_000_000),
+            ("max_granted", self.max_granted as u64, 1, 100_000),
+            ("granted_days", u64::from(self.granted_days), 1, 366),
+            ("confirm_secs", u64::from(self.confirm_secs), 10, 86_400),
+        ] {
+            if !(least..=most).contains(&value) {
+                let mend = format!("choose {least} to {most}, or leave the key out");
+                out.push(Problem::new(format!("{prefix}.{name}"), "is out of range", mend));
+            }
         }
         exceptions::problems(&self.exceptions, prefix, out);
         if !(self.flag > 0.0 && self.flag <= self.block && self.block <= 1.0) {

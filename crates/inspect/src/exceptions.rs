@@ -8,7 +8,7 @@ use portcullis_domain::Problem;
 use ring::digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// One row of `[[inspect.exceptions]]`: what inspection lets pass although it is suspicious. Each use is in the audit
 /// trail. One of `caller` and `sha256` is given, or both: then both must fit.
@@ -37,24 +37,31 @@ struct Row {
     /// Second of the epoch from which on it does not hold.
     end: i64,
     caller: Option<String>,
-    number: usize,
+    name: Arc<str>,
 }
 
 impl Exceptions {
-    /// From the settings; rows that are not usable are left out.
+    /// From the settings, each named by its place; rows that are not usable are left out.
     #[must_use]
     pub fn new(rows: &[Exception]) -> Self {
         let mut out = Self::default();
         for (number, row) in rows.iter().enumerate() {
-            let Some(end) = end_of(&row.until) else { continue };
-            let kept = Row { end, caller: row.caller.clone(), number };
-            match (row.sha256.as_deref().map(bytes), &row.caller) {
-                (Some(Some(digest)), _) => out.texts.entry(digest).or_default().push(kept),
-                (None, Some(caller)) => out.callers.entry(caller.clone()).or_default().push(kept),
-                (Some(None), _) | (None, None) => {}
+            if let Some(end) = end_of(&row.until) {
+                out.add(&number.to_string(), row.caller.as_deref(), row.sha256.as_deref(), end);
             }
         }
         out
+    }
+
+    /// One more, until that second of the epoch. One that names neither caller nor text, or a text by no SHA-256, never
+    /// holds.
+    pub fn add(&mut self, name: &str, caller: Option<&str>, sha256: Option<&str>, end: i64) {
+        let kept = Row { end, caller: caller.map(str::to_owned), name: name.into() };
+        match (sha256.map(bytes), caller) {
+            (Some(Some(digest)), _) => self.texts.entry(digest).or_default().push(kept),
+            (None, Some(caller)) => self.callers.entry(caller.to_owned()).or_default().push(kept),
+            (Some(None), _) | (None, None) => {}
+        }
     }
 
     /// Whether there are none.
@@ -63,16 +70,16 @@ impl Exceptions {
         self.texts.is_empty() && self.callers.is_empty()
     }
 
-    /// The number of the row by which this text of that caller passes at that second of the epoch.
+    /// The name of the row by which this text of that caller passes at that second of the epoch.
     #[must_use]
-    pub fn holds(&self, caller: &str, text: &str, now: i64) -> Option<usize> {
+    pub fn holds(&self, caller: &str, text: &str, now: i64) -> Option<Arc<str>> {
         if self.is_empty() {
             return None;
         }
         let fits = |rows: &Vec<Row>| {
             let whose =
                 |row: &&Row| now < row.end && row.caller.as_deref().is_none_or(|whose| whose == caller);
-            rows.iter().find(whose).map(|row| row.number)
+            rows.iter().find(whose).map(|row| row.name.clone())
         };
         self.callers.get(caller).and_then(fits).or_else(|| {
             let hashed = digest::digest(&digest::SHA256, text.as_bytes());
@@ -97,6 +104,19 @@ pub(crate) fn problems(rows: &[Exception], prefix: &str, out: &mut Vec<Problem>)
             out.push(Problem::new(key("caller"), "the exception would hold for everybody", mend));
         }
     }
+}
+
+/// SHA-256 of exactly these bytes as exceptions name a text: 64 hexadecimal digits.
+#[must_use]
+pub fn named_by(text: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether that is a SHA-256 as exceptions name a text.
+#[must_use]
+pub fn names_text(sha256: &str) -> bool {
+    bytes(sha256).is_some()
 }
 
 fn bytes(hex: &str) -> Option<[u8; 32]> {
@@ -167,8 +187,9 @@ mod tests {
         ];
         let exceptions = Exceptions::new(&rows);
         let last = 1_798_761_599;
-        assert_eq!(exceptions.holds("key:a", "anything", last), Some(0));
-        assert_eq!(exceptions.holds("key:b", "hello", last), Some(1));
+        assert_eq!(exceptions.holds("key:a", "anything", last).as_deref(), Some("0"));
+        assert_eq!(exceptions.holds("key:b", "hello", last).as_deref(), Some("1"));
+        assert_eq!(rows[1].sha256.as_deref(), Some(&*named_by("hello")));
         for (caller, text, now) in
             [("key:a", "x", last + 1), ("key:b", "hello ", last), ("key:c", "x", 0), ("key:d", "x", last)]
         {

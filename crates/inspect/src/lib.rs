@@ -29,7 +29,7 @@ mod turns;
 
 pub use config::{InspectConfig, LongTexts, Mode};
 pub use decode::Encoding;
-pub use exceptions::{Exception, Exceptions};
+pub use exceptions::{Exception, Exceptions, named_by, names_text};
 pub use harden::{Hardening, Origin};
 pub use inspector::{Channel, Inspector, Reason, ReasonKind, Verdict, VerdictKind, Weighed};
 pub use language::{GROUPS, group, letter};

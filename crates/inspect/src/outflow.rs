@@ -13,7 +13,12 @@ use crate::{
     redact,
 };
 use regex::Regex;
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    ops::{Bound, Range},
+    sync::Arc,
+};
 
 /// Most bytes that are held back.
 const MAX_HELD: usize = 256;
@@ -31,6 +36,8 @@ pub struct Watch {
     topics: Option<(CheckAction, Arc<Regex>, usize)>,
     links: Option<(CheckAction, Arc<Regex>, Arc<[String]>)>,
     leak: Option<(CheckAction, Arc<Leak>)>,
+    /// Personal data that its reader wrote or sent, in lower case: no finding.
+    said: Option<Arc<BTreeSet<String>>>,
     /// Whether what is redacted is put back into the answer.
     reversible: bool,
 }
@@ -71,6 +78,7 @@ impl Watch {
             topics: topics(&policy.topics, policy.topics_action),
             links,
             leak: None,
+            said: None,
             reversible: false,
         }
         .some()
@@ -84,7 +92,7 @@ impl Watch {
         let least = if reversible { CheckAction::Redact } else { CheckAction::Off };
         let action = |action| if action == CheckAction::Off { least } else { action };
         let (secrets, personal) = (action(policy.secrets), action(policy.personal));
-        Self { secrets, personal, topics, links: None, leak: None, reversible }.some()
+        Self { secrets, personal, topics, links: None, leak: None, said: None, reversible }.some()
     }
 
     /// The same, without consequences.
@@ -97,6 +105,7 @@ impl Watch {
             topics: self.topics.map(|(action, topics, longest)| (flag(action), topics, longest)),
             links: self.links.map(|(action, links, hosts)| (flag(action), links, hosts)),
             leak: self.leak.map(|(action, leak)| (flag(action), leak)),
+            said: self.said,
             reversible: false,
         }
     }
@@ -128,6 +137,28 @@ impl Watch {
             *hosts = all.into();
         }
         self
+    }
+
+    /// The same where personal data that these texts hold is no finding: whoever asked knows it already.
+    #[must_use]
+    pub fn and_said<'a>(mut self, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        if self.personal != CheckAction::Off {
+            let of = |text: &'a str| {
+                redact::find(text, false, true).into_iter().map(|found| text[found.range].to_lowercase())
+            };
+            let said: BTreeSet<String> = texts.into_iter().flat_map(of).collect();
+            self.said = (!said.is_empty()).then(|| Arc::new(said));
+        }
+        self
+    }
+
+    /// Whether that piece of a text was said before. At its end a piece may still become what was.
+    fn was_said(&self, text: &str, range: &Range<usize>) -> bool {
+        let Some(said) = &self.said else { return false };
+        let piece = text[range.clone()].to_lowercase();
+        let from = (Bound::Included(piece.as_str()), Bound::Unbounded);
+        let next = said.range::<str, _>(from).next();
+        next.is_some_and(|known| *known == piece || range.end == text.len() && known.starts_with(&piece))
     }
 
     fn some(self) -> Option<Self> {
@@ -185,7 +216,9 @@ impl Watch {
         let mut all = Vec::new();
         if self.looks() {
             let (secrets, personal) = (self.secrets != CheckAction::Off, self.personal != CheckAction::Off);
-            all.extend(redact::find(text, secrets, personal).into_iter().map(|found| {
+            let found = redact::find(text, secrets, personal).into_iter();
+            let found = found.filter(|found| !found.personal() || !self.was_said(text, &found.range));
+            all.extend(found.map(|found| {
                 let (check, action) =
                     if found.personal() { ("personal", self.personal) } else { ("secrets", self.secrets) };
                 Finding { check, kind: found.kind, action, range: found.range }

@@ -84,6 +84,10 @@ pub enum Flagged {
     Record,
     /// It goes on hardened, and its answer may call none but `output.flagged_tools`.
     Harden,
+    /// It is refused until its sender says that it is meant; then it goes on hardened.
+    Confirm,
+    /// It is refused.
+    Block,
 }
 
 /// `[policies.<name>]`: one guard policy; routes name the one they want.
@@ -101,7 +105,8 @@ pub struct PolicyConfig {
     /// instructions leaked. Default: where prompts are hardened.
     pub canary: Option<bool>,
     /// What follows when a message is suspicious and not blocked: `record` lets it pass as it is, `harden` hardens it
-    /// (`delimit`, unless `harden` says more). Default `record`.
+    /// (`delimit`, unless `harden` says more), `confirm` asks its sender whether it is meant (a button or a word at chat
+    /// doors, over HTTP 428 and a header to send it again with) and then hardens it, `block` refuses it. Default `record`.
     pub flagged: Flagged,
     /// What is looked for in messages of users and results of tools, before cache and provider.
     pub input: InputPolicy,
@@ -157,6 +162,9 @@ pub struct OutputPolicy {
     pub secrets: CheckAction,
     /// Personal data: addresses of mail and machines, phones, cards, accounts, numbers of people. Default `off`.
     pub personal: CheckAction,
+    /// Whether personal data may stand in an answer that the user's messages or results of tools hold: whoever asked knows
+    /// it already, and a letter that is to be mended keeps its sender. Default `true`.
+    pub personal_said: bool,
     /// Words and phrases that are not to be spoken of, at most 256 of at most 128 characters. Default none.
     pub topics: Vec<String>,
     /// What follows when one is. Default `block`.
@@ -192,6 +200,7 @@ impl Default for OutputPolicy {
         Self {
             secrets: CheckAction::Off,
             personal: CheckAction::Off,
+            personal_said: true,
             topics: Vec::new(),
             topics_action: CheckAction::Block,
             links: CheckAction::Off,
@@ -305,6 +314,11 @@ impl OutputPolicy {
         Self {
             secrets: self.secrets.max(other.secrets),
             personal: self.personal.max(other.personal),
+            // Only of those that look: the others say nothing of it.
+            personal_said: [self, other]
+                .into_iter()
+                .filter(|policy| policy.personal != CheckAction::Off)
+                .all(|policy| policy.personal_said),
             topics,
             topics_action,
             links: self.links.max(other.links),
@@ -327,6 +341,7 @@ impl OutputPolicy {
         Self {
             secrets: self.secrets.min(most),
             personal: self.personal.min(most),
+            personal_said: self.personal_said,
             topics: self.topics.clone(),
             topics_action: self.topics_action.min(most),
             links: self.links.min(most),
@@ -357,10 +372,10 @@ impl PolicyConfig {
         }
         let output = OutputPolicy {
             leak: self.leak(other),
-            flagged_tools: match (self.flagged, other.flagged) {
-                (Flagged::Harden, Flagged::Record) => self.output.flagged_tools.clone(),
-                (Flagged::Record, Flagged::Harden) => other.output.flagged_tools.clone(),
-                (Flagged::Record, Flagged::Record) | (Flagged::Harden, Flagged::Harden) => {
+            flagged_tools: match (self.flagged == Flagged::Record, other.flagged == Flagged::Record) {
+                (false, true) => self.output.flagged_tools.clone(),
+                (true, false) => other.output.flagged_tools.clone(),
+                (true, true) | (false, false) => {
                     both(&self.output.flagged_tools, &other.output.flagged_tools)
                 }
             },
@@ -383,7 +398,7 @@ impl PolicyConfig {
 
     /// The stricter consequence of a leak; what is left to its default blocks wherever one of the two hardens.
     fn leak(&self, other: &Self) -> Option<CheckAction> {
-        let hardens = |policy: &Self| policy.harden != Harden::Off || policy.flagged == Flagged::Harden;
+        let hardens = |policy: &Self| policy.harden != Harden::Off || policy.flagged != Flagged::Record;
         match (self.output.leak, other.output.leak) {
             (None, None) => None,
             (Some(one), Some(other)) => Some(one.max(other)),

@@ -17,7 +17,9 @@ pub(crate) use ingest::Ingest;
 pub(crate) use knowledge::{Answer, Index, IndexEval, IndexVerify, WhichCollection};
 pub(crate) use models::{Models, ModelsAdd};
 pub(crate) use news::{Digest, News, NewsDuplicates, NewsExtract, NewsTool};
-pub(crate) use operate::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage};
+pub(crate) use operate::{
+    Breaker, Budgets, Exceptions, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Safety, Usage,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use operate::EXITS;
@@ -179,6 +181,9 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
     /// Change a provider's safety settings for some hours.
     #[command(subcommand)]
     Safety(Safety),
+    /// Let suspicious messages pass for a while: of one caller, or exactly one text.
+    #[command(subcommand)]
+    Exceptions(Exceptions),
     /// Look at messages to chats that wait or could not be delivered, and send one again.
     #[command(subcommand)]
     Outbox(Outbox),
@@ -433,12 +438,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// `90s`, `30m`, `2h`, as seconds.
 fn time(text: &str) -> Result<u64, String> {
-    let words = || "write it as 90s, 30m or 2h".to_owned();
+    let words = || "write it as 90s, 30m, 2h or 7d".to_owned();
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(words)?;
     let unit = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
+        "d" => 86_400,
         _ => return Err(words()),
     };
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(words)
@@ -452,7 +458,8 @@ mod tests {
     #[test]
     fn a_time_is_a_number_and_a_unit() {
         assert_eq!((time("90s"), time("30m"), time("2h")), (Ok(90), Ok(1800), Ok(7200)));
-        for wrong in ["", "h", "2", "2d", "-1h", "2ü"] {
+        assert_eq!(time("7d"), Ok(604_800));
+        for wrong in ["", "h", "2", "2w", "-1h", "2ü"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

@@ -305,6 +305,7 @@ impl Provider {
                     | Failure::RateLimited { .. }
                     | Failure::BudgetExceeded { .. }
                     | Failure::Blocked { .. }
+                    | Failure::Unconfirmed { .. }
                     | Failure::Overloaded { .. }
                     | Failure::Unavailable { .. }
                     | Failure::UpstreamInterrupted => Class::CallerFault,

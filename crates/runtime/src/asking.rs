@@ -119,7 +119,9 @@ pub fn sentence(failure: &Failure) -> String {
         | Failure::ModelNotAllowed(words)
         | Failure::Conflict(words) => words.to_string(),
         Failure::Unavailable { .. } => "The documents are not available at the moment.".to_owned(),
-        Failure::Internal { incident } | Failure::Blocked { incident } => {
+        Failure::Internal { incident }
+        | Failure::Blocked { incident }
+        | Failure::Unconfirmed { incident, .. } => {
             format!("The answer was thrown away [{incident}].")
         }
         Failure::DeadlineExceeded => "No answer came in time.".to_owned(),

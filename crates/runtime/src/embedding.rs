@@ -209,9 +209,10 @@ fn failure(failure: &Failure) -> EmbedFailure {
         Failure::Unauthenticated(_) | Failure::Forbidden(_) => {
             EmbedFailure::Refused("its key is refused".into())
         }
-        Failure::InvalidInput { .. } | Failure::Conflict(_) | Failure::Blocked { .. } => {
-            EmbedFailure::Refused("it does not take these texts".into())
-        }
+        Failure::InvalidInput { .. }
+        | Failure::Conflict(_)
+        | Failure::Blocked { .. }
+        | Failure::Unconfirmed { .. } => EmbedFailure::Refused("it does not take these texts".into()),
     }
 }
 

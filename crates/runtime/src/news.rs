@@ -143,6 +143,7 @@ pub fn sentence(failure: &Failure) -> String {
         | Failure::Conflict(_)
         | Failure::Internal { .. }
         | Failure::Blocked { .. }
+        | Failure::Unconfirmed { .. }
         | Failure::Unauthenticated(_)
         | Failure::RateLimited { .. }
         | Failure::BudgetExceeded { .. }

@@ -11,7 +11,7 @@ use portcullis_apps::{
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{
-    App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets, messages::ChatDoors,
+    App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets, exceptions::Granted, messages::ChatDoors,
 };
 use portcullis_inspect::{Exceptions, Inspector, Mode};
 use portcullis_pages::Pages;
@@ -110,10 +110,14 @@ pub(crate) fn screening(settings: &Settings, inspector: Inspector) -> Screening 
     Screening {
         inspector: Arc::new(inspector),
         max_chars: settings.inspect.max_chars,
+        chat_chars: settings.inspect.chat_chars,
         offload_bytes: settings.inspect.offload_bytes,
         shape: ShapeLimits::new(&settings.inspect),
         shadow: settings.inspect.mode == Mode::Shadow,
         exceptions: Arc::new(Exceptions::new(&settings.inspect.exceptions)),
+        granted: Granted::default(),
+        confirm_secs: settings.inspect.confirm_secs,
+        excerpt_chars: if settings.audit.excerpts { settings.audit.excerpt_chars } else { 0 },
         policies: Policies::new(
             &settings.policies,
             settings.routes.iter().map(|(route, config)| (route.as_str(), config.policy.as_str())),

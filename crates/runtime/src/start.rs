@@ -31,6 +31,7 @@ use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
     Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening, Suspicion,
     budgets::{Budgets, BudgetsConfig, BudgetsParts},
+    exceptions::ExceptionDesk,
     holds,
     identity::{Identity, IdentityParts},
     jwt::Jwt,
@@ -283,6 +284,8 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     let inspector = Inspector::new(&settings.inspect)?;
     let apps = ground.apps(settings, &providers, &inspector);
     let screening = snapshot::screening(settings, inspector);
+    let exceptions = ExceptionDesk::open(&settings.inspect, store.clone(), base.audit.clone()).await?;
+    exceptions.run(&base.background, base.tokens.background.clone());
     let engine = Engine::new(EngineParts {
         identity: identity.clone(),
         limits: Limits::new(&settings.limits.counting, shared, &base.metrics, &base.health),
@@ -300,6 +303,7 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
         ),
         apps: apps.clone(),
         suspicion: Suspicion::new(&settings.inspect),
+        exceptions,
         max_in_flight: settings.server.max_in_flight,
     });
     trail::settle(engine.breaches(), &base.background, base.tokens.background.clone());

@@ -29,6 +29,7 @@ mod reseal;
 mod revocations;
 mod seal;
 mod sessions;
+mod verdicts;
 
 pub use backup::{BackupConfig, BackupDesk, BackupInfo, Backups, Made, Mended, Restored, Which};
 pub use chats::Chats;
@@ -54,6 +55,7 @@ pub use readers::{
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use seal::Seal;
 pub use sessions::{SessionRow, Sessions};
+pub use verdicts::{Confirmations, ExceptionRow, GuardExceptions};
 
 use db::{Db, on};
 use portcullis_telemetry::{Alerts, Health, Metrics};
@@ -172,6 +174,18 @@ impl Store {
     #[must_use]
     pub fn safety_overrides(&self) -> SafetyOverrides<'_> {
         SafetyOverrides(&self.0.db)
+    }
+
+    /// Exceptions from inspection.
+    #[must_use]
+    pub fn guard_exceptions(&self) -> GuardExceptions<'_> {
+        GuardExceptions(&self.0.db)
+    }
+
+    /// Confirmations that were used.
+    #[must_use]
+    pub fn confirmations(&self) -> Confirmations<'_> {
+        Confirmations(&self.0.db)
     }
 
     /// Held accounts.

@@ -32,6 +32,7 @@ steps!(
     8 "0008_news",
     9 "0009_readers",
     10 "0010_leases",
+    11 "0011_verdicts",
     13 "0013_pauses",
     14 "0014_gone",
 );

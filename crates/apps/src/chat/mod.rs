@@ -295,6 +295,7 @@ fn conclude(mut refusals: Vec<Refusal>) -> Failure {
         | Failure::RateLimited { .. }
         | Failure::BudgetExceeded { .. }
         | Failure::Blocked { .. }
+        | Failure::Unconfirmed { .. }
         | Failure::DeadlineExceeded
         | Failure::UpstreamInterrupted
         | Failure::Internal { .. } => None,

@@ -89,9 +89,17 @@ pub(super) fn failure(
     if parts.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, ApiKey"));
     }
+    if let Failure::Unconfirmed { proof, .. } = failure
+        && let Ok(proof) = HeaderValue::try_from(&**proof)
+    {
+        headers.insert(HeaderName::from_static(CONFIRM), proof);
+    }
     common(headers, schema, id, views, now);
     response
 }
+
+/// By this header a sender is given, and gives back, the proof that a message is meant.
+pub(super) const CONFIRM: &str = "x-portcullis-confirm";
 
 /// The body of an error.
 fn body(schema: Schema, parts: &ErrorParts<'_>, id: &RequestId, now: jiff::Timestamp) -> serde_json::Value {

@@ -188,7 +188,10 @@ fn hints(headers: &HeaderMap, affinity: &[Box<str>]) -> Result<Hints, Failure> {
         Some((name.into(), value.into()))
     };
     let affinity = affinity.iter().filter_map(|name| sticky(name)).collect();
-    Ok(Hints { idempotency_key, cache, strict, affinity, purpose: None })
+    // What is no proof is as good as none: the answer says again how to get one.
+    let confirm = headers.get(answer::CONFIRM).and_then(|value| value.to_str().ok());
+    let confirm = confirm.filter(|text| visible(text)).map(Into::into);
+    Ok(Hints { idempotency_key, cache, strict, affinity, confirm, purpose: None })
 }
 
 /// What the caller presents: `Authorization: Bearer K`, else `x-api-key: K`.

@@ -312,5 +312,10 @@ impl Doors {
 
 fn cors(origins: &[String]) -> CorsLayer {
     let exact = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-    CorsLayer::new().allow_origin(AllowOrigin::list(exact)).allow_methods(Any).allow_headers(Any)
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(exact))
+        .allow_methods(Any)
+        .allow_headers(Any)
+        // What a page gives back to confirm a message; it must be able to read it.
+        .expose_headers([http::HeaderName::from_static(answer::CONFIRM)])
 }

@@ -213,6 +213,10 @@ enum GatewayErrors {
     /// Not JSON, or an unknown coding.
     #[response(status = 415)]
     Media(OpenAiError),
+    /// The message looks like an attack and is not sent on. If it is meant, send it again unchanged with the header
+    /// `x-portcullis-confirm` that this answer has; it is good once and for the time that the sentence names.
+    #[response(status = 428)]
+    Unconfirmed(OpenAiError),
     /// A limit refused; `Retry-After` says when to try again.
     #[response(status = 429)]
     Limited(OpenAiError),

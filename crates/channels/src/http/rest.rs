@@ -12,6 +12,7 @@ fn name(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "AuthorizationError",
         StatusCode::NOT_FOUND => "NotFoundError",
         StatusCode::CONFLICT => "ConflictError",
+        StatusCode::PRECONDITION_REQUIRED => "ConfirmationRequiredError",
         StatusCode::TOO_MANY_REQUESTS => "RateLimitError",
         StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => "InternalServerError",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "ServiceUnavailableError",

@@ -19,7 +19,7 @@ use portcullis_domain::{
 };
 use portcullis_engine::{
     Admitted, FindEngine,
-    messages::{Channel, Delivery, MessagesConfig, Notices, Outbox, Sending, Work, now_ms},
+    messages::{Channel, Delivery, MessagesConfig, Notices, Outbox, Sending, Unconfirmed, Work, now_ms},
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -56,6 +56,7 @@ pub(super) struct Desk {
     pub(super) audit: Audit,
     pub(super) memory: Mutex<Memory>,
     pub(super) notices: Notices,
+    pub(super) unconfirmed: Unconfirmed<Message>,
 }
 
 /// Small things remembered while the process runs.
@@ -75,6 +76,8 @@ struct Asked<'a> {
     conversation: String,
     admin: bool,
     now: i64,
+    /// Proof that its sender means it.
+    proof: Option<Box<str>>,
 }
 
 impl Desk {
@@ -82,7 +85,8 @@ impl Desk {
         let Ok(message) = serde_json::from_str::<Message>(&row.payload) else { return Vec::new() };
         let (now, conversation) = (now_ms(), conversation(&message));
         let standing = self.people.standing(&message.from, now);
-        let asked = |admin| Asked { message: &message, conversation: conversation.clone(), admin, now };
+        let asked =
+            |admin| Asked { message: &message, conversation: conversation.clone(), admin, now, proof: None };
         if let Some(group) = &message.group {
             return self
                 .in_group(&asked(standing == Standing::Active { admin: true }), group, standing)
@@ -223,8 +227,28 @@ impl Desk {
         self.say(asked.message, Word::Deactivated)
     }
 
-    /// The one way in.
+    /// A message, or the word that an earlier one is meant.
     async fn ask(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+        if !self.unconfirmed.is_empty() && self.words.is_said(Word::Confirm, &asked.message.text) {
+            let whose = caller(&asked.message.from);
+            let Some((message, proof)) = self.unconfirmed.take((&asked.conversation, &whose)) else {
+                return self.say(asked.message, Word::NothingToConfirm);
+            };
+            let conversation = asked.conversation.clone();
+            let meant = Asked {
+                message: &message,
+                conversation,
+                admin: asked.admin,
+                now: asked.now,
+                proof: Some(proof),
+            };
+            return self.come_in(&meant).await;
+        }
+        self.come_in(asked).await
+    }
+
+    /// The one way in.
+    async fn come_in(&self, asked: &Asked<'_>) -> Vec<NewOut> {
         let engine = (self.engine)();
         let inbound = Inbound {
             id: engine.request_id(),
@@ -238,7 +262,7 @@ impl Desk {
                 admin: asked.admin,
             }),
             deadline: Deadline::after(Duration::from_secs(self.config.answer_secs)),
-            hints: Hints::default(),
+            hints: Hints { confirm: asked.proof.clone(), ..Hints::default() },
         };
         let admitted = match Box::pin(engine.enter(inbound)).await {
             Ok(admitted) => admitted,
@@ -373,6 +397,8 @@ impl Desk {
     /// One friendly text; a limit is told once until it lets in again.
     fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
         self.metrics.message_failed(Door::Signal, failure.kind());
+        let whose = caller(&asked.message.from);
+        self.unconfirmed.keep((&asked.conversation, &whose), failure, || asked.message.clone());
         if let Failure::RateLimited { scope, retry_after } = failure {
             let until = Instant::now() + *retry_after;
             if !self.tell_until(&asked.conversation, scope.as_str(), until) {

@@ -29,7 +29,7 @@ use people::People;
 use portcullis_domain::Door;
 use portcullis_engine::{
     FindEngine,
-    messages::{ChatDoors, Inbox, MessagesConfig, Notices, Outbox, Pace},
+    messages::{ChatDoors, Inbox, MessagesConfig, Notices, Outbox, Pace, Unconfirmed},
     words::Words,
 };
 use portcullis_resilience::http::Client;
@@ -136,6 +136,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
         audit,
         memory: parking_lot::Mutex::default(),
         notices: Notices::default(),
+        unconfirmed: Unconfirmed::new(messages.unconfirmed),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store.clone(), messages, metrics.clone(), outbox.clone());

@@ -17,12 +17,14 @@ use super::{
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis_domain::{
-    Action, Credential, Deadline, Door, Failure, File, Hints, Inbound, MessageReply, MessageRequest, Payload,
-    Post, ReplyBody, Vouched,
+    Action, Button, Credential, Deadline, Door, Failure, File, Hints, Inbound, MessageReply, MessageRequest,
+    Payload, Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
     Admitted, FindEngine,
-    messages::{Channel, Commands, Delivery, MessagesConfig, Notices, Outbox, Sending, Work, now_ms},
+    messages::{
+        Channel, Commands, Delivery, MessagesConfig, Notices, Outbox, Sending, Unconfirmed, Work, now_ms,
+    },
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -60,6 +62,7 @@ pub(super) struct Desk {
     pub(super) crowd: Mutex<Crowd>,
     pub(super) memory: Mutex<Memory>,
     pub(super) notices: Notices,
+    pub(super) unconfirmed: Unconfirmed<Incoming>,
 }
 
 /// Small things remembered while the process runs.
@@ -75,6 +78,8 @@ pub(super) struct Asked<'a> {
     pub(super) caller: String,
     pub(super) key: &'a str,
     admin: bool,
+    /// Proof that its sender means it.
+    proof: Option<Box<str>>,
 }
 
 impl Desk {
@@ -93,6 +98,7 @@ impl Desk {
             caller: it.caller(),
             key: &row.key,
             admin: !it.as_chat && self.config.admin_ids.contains(&it.from),
+            proof: None,
         };
         if let Err(error) = self.store.chats().found(&it.line()).await {
             tracing::debug!(%error, "a chat that is back counts as lost a little longer");
@@ -110,7 +116,35 @@ impl Desk {
             self.answer_press(&press.id, "", false).await;
             return Vec::new();
         }
+        if self.confirms(&it) {
+            return self.confirmed(&asked).await;
+        }
         if it.press.is_some() { self.pressed(&asked).await } else { self.wrote(&asked).await }
+    }
+
+    /// Whether somebody says, by button or word, that an earlier message is meant.
+    fn confirms(&self, it: &Incoming) -> bool {
+        match &it.press {
+            Some(press) => press.token == Button::CONFIRM,
+            None => !self.unconfirmed.is_empty() && self.words.is_said(Word::Confirm, &it.text),
+        }
+    }
+
+    /// The message that waited comes in again, with its proof.
+    async fn confirmed(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+        let waited = self.unconfirmed.take((&asked.it.conversation(), &asked.caller));
+        let nothing = waited.is_none().then(|| self.word(asked, Word::NothingToConfirm));
+        if let Some(press) = &asked.it.press {
+            self.answer_press(&press.id, nothing.as_deref().unwrap_or_default(), true).await;
+        }
+        match (waited, nothing) {
+            (Some((it, proof)), _) => {
+                let (caller, key, admin) = (asked.caller.clone(), asked.key, asked.admin);
+                self.wrote(&Asked { it: &it, caller, key, admin, proof: Some(proof) }).await
+            }
+            (None, Some(words)) if asked.it.press.is_none() => self.text(asked, words),
+            (None, _) => Vec::new(),
+        }
     }
 
     async fn wrote(&self, asked: &Asked<'_>) -> Vec<NewOut> {
@@ -208,7 +242,7 @@ impl Desk {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             credential: Credential::Vouched(Vouched { id: asked.caller.as_str().into(), admin: asked.admin }),
             deadline: Deadline::after(Duration::from_secs(self.config.answer_secs)),
-            hints: Hints::default(),
+            hints: Hints { confirm: asked.proof.clone(), ..Hints::default() },
         };
         Box::pin(engine.enter(inbound)).await.map_err(|refused| refused.failure)
     }
@@ -308,7 +342,14 @@ impl Desk {
         {
             return Vec::new();
         }
-        self.text(asked, self.words.failure(self.tongue(asked), failure))
+        let words = self.words.failure(self.tongue(asked), failure);
+        let place = asked.it.conversation();
+        if self.unconfirmed.keep((&place, &asked.caller), failure, || asked.it.clone()) {
+            let button = Button::new(self.word(asked, Word::ConfirmButton), Button::CONFIRM);
+            let post = Post { choices: vec![vec![button]], ..Post::text(words) };
+            return self.posts(asked, &MessageReply::post(post), None);
+        }
+        self.text(asked, words)
     }
 
     /// Whether something is told now; then not again for a minute.
@@ -342,7 +383,7 @@ impl Desk {
     /// Somebody wrote more than may wait: told once a minute.
     pub(super) async fn line_is_full(&self, it: &Incoming) {
         self.metrics.telegram_update("refused");
-        let asked = Asked { it, caller: it.caller(), key: "", admin: false };
+        let asked = Asked { it, caller: it.caller(), key: "", admin: false, proof: None };
         if !self.tell_once(&it.line(), "line") {
             return;
         }
@@ -418,7 +459,7 @@ impl Channel for Desk {
         if it.is_group() || !self.config.answers(it.from, it.chat) {
             return Vec::new();
         }
-        let asked = Asked { it: &it, caller: it.caller(), key: "", admin: false };
+        let asked = Asked { it: &it, caller: it.caller(), key: "", admin: false, proof: None };
         self.text(&asked, self.words.say(self.tongue(&asked), Word::Unavailable, 60, ""))
     }
 

@@ -40,7 +40,7 @@ use poll::Poller;
 use portcullis_domain::Door;
 use portcullis_engine::{
     FindEngine,
-    messages::{ChatDoors, Commands, Inbox, MessagesConfig, Notices, Outbox, Pace},
+    messages::{ChatDoors, Commands, Inbox, MessagesConfig, Notices, Outbox, Pace, Unconfirmed},
     words::Words,
 };
 use portcullis_resilience::{Registry, http::Client};
@@ -151,6 +151,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         crowd: Mutex::default(),
         memory: Mutex::default(),
         notices: Notices::default(),
+        unconfirmed: Unconfirmed::new(messages.unconfirmed),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store, messages, metrics, outbox.clone());

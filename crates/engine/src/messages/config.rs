@@ -37,6 +37,9 @@ pub struct MessagesConfig {
     pub max_rows: u32,
     /// Answers to questions that are taken beyond `max_rows`. Default 10000.
     pub reserve_rows: u32,
+    /// Messages that wait at one door for their senders to say that they are meant (`policies.<name>.flagged =
+    /// "confirm"`); of more the oldest is forgotten. Default 1000.
+    pub unconfirmed: u32,
 }
 
 impl Default for MessagesConfig {
@@ -55,6 +58,7 @@ impl Default for MessagesConfig {
             dead_days: 7,
             max_rows: 100_000,
             reserve_rows: 10_000,
+            unconfirmed: 1000,
         }
     }
 }
@@ -77,6 +81,7 @@ impl MessagesConfig {
             ("dead_days", u64::from(self.dead_days), 1, 3650),
             ("max_rows", u64::from(self.max_rows), 1, 100_000_000),
             ("reserve_rows", u64::from(self.reserve_rows), 1, 100_000_000),
+            ("unconfirmed", u64::from(self.unconfirmed), 1, 1_000_000),
         ];
         for (key, value, least, most) in rows {
             if !(least..=most).contains(&value) {

@@ -13,6 +13,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod unconfirmed;
 
 pub use config::MessagesConfig;
 pub use doors::{ChatDoors, Command, Commands, Sending};
@@ -21,6 +22,7 @@ pub use notices::Notices;
 pub use outbox::Outbox;
 pub use pace::Pace;
 pub use turn::Turn;
+pub use unconfirmed::Unconfirmed;
 
 use jiff::Timestamp;
 use portcullis_domain::{Door, Post};

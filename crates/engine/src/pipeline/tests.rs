@@ -1,10 +1,13 @@
 //! The path as a whole, with apps that misbehave: whatever happens, one outcome is recorded and everything comes
 //! back to rest.
 
+mod meant;
+
 use super::*;
 use crate::budgets::{BudgetsConfig, BudgetsParts};
 use crate::{
     AdmissionConfig, Run,
+    exceptions::{ExceptionDesk, Granted},
     identity::{AuthConfig, IdentityParts},
     jwt::{Jwt, JwtConfig},
     keys::{Keys, KeysConfig, KeysParts},
@@ -106,6 +109,11 @@ async fn house(mood: Mood, places: usize) -> House {
 }
 
 async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> House {
+    house_telling(mood, places, policies, 0).await
+}
+
+/// A house whose trail holds so much of suspicious texts.
+async fn house_telling(mood: Mood, places: usize, policies: crate::Policies, excerpt_chars: usize) -> House {
     let folder = tempfile::tempdir().unwrap();
     let (metrics, health, alerts) = (Metrics::new(), Health::new(), Alerts::silent());
     let data = folder.path().join("data");
@@ -164,13 +172,18 @@ async fn house_with(mood: Mood, places: usize, policies: crate::Policies) -> Hou
         screening: Screening {
             inspector: Arc::new(Inspector::new(&inspect).unwrap()),
             max_chars: 1_000,
+            chat_chars: inspect.chat_chars,
             offload_bytes: 500,
             shadow: false,
             shape: crate::ShapeLimits::new(&inspect),
             exceptions: Arc::default(),
+            granted: Granted::default(),
+            confirm_secs: inspect.confirm_secs,
+            excerpt_chars,
             policies,
         },
         suspicion: Suspicion::new(&inspect),
+        exceptions: ExceptionDesk::open(&inspect, store.clone(), audit.clone()).await.unwrap(),
         store,
         metrics: metrics.clone(),
         audit,
@@ -188,8 +201,12 @@ async fn store(folder: &Path, metrics: &Metrics, health: &Health, alerts: &Alert
 
 impl House {
     async fn enter(&self) -> Result<Admitted, Refused> {
+        self.enter_with(portcullis_domain::Hints::default()).await
+    }
+
+    async fn enter_with(&self, hints: portcullis_domain::Hints) -> Result<Admitted, Refused> {
         let inbound = Inbound {
-            hints: portcullis_domain::Hints::default(),
+            hints,
             id: self.engine.request_id(),
             client_request_id: None,
             door: Door::Http,

@@ -110,6 +110,14 @@ words! {
         Invalid = "invalid";
         /// Inspection refused.
         Blocked = "blocked";
+        /// Inspection asks whether a message is meant; the word to say, and within how many minutes.
+        Unconfirmed = "unconfirmed";
+        /// What says that a message is meant, typed as a word.
+        Confirm = "confirm";
+        /// The same on a button.
+        ConfirmButton = "confirm_button";
+        /// Nothing of this person waits to be confirmed.
+        NothingToConfirm = "nothing_to_confirm";
         /// Not allowed.
         Forbidden = "forbidden";
         /// Not there.
@@ -315,6 +323,13 @@ impl Words {
         self.say(tongue, word, n, "")
     }
 
+    /// Whether somebody typed that word, in any language.
+    #[must_use]
+    pub fn is_said(&self, word: Word, text: &str) -> bool {
+        let text = text.trim().to_lowercase();
+        Tongue::ALL.into_iter().any(|tongue| self.plain(tongue, word) == text)
+    }
+
     /// What a person is told of a failure.
     #[must_use]
     pub fn failure(&self, tongue: Tongue, failure: &Failure) -> String {
@@ -328,6 +343,10 @@ impl Words {
             Failure::RateLimited { retry_after, .. } => self.wait(tongue, *retry_after),
             Failure::BudgetExceeded { .. } => plain(Word::Budget),
             Failure::Blocked { .. } => plain(Word::Blocked),
+            Failure::Unconfirmed { expires_in, .. } => {
+                let minutes = seconds(*expires_in).div_ceil(60);
+                self.say(tongue, Word::Unconfirmed, minutes, &plain(Word::Confirm))
+            }
             Failure::Overloaded { retry_after } => self.say(tongue, Word::Busy, seconds(*retry_after), ""),
             Failure::Unavailable { retry_after, .. } => {
                 self.say(tongue, Word::Unavailable, seconds(*retry_after), "")
@@ -404,5 +423,17 @@ mod tests {
             words.failure(Tongue::En, &Failure::Blocked { incident }),
             "I cannot process this message."
         );
+        let proof = "a proof that only the door uses".into();
+        let asked = Failure::Unconfirmed { incident, proof, expires_in: Duration::from_secs(600) };
+        let told = words.failure(Tongue::Nl, &asked);
+        assert!(
+            told.contains("bevestig") && told.contains("10 minuten") && !told.contains("proof"),
+            "{told}"
+        );
+        for (said, known) in
+            [(" Confirm", true), ("ПОДТВЕРЖДАЮ", true), ("bevestig", true), ("confirm it", false)]
+        {
+            assert_eq!(words.is_said(Word::Confirm, said), known, "{said}");
+        }
     }
 }

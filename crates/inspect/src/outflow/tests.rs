@@ -123,6 +123,20 @@ fn links_to_other_hosts_are_found_also_when_split_and_known_ones_pass() {
 }
 
 #[test]
+fn personal_data_that_was_said_before_stays_however_an_answer_is_cut_and_other_data_goes() {
+    let policy = OutputPolicy { personal: CheckAction::Redact, ..OutputPolicy::default() };
+    let watch = Watch::output(&policy).unwrap();
+    let said = ["Please mend this letter.", "Yours, Ann <Ann@Example.org>"];
+    let watch = Arc::new(watch.and_said(said));
+    let text = "Dear ann@example.org, ask bob@example.org or ann@example.org.uk, says ann@example.org";
+    let expected = "Dear ann@example.org, ask [email] or [email], says ann@example.org";
+    assert_eq!(watch.whole(text).0, expected);
+    for cut in 0..text.len() {
+        assert_eq!(run(&watch, text, &[cut, cut + 2]).0, expected, "{cut}");
+    }
+}
+
+#[test]
 fn after_a_blocking_finding_nothing_comes_out() {
     let watch = watch(CheckAction::Block, &["forbidden fruit"]);
     let mut flow = Outflow::new(watch);

@@ -67,7 +67,8 @@ fn any_policy() -> impl Strategy<Value = PolicyConfig> {
     let words = || prop::collection::vec("[a-c]", 0..3);
     let mode = prop::sample::select(vec![Mode::Enforce, Mode::Shadow]);
     let harden = prop::sample::select(vec![Harden::Off, Harden::Delimit, Harden::Encode]);
-    let flagged = prop::sample::select(vec![Flagged::Record, Flagged::Harden]);
+    let flagged =
+        prop::sample::select(vec![Flagged::Record, Flagged::Harden, Flagged::Confirm, Flagged::Block]);
     let new = (harden, flagged, any::<Option<bool>>(), any::<bool>(), prop::option::of(words()));
     (mode, [action(), action(), action(), action(), action(), action()], words(), words(), new).prop_map(
         |(mode, actions, topics, link_hosts, (harden, flagged, canary, link_cited, tools))| {
@@ -90,6 +91,7 @@ fn any_policy() -> impl Strategy<Value = PolicyConfig> {
                 leak: canary.map(|_| leak),
                 flagged_tools: link_hosts.clone(),
                 link_hosts,
+                untrusted_tools: tools.clone(),
                 tools,
                 ..OutputPolicy::default()
             };

@@ -259,6 +259,49 @@ pub(crate) struct Usage {
     pub(crate) to: Option<String>,
 }
 
+/// `exceptions …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Exceptions {
+    /// Grant one.
+    #[command(after_help = "\
+Examples:
+  portcullis exceptions grant --caller key:5f1c2a9b4d3e --for 7d --reason \"a red team's week\"
+  portcullis exceptions grant --text - --for 30d --reason \"our own course text\" < course.txt
+The text is hashed and not kept. Each use is in the audit trail.
+Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
+    Grant(ExceptionGrant),
+    /// Those that count now.
+    #[command(after_help = EXITS)]
+    List,
+    /// End one before its time.
+    #[command(after_help = EXITS)]
+    End {
+        /// Its id, as the list shows it.
+        id: String,
+    },
+}
+
+/// `exceptions grant`.
+#[derive(Debug, Args)]
+#[group(id = "excepted", required = true, multiple = true, args = ["caller", "text", "sha256"])]
+pub(crate) struct ExceptionGrant {
+    /// Whose messages: the caller's id as logs tell it.
+    #[arg(long)]
+    pub(crate) caller: Option<String>,
+    /// Which text, word for word; `-` reads it from standard input.
+    #[arg(long, conflicts_with = "sha256")]
+    pub(crate) text: Option<String>,
+    /// The same as SHA-256 of its bytes.
+    #[arg(long)]
+    pub(crate) sha256: Option<String>,
+    /// For how long: `2h`, `7d`.
+    #[arg(long = "for", value_name = "TIME", value_parser = super::time)]
+    pub(crate) time: u64,
+    /// Why; it is in the audit trail.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
 /// `safety …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Safety {

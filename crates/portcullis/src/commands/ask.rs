@@ -104,6 +104,7 @@ fn refused(failure: Failure) -> Trouble {
         | Failure::RateLimited { .. }
         | Failure::BudgetExceeded { .. }
         | Failure::Blocked { .. }
+        | Failure::Unconfirmed { .. }
         | Failure::Overloaded { .. }
         | Failure::DeadlineExceeded
         | Failure::UpstreamInterrupted

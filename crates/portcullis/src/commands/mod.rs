@@ -59,6 +59,7 @@ pub(crate) fn run(cli: Cli) -> Ended {
         Command::Budgets(command) => Ask::budgets(&command)?.run(&sources, json),
         Command::Usage(wanted) => Ask::usage(&wanted).run(&sources, json),
         Command::Safety(command) => Ask::safety(&command).run(&sources, json),
+        Command::Exceptions(command) => Ask::exceptions(&command)?.run(&sources, json),
         Command::Outbox(command) => Ask::outbox(&command).run(&sources, json),
         Command::Send { silent, to, text } => Ask::send(&to, &text, silent)?.run(&sources, json),
         Command::Signal(command) => signal::run(&sources, &command, json),

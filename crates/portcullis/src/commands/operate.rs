@@ -3,7 +3,9 @@
 
 use super::{Ended, block_on, server, settings, trouble};
 use crate::{
-    cli::{Breaker, Budgets, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Outbox, Safety, Usage},
+    cli::{
+        Breaker, Budgets, Exceptions, KeyBounds, KeyCreate, KeyUpdate, Keys, Limits, Outbox, Safety, Usage,
+    },
     output::{BOLD, DIM, GOOD, Trouble, line},
 };
 use http::Method;
@@ -191,6 +193,33 @@ impl Ask {
                 Self::delete(path, said("ended", category))
             }
         }
+    }
+
+    /// `exceptions …`.
+    pub(super) fn exceptions(command: &Exceptions) -> Result<Self, Trouble> {
+        const PATH: &str = "/admin/v1/exceptions";
+        const COLUMNS: &[&str] = &["id", "caller", "sha256", "until", "by", "reason"];
+        Ok(match command {
+            Exceptions::List => Self::get(PATH, COLUMNS),
+            Exceptions::Grant(wanted) => {
+                let text = match wanted.text.as_deref() {
+                    Some("-") => Some(std::io::read_to_string(std::io::stdin()).map_err(|error| {
+                        Trouble::usage(format!("standard input cannot be read: {error}"))
+                    })?),
+                    given => given.map(str::to_owned),
+                };
+                let body = json!({
+                    "caller": wanted.caller, "text": text, "sha256": wanted.sha256, "for_secs": wanted.time,
+                    "reason": wanted.reason,
+                });
+                Self::post(
+                    PATH,
+                    body,
+                    said("granted; `portcullis exceptions list` shows it:", &wanted.reason),
+                )
+            }
+            Exceptions::End { id } => Self::delete(format!("{PATH}/{}", segment(id)), said("ended", id)),
+        })
     }
 
     /// `outbox …`.

@@ -20,6 +20,7 @@ mod cli;
 mod faults;
 mod gateway;
 mod gemini;
+mod guard;
 mod hardening;
 mod in_process;
 mod index;

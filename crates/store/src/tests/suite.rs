@@ -2,8 +2,8 @@
 
 use super::{Place, batches, key, row, sums, usage};
 use crate::{
-    GroupBy, HoldRow, KeyOrigin, LedgerPrice, LedgerRow, NewKey, RaiseRow, RevocationKind, Spent, Store,
-    StoreError, SumBy, SumRow, UsageQuery,
+    ExceptionRow, GroupBy, HoldRow, KeyOrigin, LedgerPrice, LedgerRow, NewKey, RaiseRow, RevocationKind,
+    Spent, Store, StoreError, SumBy, SumRow, UsageQuery,
 };
 use jiff::Timestamp;
 use portcullis_domain::{HarmCategory, HarmThreshold, SafetyOverride};
@@ -22,6 +22,7 @@ cases!(
     a_note_is_kept_once,
     of_several_who_ask_for_a_lease_one_gets_it_until_it_ends_or_is_given_back,
     overrides_and_holds_are_kept_until_somebody_ends_them,
+    exceptions_are_kept_until_somebody_ends_them_and_a_confirmation_is_used_once,
     two_replicas_add_up_their_usage_by_utc_day,
     a_batch_that_is_sent_twice_counts_once,
     what_an_earlier_process_left_in_the_journal_is_charged_once,
@@ -82,6 +83,37 @@ async fn overrides_and_holds_are_kept_until_somebody_ends_them(place: &Place) {
     assert_eq!(store.holds().list().await.unwrap(), []);
     assert!(overrides.remove(&second).await.unwrap() && !overrides.remove(&second).await.unwrap());
     assert_eq!(overrides.list().await.unwrap(), []);
+}
+
+async fn exceptions_are_kept_until_somebody_ends_them_and_a_confirmation_is_used_once(place: &Place) {
+    let stores = [place.open("a").await, place.open("b").await];
+    let row = |id: &str, caller: Option<&str>, digest: Option<&str>| ExceptionRow {
+        id: id.into(),
+        caller: caller.map(Into::into),
+        digest: digest.map(Into::into),
+        since_ms: 1_700_000_000_000,
+        until_ms: 1_700_000_600_000,
+        reason: "a course on attacks".into(),
+        by: "key:ops".into(),
+    };
+    let rows = [row("x-1", Some("key:a"), None), row("x-2", None, Some("ab"))];
+    for row in &rows {
+        stores[0].guard_exceptions().add(row).await.unwrap();
+    }
+    assert_eq!(stores[1].guard_exceptions().list().await.unwrap(), rows);
+    assert!(stores[1].guard_exceptions().remove("x-1").await.unwrap());
+    assert!(!stores[0].guard_exceptions().remove("x-1").await.unwrap(), "one of two ends it");
+    assert_eq!(stores[0].guard_exceptions().list().await.unwrap(), rows[1..]);
+
+    let (a, b) = (stores[0].confirmations(), stores[1].confirmations());
+    let (one, two) = tokio::join!(a.spend("proof", 2000, 1000), b.spend("proof", 2000, 1000));
+    assert_ne!(one.unwrap(), two.unwrap(), "exactly one replica may use it");
+    assert!(a.spend("other", 2000, 1000).await.unwrap());
+    assert!(!b.spend("other", 2000, 2000).await.unwrap(), "it is remembered to its last moment");
+    assert!(
+        b.spend("proof", 9000, 2001).await.unwrap(),
+        "what is over is forgotten: its time is checked elsewhere"
+    );
 }
 
 async fn a_key_comes_back_as_it_was_kept_and_its_id_is_taken(place: &Place) {

@@ -55,6 +55,11 @@ pub struct AuditConfig {
     pub days: u32,
     /// Longest text of one detail, in bytes; longer ones are cut. Default 1024.
     pub max_detail_bytes: usize,
+    /// Whether records of suspicious messages hold how those begin, redacted, for deployments where operators may read
+    /// what people write. Default `false`: lengths and hashes only.
+    pub excerpts: bool,
+    /// Most characters of such a beginning. Default 200.
+    pub excerpt_chars: usize,
     /// Longest time until new records are covered by a signed checkpoint, in seconds. Records since the last one are
     /// chained, not yet signed. Default 60.
     pub checkpoint_secs: u64,
@@ -78,6 +83,8 @@ impl Default for AuditConfig {
             when_full: WhenFull::Refuse,
             days: 400,
             max_detail_bytes: 1024,
+            excerpts: false,
+            excerpt_chars: 200,
             checkpoint_secs: 60,
             anchors: vec![AuditAnchor::File { path: None }],
             retired_sign_keys: Vec::new(),
@@ -95,6 +102,7 @@ impl AuditConfig {
             ("buffer", self.buffer as u64, 100, 10_000_000),
             ("days", u64::from(self.days), 1, 36_500),
             ("max_detail_bytes", self.max_detail_bytes as u64, 64, 1 << 20),
+            ("excerpt_chars", self.excerpt_chars as u64, 1, 10_000),
             ("checkpoint_secs", self.checkpoint_secs, 1, 86_400),
         ] {
             if !(least..=most).contains(&value) {

@@ -352,6 +352,7 @@ fn told(lead: Option<Lead>, failure: Failure) -> Failure {
         | Failure::Conflict(_)
         | Failure::RateLimited { .. }
         | Failure::BudgetExceeded { .. }
+        | Failure::Unconfirmed { .. }
         | Failure::DeadlineExceeded
         | Failure::UpstreamInterrupted
         | Failure::Internal { .. } => false,

@@ -8,6 +8,7 @@
 mod backups;
 mod call;
 mod describe;
+mod exceptions;
 mod keys;
 mod limits;
 mod outbox;
@@ -73,6 +74,10 @@ rows! {
     POST "/admin/v1/drain" change process::drain "Take nothing new, let running answers finish, end.";
     POST "/admin/v1/inspect" read process::inspect
         "Say what inspection thinks of `text` (`channel`: user or document); nothing is recorded.";
+    GET "/admin/v1/exceptions" read exceptions::list "Exceptions from inspection that were granted and count now.";
+    POST "/admin/v1/exceptions" change exceptions::grant
+        "Let suspicious messages pass for a while: caller, or text (or sha256), or both; for_secs, reason.";
+    DELETE "/admin/v1/exceptions/{id}" change exceptions::end "End an exception before its time.";
     GET "/admin/v1/outbox" read outbox::list
         "Messages to chats without their words, newest first, `?state=dead&limit=100`.";
     POST "/admin/v1/outbox" change outbox::send

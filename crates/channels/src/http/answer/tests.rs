@@ -31,6 +31,7 @@ fn all() -> Vec<Failure> {
         Failure::NotFound("There is no such model.".into()),
         Failure::Conflict("Already so.".into()),
         Failure::Blocked { incident },
+        Failure::Unconfirmed { incident, proof: "a proof".into(), expires_in: Duration::from_secs(600) },
         Failure::Overloaded { retry_after: wait },
         Failure::Unavailable { retry_after: wait, rate_limited: false },
         Failure::Unavailable { retry_after: wait, rate_limited: true },

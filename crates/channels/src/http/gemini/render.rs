@@ -14,6 +14,7 @@ fn name(status: StatusCode) -> &'static str {
         StatusCode::FORBIDDEN => "PERMISSION_DENIED",
         StatusCode::NOT_FOUND => "NOT_FOUND",
         StatusCode::CONFLICT => "ABORTED",
+        StatusCode::PRECONDITION_REQUIRED => "FAILED_PRECONDITION",
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "DEADLINE_EXCEEDED",
         StatusCode::TOO_MANY_REQUESTS => "RESOURCE_EXHAUSTED",
         StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",

@@ -24,6 +24,7 @@ pub(in crate::http) fn parts(failure: &Failure) -> ErrorParts<'_> {
         | Failure::NotFound(_)
         | Failure::Conflict(_)
         | Failure::Blocked { .. }
+        | Failure::Unconfirmed { .. }
         | Failure::DeadlineExceeded
         | Failure::UpstreamInterrupted
         | Failure::Internal { .. } => (None, Retry::No),
@@ -50,6 +51,8 @@ const fn labels(failure: &Failure) -> (StatusCode, &'static str, &'static str) {
             (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota")
         }
         Failure::Blocked { .. } => (StatusCode::BAD_REQUEST, REQUEST, "content_filter"),
+        // Not 409: clients send such again by themselves.
+        Failure::Unconfirmed { .. } => (StatusCode::PRECONDITION_REQUIRED, REQUEST, "confirmation_required"),
         Failure::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
         Failure::Unavailable { rate_limited: true, .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "requests", "provider_rate_limited")
@@ -88,6 +91,10 @@ fn message(failure: &Failure, retry: Retry) -> Cow<'_, str> {
         Failure::Blocked { incident } => {
             Cow::Owned(format!("I cannot process this message. Ask the operator about {incident}."))
         }
+        Failure::Unconfirmed { incident, expires_in, .. } => Cow::Owned(format!(
+            "This message looks like an attempt to mislead the AI and was not sent on. If it is meant, send it again unchanged within {} s with the header x-portcullis-confirm that this answer has. Ask the operator about {incident}.",
+            expires_in.as_secs()
+        )),
         Failure::Overloaded { .. } => {
             Cow::Borrowed("All places are taken right now. Nothing was charged; please try again shortly.")
         }

@@ -123,6 +123,10 @@ enum AnthropicErrors {
     /// Not JSON, or an unknown coding.
     #[response(status = 415)]
     Media(AnthropicError),
+    /// The message looks like an attack and is not sent on. If it is meant, send it again unchanged with the header
+    /// `x-portcullis-confirm` that this answer has; it is good once and for the time that the sentence names.
+    #[response(status = 428)]
+    Unconfirmed(AnthropicError),
     /// A limit refused; `Retry-After` says when to try again.
     #[response(status = 429)]
     Limited(AnthropicError),

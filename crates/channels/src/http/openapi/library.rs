@@ -173,6 +173,10 @@ pub(super) enum LibraryErrors {
     /// The body is not JSON by its content type.
     #[response(status = 415)]
     MediaType(RestError),
+    /// The message looks like an attack and is not sent on. If it is meant, send it again unchanged with the header
+    /// `x-portcullis-confirm` that this answer has; it is good once and for the time that the sentence names.
+    #[response(status = 428)]
+    Unconfirmed(RestError),
     /// A limit or budget.
     #[response(status = 429)]
     Limited(RestError),

@@ -1,6 +1,6 @@
 //! What people meet at this door: silence, sessions, answers, limits, groups, changes of mind.
 
-use super::house::{House, PASSPHRASE, jump, quick, unlimited};
+use super::house::{ATTACK, House, PASSPHRASE, jump, quick, unlimited};
 use crate::signal::{SignalConfig, Transport};
 use portcullis_engine::AdmissionConfig;
 use portcullis_telemetry::AlertCategory;
@@ -326,5 +326,28 @@ async fn of_a_hundred_people_nobody_waits_for_one_who_floods() {
     house.until(|| house.answers(&flooder).len() == 20).await;
     let expected: Vec<String> = (0..20).map(|n| format!("re: held {n}")).collect();
     assert_eq!(house.answers(&flooder), expected, "in order, and none is lost");
+    house.close().await;
+}
+
+// req: S2-1.6
+#[tokio::test]
+async fn a_message_that_looks_like_an_attack_is_answered_when_its_sender_says_that_it_is_meant() {
+    let house = House::new(Transport::Http).await;
+    let (ann, bob) = (house.friend("Ann").await, house.friend("Bob").await);
+    let said = |text: &str| house.double.push(envelope::data(&ann, text));
+    let before = house.answers(&ann).len();
+    said(ATTACK);
+    house.until(|| house.answers(&ann).len() > before).await;
+    let asked = house.answers(&ann).pop().unwrap();
+    assert!(asked.contains("\"confirm\" within 10 minutes"), "{asked}");
+    house.double.push(envelope::data(&bob, "confirm"));
+    house.until(|| house.answers(&bob).iter().any(|text| text.starts_with("Nothing of yours waits"))).await;
+    said("Bevestig");
+    house.until(|| house.answers(&ann).iter().any(|text| *text == format!("re: {ATTACK}"))).await;
+    said(ATTACK);
+    house.until(|| house.answers(&ann).iter().filter(|text| text.contains("confirm")).count() == 2).await;
+    house.settle().await;
+    let answered = house.answers(&ann).iter().filter(|text| text.starts_with("re: Ignore")).count();
+    assert_eq!(answered, 1, "the word counts once: {:?}", house.answers(&ann));
     house.close().await;
 }

@@ -2,7 +2,7 @@
 
 use super::house::{House, quick};
 use crate::{
-    signal::tests::house::unlimited,
+    signal::tests::house::{ATTACK, unlimited},
     telegram::{Allow, TextFormat},
 };
 use portcullis_domain::File;
@@ -307,5 +307,46 @@ async fn a_model_answers_chat_in_drafts_and_then_for_good() {
     let sent = house.double.sent_count(ann.id, 2).await;
     assert!(sent[1].text.starts_with("Write /chat"));
     house.settle().await;
+    house.end().await;
+}
+
+// req: S2-1.6
+#[tokio::test]
+async fn a_message_that_looks_like_an_attack_is_answered_when_its_sender_presses_or_says_that_it_is_meant() {
+    let house = House::new().await;
+    let (ann, bea) = (house.double.person("Ann"), house.double.person_speaking("Bea", "ru"));
+    house.double.say(&ann, ATTACK);
+    let asked = house.double.sent_count(ann.id, 1).await.remove(0);
+    assert!(asked.text.contains("\"confirm\" within 10 minutes"), "{}", asked.text);
+    assert!(house.actor.asked().is_empty(), "no app has seen it");
+    house.double.press(&ann, ann.id, asked.id, &asked.button("Send it anyway").unwrap());
+    house.double.sent_count(ann.id, 2).await;
+    assert_eq!(house.texts(&ann)[1], format!("re: {ATTACK}"));
+    house.settle().await;
+    assert_eq!(house.actor.asked().len(), 1);
+    house.double.say(&bea, ATTACK);
+    let asked = house.double.sent_count(bea.id, 1).await.remove(0);
+    assert!(asked.text.contains("подтверждаю"), "{}", asked.text);
+    house.double.say(&bea, "Подтверждаю");
+    house.double.sent_count(bea.id, 2).await;
+    assert_eq!(house.texts(&bea)[1], format!("re: {ATTACK}"));
+    house.double.say(&bea, "подтверждаю");
+    house.double.sent_count(bea.id, 3).await;
+    assert_eq!(house.texts(&bea)[2], "re: подтверждаю", "where nothing waits it is a word like any other");
+    house.end().await;
+}
+
+// req: S2-1.2
+#[tokio::test]
+async fn what_hides_in_a_message_does_not_reach_an_app_and_a_message_that_is_too_long_is_told_so() {
+    let house = House::new().await;
+    let ann = house.double.person("Ann");
+    house.double.say(&ann, "he\u{200b}llo\u{7} caf\u{65}\u{301} 👩\u{200d}👩\u{200d}👧");
+    house.double.sent_count(ann.id, 1).await;
+    assert_eq!(house.actor.asked()[0].text, "he\u{200b}llo caf\u{e9} 👩\u{200d}👩\u{200d}👧");
+    house.double.say(&ann, &"word ".repeat(401));
+    let sent = house.double.sent_count(ann.id, 2).await;
+    assert!(sent[1].text.contains("longer than the 2000 allowed"), "{}", sent[1].text);
+    assert_eq!(house.actor.asked().len(), 1);
     house.end().await;
 }
