@@ -72,8 +72,7 @@ pub struct TierConfig {
     /// 100 for `premium`, else not bounded.
     #[serde(default)]
     pub daily_usd: Option<f64>,
-    /// Guard policy that callers of this tier are under, beside those of route, action and key; of each check the
-    /// stricter wins. Default none.
+    /// Guard policy of this tier's callers, beside those of route, action and key; the stricter wins. Default none.
     #[serde(default)]
     pub policy: Option<String>,
 }

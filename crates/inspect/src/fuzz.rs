@@ -1,14 +1,16 @@
 //! Fuzzing that every test run repeats: texts of the committed corpus (rule vectors, honest sentences, hostile pieces) are
 //! cut, joined, doubled and damaged by chance from fixed starts, and must leave every stage standing: normalise, decode,
-//! detect. A finding is kept by adding its text to `HOSTILE`.
+//! detect, redact. So must every input that the fuzzer kept (`fuzz/corpus`). A finding is kept by adding its text to
+//! `HOSTILE`.
 
 use crate::{
-    Channel, InspectConfig, Inspector, Policy, copy, decode,
+    Channel, CheckAction, InspectConfig, Inspector, Outflow, OutputPolicy, Policy, Watch, copy, decode, find,
     model::Model,
+    redact, redact_outside,
     rules::rules,
     sanitise::{sanitise, visible},
 };
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Pieces that have broken scanners elsewhere.
 const HOSTILE: &[&str] = &[
@@ -97,22 +99,28 @@ fn text(chance: &mut Chance, corpus: &[&str]) -> String {
     text
 }
 
-fn each(start: u64, check: impl Fn(&str)) {
+fn each(start: u64, kept: &str, check: impl Fn(&str)) {
     let (corpus, mut chance) = (corpus(), Chance(start));
     for _ in 0..ROUNDS {
         check(&text(&mut chance, &corpus));
+    }
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(kept);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        check(&String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()));
     }
 }
 
 // req: S2-1.2
 #[test]
 fn normalising_stands_whatever_comes() {
-    each(0x0001_9E37_79B9, |text| {
+    each(0x0001_9E37_79B9, "normalise", |text| {
         let once = copy(text);
         assert!(!once.contains("  ") && once.trim() == once, "{text:?}");
         assert!(visible(text).is_none_or(|seen| seen.text.len() <= text.len()), "{text:?}");
-        let clean = sanitise(text, Policy::Chat, usize::MAX).unwrap().text.into_owned();
-        assert_eq!(sanitise(&clean, Policy::Chat, usize::MAX).unwrap().text, clean.as_str(), "{text:?}");
+        for policy in [Policy::Chat, Policy::Document] {
+            let clean = sanitise(text, policy, usize::MAX).unwrap().text.into_owned();
+            assert_eq!(sanitise(&clean, policy, usize::MAX).unwrap().text, clean.as_str(), "{text:?}");
+        }
     });
 }
 
@@ -120,7 +128,7 @@ fn normalising_stands_whatever_comes() {
 #[test]
 fn decoding_stands_and_keeps_its_budget_whatever_comes() {
     static MODEL: LazyLock<Model> = LazyLock::new(|| Model::trained().unwrap());
-    each(0x0002_7F4A_7C15, |text| {
+    each(0x0002_7F4A_7C15, "decode", |text| {
         let made: usize =
             decode::layers(text, MODEL.language(), 4096).iter().map(|layer| layer.text.len()).sum();
         assert!(made <= 4096, "{text:?}");
@@ -131,9 +139,34 @@ fn decoding_stands_and_keeps_its_budget_whatever_comes() {
 #[test]
 fn detecting_stands_and_says_the_same_twice_whatever_comes() {
     let inspector = Inspector::new(&InspectConfig::default()).unwrap();
-    each(0x0003_85EB_CA6B, |text| {
+    each(0x0003_85EB_CA6B, "detector", |text| {
         let found = inspector.inspect(text, Channel::Document);
         assert!((0.0..=1.0).contains(&found.score), "{text:?}");
         assert_eq!(found, inspector.inspect(text, Channel::Document), "{text:?}");
+    });
+}
+
+// req: S2-3.3
+#[test]
+fn redacting_stands_and_a_second_time_changes_nothing_whatever_comes() {
+    let action = CheckAction::Redact;
+    let policy = OutputPolicy { secrets: action, personal: action, links: action, ..OutputPolicy::default() };
+    let watch = Arc::new(Watch::output(&policy).unwrap());
+    each(0x0004_C2B2_AE3D, "redactor", |text| {
+        for rule in [redact, redact_outside] {
+            let once = rule(text);
+            assert_eq!(rule(&once), once, "{text:?}");
+        }
+        let ends = find(text, true, true).iter().fold(0, |end, found| {
+            assert!(found.range.start >= end && text.get(found.range.clone()).is_some(), "{text:?}");
+            found.range.end
+        });
+        assert!(ends <= text.len());
+        let (mut flow, mut said) = (Outflow::new(watch.clone()), String::new());
+        for letter in text.chars() {
+            said.push_str(&flow.push(letter.encode_utf8(&mut [0; 4])).text);
+        }
+        said.push_str(&flow.finish().text);
+        assert_eq!(said, watch.whole(text).0, "{text:?}");
     });
 }

@@ -27,6 +27,8 @@ const CONTEXT: usize = 256;
 /// What is redacted as long as its end has not come.
 const OPEN_ENDED: &str = "private_key";
 const END_OF_OPEN: &str = "-----END";
+/// What may hold what ends other words.
+const PASSWORD: &str = "password";
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
@@ -355,8 +357,8 @@ pub struct Outflow {
 
 #[derive(Debug)]
 enum Swallow {
-    /// To the end of the word.
-    Word,
+    /// To the end of the word, which is there.
+    Word(fn(char) -> bool),
     /// To the line that ends a key; the end of what was swallowed.
     Key(String),
 }
@@ -393,8 +395,8 @@ impl Outflow {
     fn swallow<'a>(&mut self, text: &'a str) -> Option<&'a str> {
         match &mut self.swallowing {
             None => Some(text),
-            Some(Swallow::Word) => {
-                let end = text.find(is_break)?;
+            Some(Swallow::Word(ends)) => {
+                let end = text.find(*ends)?;
                 self.swallowing = None;
                 Some(&text[end..])
             }
@@ -435,7 +437,8 @@ impl Outflow {
             if open.kind == OPEN_ENDED {
                 (until, swallow) = (end, Some(Swallow::Key(String::new())));
             } else if end - from > MAX_HELD {
-                (until, swallow) = (end, Some(Swallow::Word));
+                let ends = if open.kind == PASSWORD { ends_password } else { is_break };
+                (until, swallow) = (end, Some(Swallow::Word(ends)));
             } else {
                 until = until.min(from);
             }
@@ -477,7 +480,12 @@ impl Outflow {
     }
 }
 
-/// What no secret holds.
+/// What no password holds that stands behind its name.
+const fn ends_password(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ',' | ';' | '&' | '[')
+}
+
+/// What no secret holds but a password.
 const fn is_break(c: char) -> bool {
     !c.is_ascii_graphic() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '{' | '}' | ',' | ';')
 }

@@ -113,8 +113,31 @@ pub(crate) fn undecided(text: &str) -> usize {
     let near = text.floor_char_boundary(text.len().saturating_sub(MOST_UNDECIDED));
     let label = text[near..].rfind("-----BEGIN").map(|at| near + at); // fake: only the label
     let label = label.filter(|at| checks::pem_undecided(&text[*at..]));
-    label.unwrap_or(text.len()).min(numbers::undecided(text))
+    label.unwrap_or(text.len()).min(numbers::undecided(text)).min(value_begun(text))
 }
+
+/// A value behind a word for passwords, or behind a name in an address, up to the end of a text: it may hold what ends
+/// other words, and letters of every script.
+const OPEN_VALUE: &str = concat!(
+    r#"(?i)(?:(?:password|passwd|passwort|pwd|passphrase)(?:=|\\?["']\s*[:=]\s*\\?["'])|"#,
+    r#"--password[ =]\s?["']?|\s-p \s?["']?|://[^\s:/@?\x23"'\[]{0,200}:)([^\s"'\\\[]*)$"#,
+);
+
+/// Where at the end of a text such a value begins that is still being written.
+fn value_begun(text: &str) -> usize {
+    static OPEN: LazyLock<Option<Regex>> = LazyLock::new(|| compile(OPEN_VALUE).ok());
+    let near = text.floor_char_boundary(text.len().saturating_sub(MOST_OPEN));
+    // Every such word ends in one of these; most texts have none of them near their end.
+    if memchr::memchr3(b'=', b':', b'-', &text.as_bytes()[near..]).is_none() {
+        return text.len();
+    }
+    let found =
+        OPEN.as_ref().and_then(|open| open.captures(&text[near..])?.get(1).map(|value| value.start()));
+    found.map_or(text.len(), |at| near + at)
+}
+
+/// Bytes of such a word and its value.
+const MOST_OPEN: usize = 512;
 
 /// Bytes of a label and the first line behind it.
 const MOST_UNDECIDED: usize = 128;

@@ -94,6 +94,29 @@ fn a_secret_split_at_every_byte_is_redacted_and_nothing_of_it_is_delivered() {
 }
 
 #[test]
+fn a_password_of_any_characters_is_hidden_whole_however_it_is_cut() {
+    // The first is what fuzzing found.
+    for value in [
+        "\u{2}\u{7}\0\u{5}abce.fghijkmnpqr<yo8r",
+        "ab(cd9)x{7}",
+        "пар0л9ь",
+        "密码9a密码",
+        &"a(1)B<2>".repeat(50),
+    ] {
+        for (before, after) in [("password=", " and go."), ("\"pwd\": \"", "\" and go.")] {
+            let (text, watch) = (format!("Take {before}{value}{after}"), watch(CheckAction::Redact, &[]));
+            let expected = format!("Take {before}[password]{after}");
+            assert_eq!(watch.whole(&text).0, expected);
+            for first in 0..text.len() {
+                assert_eq!(run(&watch, &text, &[first, first + 1, first + 2]).0, expected, "{first}");
+            }
+            let each: Vec<usize> = (0..text.len()).collect();
+            assert_eq!(run(&watch, &text, &each).0, expected, "letter by letter");
+        }
+    }
+}
+
+#[test]
 fn a_private_key_is_swallowed_to_its_last_line_and_what_follows_passes() {
     let (begin, end) = ("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----");
     let text = format!("Here:\n{begin}\n{}\n{end}\nDone.", "MIIEabcd\n".repeat(80));

@@ -121,6 +121,7 @@ fn kinds() -> Vec<(&'static str, String, String)> {
         ("ssn", "536-22-1234".into(), "536-22-1234".into()),
         ("crypto_address", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4".into(), "qejxtdg4y5r3".into()),
         ("telegram_id", "telegram_id: 5361234567".into(), "5361234567".into()),
+        ("signal_id", "Signal: made_up_person.4207".into(), "made_up_person.4207".into()),
     ];
     for (kind, before, long) in [
         ("openai_key", "sk-", 48),
@@ -132,10 +133,15 @@ fn kinds() -> Vec<(&'static str, String, String)> {
         ("telegram_token", "1234567890:AA", 33),
         ("github_token", "ghp_", 36),
         ("github_token", "gho_", 36),
+        ("github_token", "ghu_", 36),
+        ("github_token", "ghs_", 36),
+        ("github_token", "ghr_", 36),
         ("github_token", "github_pat_", 82),
         ("gitlab_token", "glpat-", 20),
         ("slack_token", "xoxb-123456789012-", 24),
+        ("slack_token", "xoxp-123456789012-", 24),
         ("vault_token", "hvs.", 90),
+        ("vault_token", "hvb.", 90),
         ("stripe_key", "sk_live_", 24),
         ("npm_token", "npm_", 36),
         ("pypi_token", "pypi-AgE", 100),
@@ -150,6 +156,7 @@ fn kinds() -> Vec<(&'static str, String, String)> {
     all.push(key("zhipu_key", "", &format!("{}.{}", &hex[..32], &mixed[..16])));
     all.push(key("twilio_key", "SK", &hex[..32]));
     all.push(key("aws_key", "AKIA", "Q7RK2MV9XWC4TBN8"));
+    all.push(key("aws_key", "ASIA", "Q7RK2MV9XWC4TBN8"));
     all
 }
 
