@@ -283,10 +283,9 @@ Exit codes: 0 done, 1 refused or unreachable, 2 wrong use.")]
 
 /// `exceptions grant`.
 #[derive(Debug, Args)]
-#[group(id = "excepted", required = true, multiple = true, args = ["caller", "text", "sha256"])]
 pub(crate) struct ExceptionGrant {
     /// Whose messages: the caller's id as logs tell it.
-    #[arg(long)]
+    #[arg(long, required_unless_present_any = ["text", "sha256"])]
     pub(crate) caller: Option<String>,
     /// Which text, word for word; `-` reads it from standard input.
     #[arg(long, conflicts_with = "sha256")]
