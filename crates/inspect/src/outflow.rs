@@ -17,7 +17,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     ops::{Bound, Range},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 /// Most bytes that are held back.
@@ -286,6 +286,17 @@ const LINK: &str = concat!(
     r"(?P<host>[^\s/\\?#:\x22'<>()\[\]`]+)[^\s\x22'<>()\[\]`]*",
 );
 
+/// Such a link without a scheme whose host is not whole yet, at the end of a text: its letters may be of any script.
+const BARE_END: &str = r"(?:[(=\x22'<]|\]:\s?)([/\\]{2}[^\s/\\?#:\x22'<>()\[\]`]*)$";
+
+/// Where at the end of a text such a link begins.
+fn link_begun(text: &str) -> usize {
+    static END: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(BARE_END).ok());
+    let near = boundary(text, text.len().saturating_sub(MAX_HELD));
+    let found = END.as_ref().and_then(|end| end.captures(&text[near..])?.get(1).map(|link| link.start()));
+    found.map_or(text.len(), |at| near + at)
+}
+
 /// The links of a text: whose, in lower case, and where.
 fn links<'a>(link: &'a Regex, text: &'a str) -> impl Iterator<Item = (String, Range<usize>)> + 'a {
     link.captures_iter(text).filter_map(|found| {
@@ -476,7 +487,8 @@ impl Outflow {
         let least = boundary(all, end.saturating_sub(MAX_HELD));
         let undecided = if self.watch.looks() { redact::undecided(all) } else { end };
         let leak = self.watch.leak.as_ref().map_or(end, |(_, leak)| boundary(all, leak.undecided(all)));
-        word.min(topic).min(undecided).min(leak).max(least).max(self.delivered)
+        let link = if self.watch.links.is_some() { link_begun(all) } else { end };
+        word.min(topic).min(undecided).min(leak).min(link).max(least).max(self.delivered)
     }
 }
 

@@ -146,6 +146,20 @@ fn links_to_other_hosts_are_found_also_when_split_and_known_ones_pass() {
 }
 
 #[test]
+fn a_link_without_a_scheme_is_found_whole_in_every_script_however_it_is_cut() {
+    let policy = OutputPolicy { links: CheckAction::Redact, ..OutputPolicy::default() };
+    let watch = Arc::new(Watch::output(&policy).unwrap());
+    // The second is what fuzzing found.
+    for host in ["секрет.example.рф/a", "docs\u{8}\0\0.org/a.png"] {
+        let text = format!("See ![x](//{host}) there.");
+        assert_eq!(watch.whole(&text).0, "See ![x]([link]) there.");
+        for cut in 0..text.len() {
+            assert_eq!(run(&watch, &text, &[cut, cut + 1, cut + 3]).0, "See ![x]([link]) there.", "{cut}");
+        }
+    }
+}
+
+#[test]
 fn personal_data_that_was_said_before_stays_however_an_answer_is_cut_and_other_data_goes() {
     let policy = OutputPolicy { personal: CheckAction::Redact, ..OutputPolicy::default() };
     let watch = Watch::output(&policy).unwrap();
