@@ -55,6 +55,8 @@ const COMMANDS: &[Command] = &[
         takes: "[TARGET] [--minutes N] [--keep]",
         about: "run the fuzz targets of what reads strangers' texts, ten minutes each",
         run: fuzz::run,
+    },
+    Command {
         name: "coverage",
         takes: "CRATE [--least PERCENT]",
         about: "which lines of a crate its own tests run",
