@@ -29,6 +29,7 @@ const OPEN_ENDED: &str = "private_key";
 const END_OF_OPEN: &str = "-----END";
 /// What may hold what ends other words.
 const PASSWORD: &str = "password";
+const LINKED: &str = "link";
 
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
@@ -238,7 +239,7 @@ impl Watch {
             let found = links(link, text).filter(|(host, _)| strange(host));
             all.extend(found.map(|(_, range)| Finding {
                 check: "links",
-                kind: "link",
+                kind: LINKED,
                 action: *action,
                 range,
             }));
@@ -448,7 +449,11 @@ impl Outflow {
             if open.kind == OPEN_ENDED {
                 (until, swallow) = (end, Some(Swallow::Key(String::new())));
             } else if end - from > MAX_HELD {
-                let ends = if open.kind == PASSWORD { ends_password } else { is_break };
+                let ends = match open.kind {
+                    PASSWORD => ends_password,
+                    LINKED => ends_link,
+                    _ => is_break,
+                };
                 (until, swallow) = (end, Some(Swallow::Word(ends)));
             } else {
                 until = until.min(from);
@@ -495,6 +500,11 @@ impl Outflow {
 /// What no password holds that stands behind its name.
 const fn ends_password(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ',' | ';' | '&' | '[')
+}
+
+/// What no link holds.
+const fn ends_link(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '[' | ']')
 }
 
 /// What no secret holds but a password.

@@ -150,7 +150,8 @@ fn a_link_without_a_scheme_is_found_whole_in_every_script_however_it_is_cut() {
     let policy = OutputPolicy { links: CheckAction::Redact, ..OutputPolicy::default() };
     let watch = Arc::new(Watch::output(&policy).unwrap());
     // The second is what fuzzing found.
-    for host in ["секрет.example.рф/a", "docs\u{8}\0\0.org/a.png"] {
+    let long = format!("example.org/{}", "ü\u{8}{a}".repeat(90));
+    for host in ["секрет.example.рф/a", "docs\u{8}\0\0.org/a.png", &long] {
         let text = format!("See ![x](//{host}) there.");
         assert_eq!(watch.whole(&text).0, "See ![x]([link]) there.");
         for cut in 0..text.len() {
