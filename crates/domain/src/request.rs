@@ -303,6 +303,10 @@ pub struct ModelsRequest {
 }
 
 fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        return ["\"", text, "\""].concat();
+    }
     serde_json::Value::from(text).to_string()
 }
 
