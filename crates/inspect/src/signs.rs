@@ -118,6 +118,7 @@ impl Signs {
         Continue(())
     }
 
+    #[inline]
     fn places(&self, group: [u8; GROUP]) -> u64 {
         u64::from(self.table[place(group)])
     }

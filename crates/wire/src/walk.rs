@@ -34,6 +34,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The byte that the next token begins with.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         loop {
             match *self.text.as_bytes().get(self.at)? {
@@ -202,21 +203,34 @@ impl Text<'_> {
 
 /// How many bytes go before the next quote, escape or control character.
 fn ordinary(bytes: &[u8]) -> usize {
-    let special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     let mut at = 0;
-    // Most strings are short: names and words.
-    let near = &bytes[..bytes.len().min(BLOCK / 4)];
-    if let Some(found) = near.iter().position(special) {
-        return found;
+    // Most strings are short, names and words: eight bytes a step, and the place is known at once.
+    for word in bytes.as_chunks::<8>().0.iter().take(BLOCK / 8) {
+        let found = specials(u64::from_le_bytes(*word));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
     }
+    let special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     // No early end inside, which compilers turn into vector code.
-    for block in bytes.as_chunks::<BLOCK>().0 {
+    for block in bytes[at..].as_chunks::<BLOCK>().0 {
         if block.iter().fold(false, |any, byte| any | special(byte)) {
             break;
         }
         at += BLOCK;
     }
     bytes[at..].iter().position(special).map_or(bytes.len(), |found| at + found)
+}
+
+/// The highest bit of each byte that is special; the lowest of these bits is right. Source: Anderson, "Bit Twiddling Hacks".
+const fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (controls | zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))) & (ONES * 0x80)
 }
 
 /// Length of the escape that the bytes begin with.
