@@ -34,21 +34,23 @@ const PACED: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A made-up passphrase.
 const PASSPHRASE: &str = "bench passphrase, made up";
-/// What people ask; each question names a machine, so that none is answered from the cache.
+/// What people ask.
 const QUESTIONS: [&str; 8] = [
-    "How do I restore a backup on machine",
-    "How are documents taken in on machine",
-    "What does a policy of the guard decide on machine",
-    "Where is the audit trail kept on machine",
-    "How many messages may one person send in a minute on machine",
-    "What happens when the provider is down on machine",
-    "How is signal-cli started for the Signal door on machine",
-    "Which formats of documents are read on machine",
+    "How do I restore a backup?",
+    "How are documents taken in?",
+    "What does a policy of the guard decide?",
+    "Where is the audit trail kept?",
+    "How many messages may one person send in a minute?",
+    "What happens when the provider is down?",
+    "How is signal-cli started for the Signal door?",
+    "Which formats of documents are read?",
 ];
 /// Every fifth message is one of these.
 const COMMANDS: [&str; 4] = ["/info", "/help", "/sources", "/short"];
 
 const CONFIG: &str = "
+[ask]
+cache_hours = 0
 [limits]
 global = { capacity = 1000000, refill_per_sec = 1000000 }
 ip = { capacity = 1000000, refill_per_sec = 1000000 }
@@ -187,7 +189,7 @@ impl House {
             let text = if command {
                 COMMANDS[person % COMMANDS.len()].to_owned()
             } else {
-                format!("{} {n}?", QUESTIONS[(person + turn) % QUESTIONS.len()])
+                QUESTIONS[(person + turn) % QUESTIONS.len()].to_owned()
             };
             self.double.push(envelope::data(&self.people[person], &text));
             pushed.entry(person).or_default().push(Pushed { command, at: Instant::now() });
@@ -225,8 +227,7 @@ impl House {
     async fn burst(&self, page: &mut String, what: &str) -> Result<()> {
         let (before, begin) = (self.double.sent().len(), Instant::now());
         for (n, person) in self.people.iter().enumerate() {
-            let text = format!("{} {}?", QUESTIONS[n % QUESTIONS.len()], 5000 + n);
-            self.double.push(envelope::data(person, &text));
+            self.double.push(envelope::data(person, QUESTIONS[n % QUESTIONS.len()]));
         }
         self.until_sent(before + PEOPLE).await?;
         let took = (0..PEOPLE).flat_map(|person| self.answers(person, before));
@@ -237,7 +238,7 @@ impl House {
         let mut asking = JoinSet::new();
         let (address, key) = (self.server.address(), self.key.clone());
         for n in 0..PEOPLE {
-            let (key, text) = (key.clone(), format!("{} {}?", QUESTIONS[n % QUESTIONS.len()], 9000 + n));
+            let (key, text) = (key.clone(), QUESTIONS[n % QUESTIONS.len()]);
             asking.spawn(async move {
                 let begin = Instant::now();
                 let answer = ask(address, &key, &json!({ "question": text })).await?;

@@ -6,13 +6,12 @@
 
 use crate::{machine, options::Options, report};
 use anyhow::{Context, Result, ensure};
-use portcullis_apps::ask::AskConfig;
 use portcullis_knowledge::{
     Chunk, Contents, Document, Evidence, Grams, Index, KnowledgeConfig, Language, Query, Space,
     ingest::{chunk, extract},
     text,
 };
-use portcullis_providers::minilm::{DIMENSIONS, MiniLm};
+use portcullis_providers::minilm::{DIMENSIONS, EVIDENCE, MiniLm};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -26,7 +25,7 @@ use std::{
 /// Paragraphs of an article of XQuAD.
 const PARAGRAPHS: usize = 5;
 /// Floors that are compared.
-const FLOORS: [f32; 9] = [0.20, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 1.01];
+const FLOORS: [f32; 9] = [0.20, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65];
 
 #[derive(Deserialize)]
 struct Row {
@@ -59,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         options.data.with_file_name("retrieval")
     };
-    let floor = AskConfig::default().evidence_cosine;
+    let floor = EVIDENCE;
     let mut page = format!(
         "# Evidence\n\nWritten by `portcullis-bench evidence`: questions that the documents answer, and questions that they \
          do not; embedder `builtin`, default settings (`ask.evidence_cosine` {floor}). A question is refused when nothing \
@@ -103,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     page.push_str("\n## By floor\n\nRefused of those with an answer / without, in per cent.\n\n| set |");
     for floor in FLOORS {
-        write!(page, " {} |", if floor > 1.0 { "words only".to_owned() } else { format!("{floor:.2}") })?;
+        write!(page, " {floor:.2} |")?;
     }
     page.push_str("\n|---|");
     page.push_str(&"---:|".repeat(FLOORS.len()));

@@ -60,6 +60,8 @@ pub struct Embedder {
     pub space: Space,
     /// Most texts in one call, at least 1.
     pub batch: usize,
+    /// Likeness from which on a passage speaks for an answer whatever its words, where that was measured.
+    pub evidence: Option<f32>,
     embed: Arc<dyn Fn(Vec<String>, Purpose) -> Embedding + Send + Sync>,
 }
 
@@ -69,7 +71,7 @@ impl Embedder {
     where
         F: Fn(Vec<String>, Purpose) -> Embedding + Send + Sync + 'static,
     {
-        Self { space, batch: batch.max(1), embed: Arc::new(embed) }
+        Self { space, batch: batch.max(1), evidence: None, embed: Arc::new(embed) }
     }
 
     /// One vector for each text, in order; at most [`Embedder::batch`] texts.

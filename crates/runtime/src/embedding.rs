@@ -8,7 +8,7 @@ use portcullis_domain::{Failure, RequestId, SafetyView};
 use portcullis_knowledge::{EmbedFailure, Embedder, Language, Purpose, Space};
 use portcullis_providers::{
     BUILTIN, Call, EmbedConfig, Embedders, MULTILINGUAL, Model, ModelKind, Parts, Provider, Providers,
-    ProvidersConfig, ProvidersError, Reading,
+    ProvidersConfig, ProvidersError, Reading, minilm,
 };
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_telemetry::{Alerts, Metrics};
@@ -107,10 +107,13 @@ pub fn embedder(name: &str, config: &EmbedConfig, providers: &Providers) -> Resu
         },
         dimensions,
     });
-    Ok(Embedder::new(space, batch, move |texts, purpose| {
+    let evidence = (builtin && !space.languages.is_empty()).then_some(minilm::EVIDENCE);
+    let mut embedder = Embedder::new(space, batch, move |texts, purpose| {
         let desk = desk.clone();
         Box::pin(async move { desk.embed(texts, purpose).await })
-    }))
+    });
+    embedder.evidence = evidence;
+    Ok(embedder)
 }
 
 /// The same without a running server: for commands that work on the data folder.

@@ -82,6 +82,8 @@ pub struct SignalConfig {
     pub alert_after_secs: u64,
     /// Messages older than this are not answered but summed up in one notice, in seconds. Default 3600.
     pub max_message_age_secs: u64,
+    /// Largest file that administrators may send with `/ingest`, in bytes. Default 10485760 (10 MiB).
+    pub max_file_bytes: u64,
     /// Least time between two messages of one conversation, in milliseconds. Default 1000.
     pub send_interval_ms: u64,
     /// Most messages sent in any second. Default 5.
@@ -137,6 +139,7 @@ impl Default for SignalConfig {
             store_secs: 10,
             alert_after_secs: 120,
             max_message_age_secs: 3600,
+            max_file_bytes: 10 << 20,
             send_interval_ms: 1000,
             send_per_sec: 5,
             group_per_min: 20,
@@ -170,6 +173,8 @@ impl SignalConfig {
             ("store_secs", self.store_secs, 1, 600),
             ("alert_after_secs", self.alert_after_secs, 1, 86_400),
             ("max_message_age_secs", self.max_message_age_secs, 1, 2_592_000),
+            // An answer of signal-cli holds it in letters, a third longer.
+            ("max_file_bytes", self.max_file_bytes, 1, 11 << 20),
             ("send_interval_ms", self.send_interval_ms, 0, 60_000),
             ("send_per_sec", u64::from(self.send_per_sec), 1, 1000),
             ("group_per_min", u64::from(self.group_per_min), 1, 10_000),

@@ -14,8 +14,8 @@ use super::{
 };
 use parking_lot::Mutex;
 use portcullis_domain::{
-    Action, Credential, Deadline, Door, Failure, Hints, Inbound, LibraryRequest, MessageRequest, Payload,
-    Post, ReplyBody, Vouched,
+    Action, Credential, Deadline, Door, Failure, File, Hints, Inbound, LibraryRequest, MessageRequest,
+    Payload, Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
     Admitted, FindEngine,
@@ -275,8 +275,18 @@ impl Desk {
             return out;
         }
         self.learn_tongue(asked);
+        let file = match self.file_of(asked).await {
+            Ok(file) => file,
+            Err(word) => {
+                drop(admitted.done());
+                let kib = (self.config.max_file_bytes / 1024).to_string();
+                let said = self.words.say(self.tongue(asked.message), word, 0, &kib);
+                return self.text(asked.message, said);
+            }
+        };
         let request = MessageRequest {
             text: asked.message.text.clone(),
+            file,
             conversation: asked.conversation.as_str().into(),
             language: self
                 .memory
@@ -299,6 +309,28 @@ impl Desk {
                 self.away(asked.message)
             }
             Err(failure) => self.refused(asked, &failure),
+        }
+    }
+
+    /// The file of an administrator's `/ingest`; nobody else's is fetched.
+    async fn file_of(&self, asked: &Asked<'_>) -> Result<Option<File>, Word> {
+        let wanted = asked.admin && first_word(&asked.message.text) == "/ingest";
+        let Some(file) = asked.message.file.as_ref().filter(|_| wanted) else { return Ok(None) };
+        let most = usize::try_from(self.config.max_file_bytes).unwrap_or(usize::MAX);
+        if file.bytes > self.config.max_file_bytes {
+            return Err(Word::FileTooLarge);
+        }
+        let chat = match to(asked.message) {
+            To::Person(uuid) => json!({"recipient": uuid}),
+            To::Group(id) => json!({"groupId": id}),
+        };
+        match self.wire.file(&file.id, chat).await {
+            Ok(bytes) if bytes.len() > most => Err(Word::FileTooLarge),
+            Ok(bytes) => Ok(Some(File { name: file.name.clone(), bytes: bytes.into() })),
+            Err(error) => {
+                tracing::warn!(%error, "a file could not be fetched");
+                Err(Word::FileAway)
+            }
         }
     }
 

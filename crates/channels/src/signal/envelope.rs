@@ -23,6 +23,20 @@ pub(super) struct Message {
     pub(super) expires_secs: u64,
     /// Whether files came with it.
     pub(super) files: bool,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<Attached>,
+}
+
+/// A file of a message, still at signal-cli.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Attached {
+    /// By which signal-cli knows it.
+    pub(super) id: String,
+    /// Its name, without folders.
+    pub(super) name: String,
+    /// Its size in bytes, as signal-cli says.
+    pub(super) bytes: u64,
 }
 
 /// Who wrote a message.
@@ -169,7 +183,16 @@ fn data_message(data: &Value, from: Sender, own: &str) -> Event {
         to_us: mentioned || quoted,
         expires_secs: data["expiresInSeconds"].as_u64().unwrap_or(0),
         files,
+        file: data["attachments"].as_array().and_then(|files| attached(files.first()?)),
     })
+}
+
+fn attached(file: &Value) -> Option<Attached> {
+    let id = file["id"].as_str().filter(|id| !id.is_empty() && id.len() <= 200)?;
+    let sent = file["filename"].as_str().unwrap_or(id);
+    let name: String =
+        sent.rsplit(['/', '\\']).next()?.chars().filter(|c| !c.is_control()).take(200).collect();
+    Some(Attached { id: id.to_owned(), name, bytes: file["size"].as_u64().unwrap_or(0) })
 }
 
 /// Mentions stand in the text as one placeholder each, which says nothing to an app.
@@ -212,6 +235,7 @@ mod tests {
             to_us: false,
             expires_secs: 0,
             files: false,
+            file: None,
         });
         assert_eq!(read(&plain, ACCOUNT), expected);
         assert_eq!(read(&wrapped, ACCOUNT), expected);

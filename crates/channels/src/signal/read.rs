@@ -38,6 +38,8 @@ pub(super) struct Cutter {
     event: Vec<u8>,
     data: Option<Vec<u8>>,
     too_long: bool,
+    /// Longest line for now, in bytes.
+    most: usize,
 }
 
 impl Cutter {
@@ -50,7 +52,13 @@ impl Cutter {
             event: Vec::new(),
             data: None,
             too_long: false,
+            most: MAX_BYTES,
         }
+    }
+
+    /// From now on lines may be as long as `more` bytes; none: as usual.
+    pub(super) fn allow(&mut self, more: Option<usize>) {
+        self.most = more.unwrap_or(MAX_BYTES);
     }
 
     /// Takes bytes that came.
@@ -63,7 +71,7 @@ impl Cutter {
         loop {
             let Some(found) = memchr(b'\n', self.buffer.get(self.searched..)?) else {
                 self.searched = self.buffer.len();
-                if self.buffer.len() > MAX_BYTES {
+                if self.buffer.len() > self.most {
                     self.buffer.clear();
                     self.searched = 0;
                     self.skipping = true;
@@ -72,7 +80,7 @@ impl Cutter {
             };
             let mut line = self.buffer.split_to(self.searched + found + 1);
             self.searched = 0;
-            let skipped = std::mem::take(&mut self.skipping) || line.len() > MAX_BYTES;
+            let skipped = std::mem::take(&mut self.skipping) || line.len() > self.most;
             line.truncate(line.len() - 1);
             if line.last() == Some(&b'\r') {
                 line.truncate(line.len() - 1);

@@ -123,10 +123,11 @@ impl Reader {
                 }
                 Some(Err(_)) | None => false,
             },
-            Source::Half(half, _) => {
+            Source::Half(half, socket) => {
                 let mut buffer = [0; 8192];
                 match half.read(&mut buffer).await {
                     Ok(count @ 1..) => {
+                        self.cutter.allow(socket.awaits_a_file());
                         self.cutter.push(&buffer[..count]);
                         true
                     }

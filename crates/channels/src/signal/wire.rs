@@ -5,6 +5,7 @@
 //! Source: signal-cli's `man/signal-cli-jsonrpc.5`; ask.md section 2.
 
 use super::config::Transport;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
@@ -20,7 +21,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -96,6 +97,8 @@ type Pending = Arc<Mutex<HashMap<String, oneshot::Sender<Value>>>>;
 pub(crate) struct Socket {
     out: mpsc::Sender<String>,
     pending: Pending,
+    /// Files that are on their way: their lines are longer than others.
+    files: Arc<AtomicUsize>,
     pub(crate) closed: CancellationToken,
 }
 
@@ -103,6 +106,11 @@ impl Socket {
     /// Whether answers are still to come.
     pub(crate) fn is_awaited(&self) -> bool {
         !self.pending.lock().is_empty()
+    }
+
+    /// How long a line may be, while a file is on its way.
+    pub(crate) fn awaits_a_file(&self) -> Option<usize> {
+        (self.files.load(Ordering::Relaxed) > 0).then_some(ANSWER_BYTES)
     }
 
     /// An answer that came; false when nobody waits for it.
@@ -157,7 +165,12 @@ impl Wire {
         let opened = socket::connect(place, self.0.patience).await;
         let (read, write) = opened.map_err(|error| RpcError::NotSent(error.kind().to_string()))?;
         let (out, lines) = mpsc::channel(BACKLOG);
-        let socket = Socket { out, pending: Pending::default(), closed: CancellationToken::new() };
+        let socket = Socket {
+            out,
+            pending: Pending::default(),
+            files: Arc::default(),
+            closed: CancellationToken::new(),
+        };
         self.0.tasks.spawn(write_lines(write, lines, socket.closed.clone()));
         *self.0.socket.lock() = Some(socket.clone());
         Ok((socket, read))
@@ -205,6 +218,28 @@ impl Wire {
     pub(crate) async fn call_for_account(&self, method: &str, mut params: Value) -> Result<Value, RpcError> {
         params["account"] = json!(self.0.account);
         self.call(method, params).await
+    }
+
+    /// A file that came with a message to that chat.
+    pub(crate) async fn file(&self, id: &str, chat: Value) -> Result<Vec<u8>, RpcError> {
+        struct OnItsWay(Option<Arc<AtomicUsize>>);
+        impl Drop for OnItsWay {
+            fn drop(&mut self) {
+                if let Some(files) = &self.0 {
+                    files.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+        let files = self.0.socket.lock().as_ref().map(|socket| socket.files.clone());
+        if let Some(files) = &files {
+            files.fetch_add(1, Ordering::Relaxed);
+        }
+        let _on_its_way = OnItsWay(files);
+        let mut params = chat;
+        params["id"] = json!(id);
+        let answer = self.call_for_account("getAttachment", params).await?;
+        let text = answer["data"].as_str().or_else(|| answer.as_str()).ok_or(RpcError::Unknown)?;
+        STANDARD.decode(text).map_err(|_| RpcError::Unknown)
     }
 
     /// Calls a method.

@@ -85,12 +85,18 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Whether anything speaks for it: enough likeness, or two words of the question in the best passage (all, of a
-    /// question with fewer).
+    /// Whether anything speaks for it: a likeness of `floor`, or two words of the question in the best passage (all, of a
+    /// question with fewer). Where likeness is known, those must be a third of its words, and half the floor must be
+    /// reached: two words of a long question stand together in many a passage.
     #[must_use]
     pub fn is_there(&self, floor: f32) -> bool {
-        self.cosine.is_some_and(|cosine| cosine >= floor)
-            || (self.shared >= self.asked.min(2) && self.shared > 0)
+        let words = self.shared > 0 && self.shared >= self.asked.min(2);
+        match self.cosine {
+            None => words,
+            Some(cosine) => {
+                cosine >= floor || (words && self.shared * 3 >= self.asked && cosine * 2.0 >= floor)
+            }
+        }
     }
 }
 

@@ -126,6 +126,19 @@ fn what_speaks_for_an_answer_are_likeness_or_two_words_of_the_question() {
     assert_eq!((found.evidence.shared, found.evidence.is_there(0.3)), (2, true));
     let nothing = index.search(&ask("quantum chromodynamics lagrangian"));
     assert!(!nothing.evidence.is_there(0.3), "{:?}", nothing.evidence);
+    let evidence = |cosine, asked, shared| Evidence { cosine, asked, shared };
+    for (evidence, there) in [
+        (evidence(Some(0.5), 6, 0), true),
+        (evidence(Some(0.3), 6, 2), true),
+        (evidence(Some(0.3), 7, 2), false),
+        (evidence(Some(0.1), 2, 2), false),
+        (evidence(None, 7, 2), true),
+        (evidence(None, 7, 1), false),
+        (evidence(None, 1, 1), true),
+        (evidence(None, 0, 0), false),
+    ] {
+        assert_eq!(evidence.is_there(0.4), there, "{evidence:?}");
+    }
     assert!(index.search(&ask("")).hits.is_empty());
     assert!(!index.search(&ask(&"river ".repeat(20_000))).hits.is_empty());
 }

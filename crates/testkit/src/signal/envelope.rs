@@ -111,6 +111,13 @@ pub fn view_once(from: &Person, text: &str) -> Value {
     )
 }
 
+/// A message with a file of that id, name and size.
+#[must_use]
+pub fn file(from: &Person, text: &str, (id, name, size): (&str, &str, usize)) -> Value {
+    let file = json!({"contentType": "application/octet-stream", "filename": name, "id": id, "size": size});
+    with(from, text, &json!({"attachments": [file]}))
+}
+
 /// A message with a file.
 #[must_use]
 pub fn attachment(from: &Person, text: &str) -> Value {

@@ -313,6 +313,11 @@ impl Signal {
         self.shared.listeners()
     }
 
+    /// Keeps a file that a message names by this id.
+    pub fn keep_file(&self, id: &str, bytes: impl Into<Vec<u8>>) {
+        self.shared.files.lock().insert(id.into(), bytes.into());
+    }
+
     /// Streams that are frozen and not yet closed by who reads them.
     #[must_use]
     pub fn frozen(&self) -> usize {

@@ -150,7 +150,7 @@ fn take_fault(shared: &Shared, method: &str, params: &Value) -> Option<Fault> {
 }
 
 /// Parameters each method has; the real daemon ignores others, and a client that sends them is mistaken.
-const METHODS: [(&str, bool, &[&str]); 14] = [
+const METHODS: [(&str, bool, &[&str]); 15] = [
     ("version", false, &[]),
     ("listAccounts", false, &[]),
     ("listGroups", true, &["detailed", "groupId"]),
@@ -185,6 +185,7 @@ const METHODS: [(&str, bool, &[&str]); 14] = [
     ("unsubscribeReceive", false, &["subscription"]),
     ("submitRateLimitChallenge", true, &["challenge", "captcha"]),
     ("trust", true, &["recipient", "trustAllKnownKeys", "verifiedSafetyNumber"]),
+    ("getAttachment", true, &["id", "recipient", "groupId"]),
     ("startLink", false, &[]),
     ("finishLink", false, &["deviceLinkUri", "deviceName"]),
 ];
@@ -222,6 +223,16 @@ fn call(
                 shared.set_typing(&recipient, !stop);
             }
             Ok(json!({"timestamp": shared.now(), "results": []}))
+        }
+        "getAttachment" => {
+            use base64::Engine as _;
+            if names(params).is_empty() {
+                return Err(Failed::new(-1, "Attachment requires either a recipient or a group"));
+            }
+            let files = shared.files.lock();
+            let found = params["id"].as_str().and_then(|id| files.get(id));
+            let bytes = found.ok_or_else(|| Failed::new(-1, "Could not find attachment with ID"))?;
+            Ok(json!({"data": base64::engine::general_purpose::STANDARD.encode(bytes)}))
         }
         "subscribeReceive" => {
             let account = params["account"].as_str();

@@ -57,7 +57,10 @@ impl App for Echo {
                     rate_limited: false,
                 });
             }
-            let reply = MessageReply::text(format!("re: {}", message.text));
+            let reply = MessageReply::text(match &message.file {
+                Some(file) => format!("{} of {} bytes", file.name, file.bytes.len()),
+                None => format!("re: {}", message.text),
+            });
             Ok(Reply::new(ReplyBody::Message(Box::new(reply)), Meter::default()))
         })
     }

@@ -351,3 +351,33 @@ async fn a_message_that_looks_like_an_attack_is_answered_when_its_sender_says_th
     assert_eq!(answered, 1, "the word counts once: {:?}", house.answers(&ann));
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_file_is_fetched_for_an_administrator_who_wants_it_taken_in_and_for_nobody_else() {
+    for transport in [Transport::Http, Transport::Tcp] {
+        let double = Signal::start().await;
+        let boss = double.person("Boss");
+        let config = SignalConfig { admins: vec![boss.uuid.clone()], ..quick(&double, transport) };
+        let house = House::with(double, config, unlimited()).await;
+        let ann = house.friend("Ann").await;
+        // Longer than any message may be.
+        house.double.keep_file("made-up", vec![b'x'; 3 << 20]);
+        let sent = [
+            (&boss, "made-up", 3 << 20),
+            (&boss, "made-up", 20 << 20),
+            (&boss, "gone", 10),
+            (&ann, "made-up", 3 << 20),
+        ];
+        for (person, id, size) in sent {
+            house.double.push(envelope::file(person, "/ingest", (id, "../Handbook.pdf", size)));
+        }
+        house.until(|| house.answers(&boss).len() == 3 && house.answers(&ann).len() == 1).await;
+        let answers = house.answers(&boss);
+        assert_eq!(answers[0], "Handbook.pdf of 3145728 bytes", "{transport:?}");
+        assert!(answers[1].contains("10240 KiB") && answers[2].contains("could not fetch"), "{answers:?}");
+        assert_eq!(house.answers(&ann), ["re: /ingest"]);
+        let fetched = house.double.calls().into_iter().filter(|call| call.method == "getAttachment");
+        assert_eq!(fetched.count(), 2, "what is too large by its own word is not fetched");
+        house.close().await;
+    }
+}
