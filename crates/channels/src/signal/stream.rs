@@ -266,11 +266,11 @@ impl Stream {
                     Some(Ok(reader)) => {
                         // The new one listens. What the old one still holds came before what only the new one has, so
                         // it is read to its end first.
+                        self.metrics.signal_reconnect(Reason::Rotate.as_str());
                         quit.cancel();
                         drop(timeout(HANDOVER, &mut pump).await);
                         (pump, quit) = self.pump(reader, stop);
                         self.subscribe().await;
-                        self.metrics.signal_reconnect(Reason::Rotate.as_str());
                     }
                     Some(Err(error)) => tracing::info!(%error, "the stream of Signal messages could not be changed"),
                     None => {}
