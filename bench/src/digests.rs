@@ -48,7 +48,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let rows = Some(near(&options.data)).filter(|file| file.is_file());
     let rows = rows.unwrap_or_else(|| near(&options.data.with_file_name("news")));
     clustering(&posts, &rows, &mut page)?;
-    digest(&posts, &mut page).await?;
+    Box::pin(digest(&posts, &mut page)).await?;
     report::write(&options.results, "digests.md", &page)?;
     print!("{page}");
     Ok(())

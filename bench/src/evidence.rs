@@ -219,8 +219,12 @@ fn manual() -> Result<Set> {
 fn halved(name: &'static str, understood: bool, folder: &Path) -> Result<Set> {
     let rows_of = |name: &str| rows(folder.join(name));
     let (corpus, questions, judged) = (rows_of("corpus.jsonl")?, rows_of("queries.jsonl")?, judged(folder)?);
-    let kept: Vec<Row> =
-        corpus.into_iter().enumerate().filter(|(n, _)| n / PARAGRAPHS % 2 == 0).map(|(_, row)| row).collect();
+    let kept: Vec<Row> = corpus
+        .into_iter()
+        .enumerate()
+        .filter(|(n, _)| (n / PARAGRAPHS).is_multiple_of(2))
+        .map(|(_, row)| row)
+        .collect();
     let there: HashSet<&str> = kept.iter().map(|row| row._id.as_str()).collect();
     let asked = questions
         .into_iter()

@@ -119,7 +119,7 @@ fn build(name: &str) -> Result<PathBuf> {
     command.args(["--message-format", "json-render-diagnostics", "--", "-C", "instrument-coverage"]);
     let told = sys::output(&mut command)?;
     let programs = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    let last = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     last.context("cargo named no test program")
 }
 

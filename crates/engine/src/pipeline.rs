@@ -471,14 +471,7 @@ impl Admitted {
         if let Some(charged) = tokens::charge(&engine.limits, &request.caller, &request.payload).await? {
             self.record.charged(charged);
         }
-        self.record.app_begins();
-        let running = AssertUnwindSafe(app.run(request)).catch_unwind();
-        let result = match tokio::time::timeout_at(self.deadline.instant(), running).await {
-            Err(_) => Err(Failure::DeadlineExceeded),
-            Ok(Err(panic)) => Err(engine.panicked(app.name(), panic.as_ref(), self.record.id())),
-            Ok(Ok(result)) => result,
-        };
-        self.record.app_ends();
+        let result = self.ask(engine, &*app, request).await;
         let sight = Sight::new(watch, policy.tools(suspicious, screened.untrusted), hardened, remembered)
             .repeating(instructions);
         let Some((format, choices)) = spoken.filter(|_| !sight.is_blind() || shape.is_some()) else {
@@ -489,6 +482,19 @@ impl Admitted {
         }
         let guard = Leaving { engine, policy: &policy, shape, sight, who, format, choices };
         Ok((guard.reply(result?)?, place))
+    }
+
+    /// Runs the app to its end or the deadline's; a panic ends this request only.
+    async fn ask(&mut self, engine: &Inner, app: &dyn App, request: Inspected) -> Result<Reply, Failure> {
+        self.record.app_begins();
+        let running = AssertUnwindSafe(app.run(request)).catch_unwind();
+        let result = match tokio::time::timeout_at(self.deadline.instant(), running).await {
+            Err(_) => Err(Failure::DeadlineExceeded),
+            Ok(Err(panic)) => Err(engine.panicked(app.name(), panic.as_ref(), self.record.id())),
+            Ok(Ok(result)) => result,
+        };
+        self.record.app_ends();
+        result
     }
 
     fn who(&self) -> Who {

@@ -166,17 +166,19 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
     }
     tasks.spawn(stream.run(last.clone()));
     tasks.spawn(async move {
-        let sessions = async {
-            let mut tick = interval(FLUSH);
-            while stop.run_until_cancelled(tick.tick()).await.is_some() {
-                people.flush().await;
-            }
-        };
-        tokio::join!(inbox.run(stop.clone()), outbox.run(desk, stop.clone()), sessions);
+        tokio::join!(inbox.run(stop.clone()), outbox.run(desk, stop.clone()), keep(&people, &stop));
         people.flush().await;
         last.cancel();
     });
     Ok(())
+}
+
+/// Writes down again and again who was heard of, until `stop`.
+async fn keep(people: &People, stop: &CancellationToken) {
+    let mut tick = interval(FLUSH);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        people.flush().await;
+    }
 }
 
 /// A passphrase that can be guessed is worse than none that is known to be none.

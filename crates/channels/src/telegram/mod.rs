@@ -104,7 +104,6 @@ pub enum TelegramError {
 /// # Errors
 /// [`TelegramError`]; nothing runs.
 pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Result<(), TelegramError> {
-    use secrecy::ExposeSecret as _;
     let Parts {
         config,
         messages,
@@ -121,12 +120,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         health,
         alerts,
     } = parts;
-    if !is_token(token.expose_secret().trim()) {
-        return Err(TelegramError::Token(config.token_secret));
-    }
-    if config.mode == Mode::Webhook && !is_secret(webhook_secret.expose_secret()) {
-        return Err(TelegramError::Secret(config.webhook_secret));
-    }
+    check(&config, &token, &webhook_secret)?;
     let api = Api::new(&config, token, client, (&registry, &metrics, &alerts)).ok_or(TelegramError::Base)?;
     let bot = api.bot_id();
     let mark = format!("telegram/{bot}");
@@ -186,6 +180,18 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         };
         tokio::join!(work, turn.keep(end.clone()));
     });
+    Ok(())
+}
+
+/// Whether the secrets have the form that Telegram's have.
+fn check(config: &TelegramConfig, token: &SecretString, webhook: &SecretString) -> Result<(), TelegramError> {
+    use secrecy::ExposeSecret as _;
+    if !is_token(token.expose_secret().trim()) {
+        return Err(TelegramError::Token(config.token_secret.clone()));
+    }
+    if config.mode == Mode::Webhook && !is_secret(webhook.expose_secret()) {
+        return Err(TelegramError::Secret(config.webhook_secret.clone()));
+    }
     Ok(())
 }
 

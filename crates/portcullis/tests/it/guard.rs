@@ -160,7 +160,7 @@ async fn a_tier_and_a_kind_of_work_have_policies_of_their_own() {
     assert_eq!((ask(&team, treasure).await, ask(&plain, treasure).await), (400, 200));
     assert_eq!(ask(&plain, ATTACK).await, 200, "this kind of work is under a policy that only notes");
     let wrong = Options::config("[tiers.team]\nper_min = 9\npolicy = \"nothing\"");
-    let refused = Server::start(BINARY, wrong).await.err().expect("it does not start");
+    let Err(refused) = Server::start(BINARY, wrong).await else { panic!("it starts") };
     assert!(refused.stderr.contains("tiers.team.policy"), "{refused:?}");
 }
 
