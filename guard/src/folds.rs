@@ -103,7 +103,7 @@ pub(crate) fn measure(
             Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, &NONE))?;
         for (index, row) in rows.iter().enumerate() {
             if row.measured() && parting.fold(row) == Some(fold) {
-                measured.weights.push(Weight { row: index, weighed: inspector.weigh(&row.text), fold });
+                measured.weights.push(Weight { row: index, weighed: inspector.weigh(&row.text, channel(row)), fold });
             }
         }
         let honest = rows.iter().filter(|row| {
@@ -118,7 +118,7 @@ pub(crate) fn measure(
             text.push_str(&row.text);
             text.push('\n');
             if text.len() >= LONG {
-                measured.long.push(inspector.weigh(&text).evidence);
+                measured.long.push(inspector.weigh(&text, Channel::Document).evidence);
                 text.clear();
             }
         }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The templates, in order.
-pub(crate) const FILES: [(&str, &str); 7] = [
+pub(crate) const FILES: [(&str, &str); 12] = [
     ("attacks", include_str!("../families/attacks.txt")),
     ("attacks_world", include_str!("../families/attacks_world.txt")),
     ("attacks_more", include_str!("../families/attacks_more.txt")),
@@ -15,6 +15,11 @@ pub(crate) const FILES: [(&str, &str); 7] = [
     ("honest", include_str!("../families/honest.txt")),
     ("honest_more", include_str!("../families/honest_more.txt")),
     ("honest_world", include_str!("../families/honest_world.txt")),
+    ("honest_technical", include_str!("../families/honest_technical.txt")),
+    ("honest_house", include_str!("../families/honest_house.txt")),
+    ("honest_people", include_str!("../families/honest_people.txt")),
+    ("honest_tongues", include_str!("../families/honest_tongues.txt")),
+    ("attacks_kinds", include_str!("../families/attacks_kinds.txt")),
 ];
 
 /// One text that grew.

@@ -33,6 +33,8 @@ pub(crate) struct Recipe {
     pub(crate) rules: f32,
     /// What a text loses that speaks about attacks where rules hit.
     pub(crate) mention: f32,
+    /// What a text of one channel teaches about the other: 0 to 1.
+    pub(crate) both: f32,
 }
 
 impl Default for Recipe {
@@ -48,6 +50,7 @@ impl Default for Recipe {
             own: 0.4,
             rules: 3.0,
             mention: 1.0,
+            both: 0.5,
         }
     }
 }
@@ -66,6 +69,7 @@ impl Recipe {
             "own" => self.own = value,
             "rules" => self.rules = value,
             "mention" => self.mention = value,
+            "both" => self.both = value,
             _ => return false,
         }
         true
@@ -82,7 +86,8 @@ pub(crate) struct Example {
 /// Weights before they are rounded.
 #[derive(Clone, Debug)]
 pub(crate) struct Learnt {
-    weights: Vec<f32>,
+    /// For people, for documents.
+    weights: [Vec<f32>; 2],
     bias: f32,
 }
 
@@ -90,73 +95,84 @@ pub(crate) struct Learnt {
 pub(crate) fn learn(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Learnt {
     let shares = shares(rows, examples, recipe);
     let mut order: Vec<usize> = (0..examples.len()).collect();
-    let mut dice = Dice::new(START);
-    let mut learnt = Learnt { weights: vec![0.0; TABLE], bias: 0.0 };
-    let mut bias_steps = 1e-6_f32;
-    let mut mean = Learnt { weights: vec![0.0; TABLE], bias: 0.0 };
+    let mut descent = Descent::new(recipe);
+    let mut mean = Learnt::nothing();
     let first = recipe.rounds / 2;
     for round in 0..recipe.rounds {
         for at in (1..order.len()).rev() {
-            order.swap(at, dice.below(at + 1));
+            order.swap(at, descent.dice.below(at + 1));
         }
         let rate = 1.0 / (1.0 + round as f32 * 0.5);
         for at in &order {
             let example = examples[*at];
-            let wanted = if rows[example.row].attack { 1.0 } else { 0.0 };
-            learnt.step(&example.features, wanted, shares[*at], rate, &mut bias_steps, recipe, &mut dice);
+            descent.step(&rows[example.row], &example.features, shares[*at], rate);
         }
         if round >= first {
-            mean.add(&learnt, 1.0 / (recipe.rounds - first) as f32);
+            mean.add(&descent.learnt, 1.0 / (recipe.rounds - first) as f32);
         }
     }
     mean
 }
 
+/// The weights on their way.
+struct Descent<'a> {
+    recipe: &'a Recipe,
+    learnt: Learnt,
+    /// Squares of the errors so far.
+    errors: f32,
+    dice: Dice,
+    /// The features that the step at hand does not leave out.
+    kept: Vec<u32>,
+}
+
+impl<'a> Descent<'a> {
+    fn new(recipe: &'a Recipe) -> Self {
+        Self { recipe, learnt: Learnt::nothing(), errors: 1e-6, dice: Dice::new(START), kept: Vec::new() }
+    }
+
+    /// One text. It moves the weights of its own channel, and those of the other by a part: what is an attack here
+    /// mostly is one there, but an order that a person may give is none that a document may.
+    fn step(&mut self, row: &Row, features: &[u32], share: f32, rate: f32) {
+        let Self { recipe, learnt, errors, dice, kept } = self;
+        let [people, documents] = &mut learnt.weights;
+        let (own, other) = if row.document { (documents, people) } else { (people, documents) };
+        kept.clear();
+        kept.extend(features.iter().filter(|_| dice.next() >> 48 >= recipe.left_out));
+        let staying = 1.0 - recipe.left_out as f32 / 65_536.0;
+        let scale = 1.0 / ((features.len().max(FEWEST as usize) as f32).sqrt() * staying);
+        let sum: f32 = kept.iter().map(|feature| own[*feature as usize]).sum();
+        let wanted = if row.attack { 1.0 } else { 0.0 };
+        let error = (logistic(sum * scale + learnt.bias) - wanted) * share;
+        let rate_of_weights = recipe.rate * 2.0 * rate;
+        let (step, shrink) = (rate_of_weights * error * scale, rate_of_weights * recipe.shrink);
+        for feature in &*kept {
+            let weight = &mut own[*feature as usize];
+            *weight -= step + shrink * *weight;
+            let weight = &mut other[*feature as usize];
+            *weight -= (step + shrink * *weight) * recipe.both;
+        }
+        *errors += error * error;
+        learnt.bias -= 0.15 * rate * error / errors.sqrt();
+    }
+}
+
 impl Learnt {
+    fn nothing() -> Self {
+        Self { weights: [vec![0.0; TABLE], vec![0.0; TABLE]], bias: 0.0 }
+    }
+
     /// Adds a share of another: the mean of the later rounds holds less of what the last texts happened to be.
     fn add(&mut self, other: &Self, share: f32) {
-        for (weight, more) in self.weights.iter_mut().zip(&other.weights) {
+        for (weight, more) in self.weights.iter_mut().flatten().zip(other.weights.iter().flatten()) {
             *weight += more * share;
         }
         self.bias += other.bias * share;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off only to be read")]
-    fn step(
-        &mut self,
-        features: &[u32],
-        wanted: f32,
-        share: f32,
-        rate: f32,
-        bias_steps: &mut f32,
-        recipe: &Recipe,
-        dice: &mut Dice,
-    ) {
-        let kept = 1.0 - recipe.left_out as f32 / 65_536.0;
-        let scale = 1.0 / ((features.len().max(FEWEST as usize) as f32).sqrt() * kept);
-        let again = dice.clone();
-        let mut sum = 0.0;
-        for feature in features {
-            if dice.next() >> 48 >= recipe.left_out {
-                sum += self.weights[*feature as usize];
-            }
-        }
-        let error = (logistic(sum * scale + self.bias) - wanted) * share;
-        *dice = again;
-        for feature in features {
-            if dice.next() >> 48 >= recipe.left_out {
-                let weight = &mut self.weights[*feature as usize];
-                *weight -= recipe.rate * 2.0 * rate * (error * scale + recipe.shrink * *weight);
-            }
-        }
-        *bias_steps += error * error;
-        self.bias -= 0.15 * rate * error / bias_steps.sqrt();
-    }
-
     /// With everything else that the file holds.
     pub(crate) fn file(&self, recipe: &Recipe, language: &[i8], scale: &Scale) -> Vec<u8> {
         let mut sizes: Vec<f32> =
-            self.weights.iter().filter(|weight| **weight != 0.0).map(|weight| weight.abs()).collect();
+            self.weights.iter().flatten().filter(|weight| **weight != 0.0).map(|weight| weight.abs()).collect();
         sizes.sort_by(f32::total_cmp);
         // The few largest weights are cut, so that the many small ones have finer steps.
         let largest = sizes.get(sizes.len().saturating_sub(1 + sizes.len() / 2000)).copied().unwrap_or(1.0);
@@ -165,7 +181,7 @@ impl Learnt {
             let steps = (weight / unit).clamp(-127.0, 127.0);
             (if steps < 0.0 { steps - 0.5 } else { steps + 0.5 }) as i8
         };
-        let weights = self.weights.iter().map(round).collect();
+        let weights = self.weights.iter().flatten().map(round).collect();
         let Scale { calibration, decade } = *scale;
         let (rules, mention) = (recipe.rules, recipe.mention);
         Trained {

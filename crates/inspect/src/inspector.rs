@@ -242,7 +242,7 @@ impl Inspector {
         let hits = self.matcher.hits(&copy, plain);
         let (rules, spoken_about) = self.matcher.score(&hits, &copy);
         let by_rules = rules * self.model.rules - if spoken_about { self.model.mention } else { 0.0 };
-        let reading = self.model.look(&copy, self.depth(channel), |place| touches(&hits, place));
+        let reading = self.model.look(&copy, channel, self.depth(channel), |place| touches(&hits, place));
         let (evidence, seen) = evidence(&reading, &hits, by_rules, copy.len());
         let score = self.model.calibration(channel, decoded, copy.len()).score(evidence);
         let score = match (hits.is_empty(), copy.len()) {
@@ -266,19 +266,19 @@ impl Inspector {
     #[must_use]
     pub fn explain(&self, text: &str, channel: Channel, most: usize) -> Vec<(String, f32)> {
         let (worst, ..) = self.worst(text, channel);
-        self.model.explain(&worst.copy[worst.seen], most)
+        self.model.explain(&worst.copy[worst.seen], channel, most)
     }
 
     /// What the calibration is made of, for the trainer: the evidence of a text, and of what it encodes as a whole.
     #[must_use]
-    pub fn weigh(&self, text: &str) -> Weighed {
+    pub fn weigh(&self, text: &str, channel: Channel) -> Weighed {
         let copy = scored(text);
         let clean = copy.clean.as_deref().unwrap_or(text);
         let layers = self.layers(text, clean, copy.removed);
         let whole = layers.last().filter(|layer| layer.whole);
-        let whole = whole.map(|layer| self.judge(scored(&layer.text).folded(), Channel::Document, true));
+        let whole = whole.map(|layer| self.judge(scored(&layer.text).folded(), channel, true));
         let decoded = whole.map(|judged| (judged.evidence, judged.copy.len()));
-        let judged = self.judge(copy.folded(), Channel::Document, false);
+        let judged = self.judge(copy.folded(), channel, false);
         let encoding = layers.first().map(|layer| layer.encoding);
         Weighed { evidence: judged.evidence, bytes: judged.copy.len(), decoded, encoding }
     }

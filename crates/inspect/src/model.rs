@@ -15,7 +15,7 @@ use std::{borrow::Cow, ops::Range};
 static TRAINED: &[u8] = include_bytes!("../model/guard.bin");
 
 /// First bytes of the file: what it is, and its version.
-const MAGIC: &[u8; 4] = b"PCG3";
+const MAGIC: &[u8; 4] = b"PCG4";
 /// Length bands; a text is in the first band it is not longer than, or in the last.
 pub const BANDS: [usize; 3] = [64, 256, 1024];
 const BAND_COUNT: usize = BANDS.len() + 1;
@@ -23,8 +23,10 @@ const BAND_COUNT: usize = BANDS.len() + 1;
 const KINDS: usize = 3;
 /// Numbers before the tables: unit, bias, weight of the rules, what mentions lose, what a decade of windows asks for.
 const NUMBERS: usize = 5;
+/// Tables of weights: for messages of people, and for documents.
+const TABLES: usize = 2;
 const HEAD: usize = MAGIC.len() + 8;
-const LENGTH: usize = HEAD + 4 * (NUMBERS + 2 * KINDS * BAND_COUNT) + GROUPS + TABLE;
+const LENGTH: usize = HEAD + 4 * (NUMBERS + 2 * KINDS * BAND_COUNT) + GROUPS + TABLES * TABLE;
 
 /// Why a file of weights is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +96,7 @@ pub struct Trained {
     pub calibration: [[Calibration; BAND_COUNT]; KINDS],
     /// Sixteenths of bits by group of three letters, `GROUPS` of them.
     pub language: Vec<i8>,
-    /// Weights in units, `TABLE` of them.
+    /// Weights in units: `TABLE` of them for people, then as many for documents.
     pub weights: Vec<i8>,
 }
 
@@ -204,11 +206,16 @@ impl Model {
     }
 
     pub(crate) fn language(&self) -> Language<'_> {
-        Language::new(&self.file[LENGTH - TABLE - GROUPS..LENGTH - TABLE])
+        let end = LENGTH - TABLES * TABLE;
+        Language::new(&self.file[end - GROUPS..end])
     }
 
-    fn weights(&self) -> &[u8] {
-        &self.file[LENGTH - TABLE..]
+    fn weights(&self, channel: Channel) -> &[u8] {
+        let (people, documents) = self.file[LENGTH - TABLES * TABLE..].split_at(TABLE);
+        match channel {
+            Channel::User => people,
+            Channel::Document => documents,
+        }
     }
 
     /// What evidence means for a text of so many bytes.
@@ -228,12 +235,13 @@ impl Model {
     pub(crate) fn look(
         &self,
         copy: &str,
+        channel: Channel,
         Depth { fully, words }: Depth,
         touched: impl Fn(&Range<usize>) -> bool,
     ) -> Reading {
         let longest = if copy.len() <= SHORT { copy.len() } else { PIECE + LONGEST_WORD };
         let mut seen = Seen::for_pieces_of(longest);
-        let weights = self.weights();
+        let weights = self.weights(channel);
         if copy.len() <= SHORT {
             let sum = seen.sum(copy, weights);
             return Reading { whole: self.evidence(sum), windows: Vec::new() };
@@ -245,7 +253,7 @@ impl Model {
             let to = cut(copy, from + PIECE);
             let piece = &copy[from..to];
             let passed = from >= fully && (to < copy.len() || !words);
-            if passed && !(words && self.suspicious(piece)) && !touched(&(from..to)) {
+            if passed && !(words && self.suspicious(piece, weights)) && !touched(&(from..to)) {
                 (last, last_at, from) = (Sum::default(), to, to);
                 continue;
             }
@@ -261,8 +269,7 @@ impl Model {
     }
 
     /// Whether the words of a piece are worth reading it in full: cheap, and wrong for few of the pieces that matter.
-    fn suspicious(&self, piece: &str) -> bool {
-        let weights = self.weights();
+    fn suspicious(&self, piece: &str, weights: &[u8]) -> bool {
         let mut sum = Sum::default();
         words(piece, |place| {
             sum.weight += weight(weights, place);
@@ -276,8 +283,8 @@ impl Model {
     }
 
     /// The pieces of a part of a copy that say most for an attack: text and evidence.
-    pub(crate) fn explain(&self, part: &str, most: usize) -> Vec<(String, f32)> {
-        let weights = self.weights();
+    pub(crate) fn explain(&self, part: &str, channel: Channel, most: usize) -> Vec<(String, f32)> {
+        let weights = self.weights(channel);
         let mut words: Vec<(String, f32)> = Vec::new();
         let tokens: Vec<&str> = part.split(' ').collect();
         let mut count = 0_u32;

@@ -55,14 +55,14 @@ pub(super) fn replaced(text: &str, language: Language<'_>, budget: usize) -> Opt
     Some(Decoded { text: out, encoding, span, whole: encoded * 100 >= text.trim().len() * WHOLE })
 }
 
-/// Whether what came out reads as language, or is plainly encoded once more.
+/// Whether what came out reads as language, forwards or backwards, or is plainly encoded once more.
 fn says(said: &str, language: Language<'_>) -> bool {
-    let again = |said: &str| {
-        let printed =
-            said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic() || byte.is_ascii_whitespace());
-        printed && said.len() >= 2 * SHORTEST && super::signs::look(said).runs
+    let printed = || {
+        said.len() >= 2 * SHORTEST
+            && said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic() || byte.is_ascii_whitespace())
     };
-    language.reads(said) || again(said)
+    let backwards = || language.reads(&said.chars().rev().collect::<String>());
+    language.reads(said) || printed() && (super::signs::look(said).runs || backwards())
 }
 
 /// Where the words of a text stand.

@@ -136,6 +136,17 @@ fn three_layers_are_undone_and_not_four() {
 }
 
 #[test]
+fn bytes_whose_letters_stand_backwards_are_undone_whatever_they_say() {
+    for text in [TEXT, "Could you book a table for two people at eight", "How long do eggs boil until they are hard?"] {
+        let backwards: String = text.chars().rev().collect();
+        for encoded in [each(&backwards, |byte| format!("{byte:02x}")), base64(&backwards)] {
+            let found = undo(&encoded).map(|found| (found.text, found.encoding));
+            assert_eq!(found, Some((text.to_owned(), Encoding::Reversed)), "{encoded}");
+        }
+    }
+}
+
+#[test]
 fn honest_texts_are_left_alone() {
     for text in [
         "What is the capital of France? Please answer in one sentence.",

@@ -11,7 +11,7 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| Model::trained().unwrap());
 #[test]
 fn a_changed_file_is_refused_with_the_reason() {
     assert_eq!(TRAINED.len(), LENGTH);
-    assert!(TRAINED.len() <= 512_000, "the model has its place in the binary");
+    assert!(TRAINED.len() <= 1_000_000, "the model has its place in the binary");
     assert!(MODEL.name().starts_with("g1-") && MODEL.name().len() == 11);
     for at in [HEAD, HEAD + 5, LENGTH / 2, LENGTH - 1] {
         let mut changed = TRAINED.to_vec();
@@ -33,7 +33,7 @@ fn scores_are_a_half_and_nine_tenths_at_their_points() {
 #[test]
 fn windows_cover_a_long_text_without_a_gap() {
     for text in ["word ".repeat(3000), "x".repeat(9000), "слово, ".repeat(900), "词".repeat(3000)] {
-        let reading = MODEL.look(&text, Depth::FULL, |_| false);
+        let reading = MODEL.look(&text, Channel::Document, Depth::FULL, |_| false);
         let mut end = 0;
         for (_, place) in &reading.windows {
             assert!(place.start <= end && text.is_char_boundary(place.end), "{place:?}");
@@ -41,7 +41,7 @@ fn windows_cover_a_long_text_without_a_gap() {
         }
         assert_eq!(end, text.len());
     }
-    assert!(MODEL.look("short", Depth { fully: 0, words: true }, |_| false).windows.is_empty());
+    assert!(MODEL.look("short", Channel::Document, Depth { fully: 0, words: true }, |_| false).windows.is_empty());
 }
 
 proptest! {
@@ -49,8 +49,8 @@ proptest! {
     fn the_sum_of_a_short_text_is_that_of_its_features_each_once(text in "\\PC{0,120}|[ -~]{0,300}") {
         let copy = scored(&text).text;
         let learnt = learnt(&copy);
-        let weight: i32 = learnt.iter().map(|place| weight(MODEL.weights(), *place)).sum();
-        let sum = Seen::for_pieces_of(copy.len()).sum(&copy, MODEL.weights());
+        let weight: i32 = learnt.iter().map(|place| weight(MODEL.weights(Channel::User), *place)).sum();
+        let sum = Seen::for_pieces_of(copy.len()).sum(&copy, MODEL.weights(Channel::User));
         prop_assert_eq!((sum.weight, sum.features as usize), (weight, learnt.len()));
     }
 }
