@@ -103,7 +103,11 @@ pub(crate) fn measure(
             Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, &NONE))?;
         for (index, row) in rows.iter().enumerate() {
             if row.measured() && parting.fold(row) == Some(fold) {
-                measured.weights.push(Weight { row: index, weighed: inspector.weigh(&row.text, channel(row)), fold });
+                measured.weights.push(Weight {
+                    row: index,
+                    weighed: inspector.weigh(&row.text, channel(row)),
+                    fold,
+                });
             }
         }
         let honest = rows.iter().filter(|row| {

@@ -171,8 +171,13 @@ impl Learnt {
 
     /// With everything else that the file holds.
     pub(crate) fn file(&self, recipe: &Recipe, language: &[i8], scale: &Scale) -> Vec<u8> {
-        let mut sizes: Vec<f32> =
-            self.weights.iter().flatten().filter(|weight| **weight != 0.0).map(|weight| weight.abs()).collect();
+        let mut sizes: Vec<f32> = self
+            .weights
+            .iter()
+            .flatten()
+            .filter(|weight| **weight != 0.0)
+            .map(|weight| weight.abs())
+            .collect();
         sizes.sort_by(f32::total_cmp);
         // The few largest weights are cut, so that the many small ones have finer steps.
         let largest = sizes.get(sizes.len().saturating_sub(1 + sizes.len() / 2000)).copied().unwrap_or(1.0);

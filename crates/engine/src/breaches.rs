@@ -100,7 +100,9 @@ impl Breaches {
         let last = Last { door: record.door(), action, tier: caller.tier.clone(), scope, id };
         let tell = self.tell(&caller.id, last.clone(), Instant::now());
         if let Some(suppressed) = tell.log {
-            let limit = views.iter().find(|view| view.scope == scope);
+            // A level may have several windows: the one that is used up and lasts longest.
+            let own = views.iter().filter(|view| view.scope == scope);
+            let limit = own.max_by_key(|view| (view.remaining == 0, view.reset_secs));
             let limit = limit.map(|view| format!("{}/{}s", view.quota, view.window_secs));
             tracing::warn!(
                 event = "rate_limit_breach",

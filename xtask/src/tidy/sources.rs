@@ -61,7 +61,9 @@ pub(crate) fn unfinished(ground: &Ground) -> Vec<Finding> {
 }
 
 fn unfinished_word(line: &str) -> Option<&'static str> {
-    let code = UNFINISHED_CODE.iter().find(|word| line.contains(**word));
+    // A test that takes minutes is finished: it names the command that runs it.
+    let soak = line.contains("cargo xtask soak ");
+    let code = UNFINISHED_CODE.iter().find(|word| line.contains(**word) && !soak);
     code.or_else(|| UNFINISHED.iter().find(|word| has_word(line, word))).copied()
 }
 

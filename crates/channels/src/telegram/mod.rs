@@ -167,19 +167,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         health: component,
         mark,
     };
-    tasks.spawn(async move {
-        let (turn, end, sights) = (outbox.turn().clone(), CancellationToken::new(), desk.sights());
-        let work = async {
-            tokio::join!(
-                poller.run(stop.clone()),
-                inbox.run(stop.clone()),
-                outbox.run(desk, stop.clone()),
-                sights.tidy(&stop)
-            );
-            end.cancel();
-        };
-        tokio::join!(work, turn.keep(end.clone()));
-    });
+    tasks.spawn(work(poller, (inbox, outbox), desk, stop));
     Ok(())
 }
 
@@ -193,6 +181,21 @@ fn check(config: &TelegramConfig, token: &SecretString, webhook: &SecretString) 
         return Err(TelegramError::Secret(config.webhook_secret.clone()));
     }
     Ok(())
+}
+
+/// Reads, works and sends until `stop`, each in its turn, which is given back at the end.
+async fn work(poller: Poller, (inbox, outbox): (Inbox, Outbox), desk: Arc<Desk>, stop: CancellationToken) {
+    let (turn, end, sights) = (outbox.turn().clone(), CancellationToken::new(), desk.sights());
+    let work = async {
+        tokio::join!(
+            poller.run(stop.clone()),
+            inbox.run(stop.clone()),
+            outbox.run(desk, stop.clone()),
+            sights.tidy(&stop)
+        );
+        end.cancel();
+    };
+    tokio::join!(work, turn.keep(end.clone()));
 }
 
 fn pace(config: &TelegramConfig) -> Pace {

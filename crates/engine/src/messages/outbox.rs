@@ -164,6 +164,7 @@ impl Outbox {
         let held = inner.store.pauses().held(door, wall).await?;
         let span = |from: i64, to: i64| Duration::from_millis(u64::try_from(to - from).unwrap_or_default());
         let mut pacer = inner.pacer.lock();
+        pacer.forget();
         let known = unknown.into_iter().map(|(chat, class)| (chat, class, wall));
         for (chat, class, at) in recent.into_iter().chain(known) {
             let at = now.checked_sub(span(at, wall)).unwrap_or(now);

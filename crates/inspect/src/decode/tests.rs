@@ -137,7 +137,9 @@ fn three_layers_are_undone_and_not_four() {
 
 #[test]
 fn bytes_whose_letters_stand_backwards_are_undone_whatever_they_say() {
-    for text in [TEXT, "Could you book a table for two people at eight", "How long do eggs boil until they are hard?"] {
+    for text in
+        [TEXT, "Could you book a table for two people at eight", "How long do eggs boil until they are hard?"]
+    {
         let backwards: String = text.chars().rev().collect();
         for encoded in [each(&backwards, |byte| format!("{byte:02x}")), base64(&backwards)] {
             let found = undo(&encoded).map(|found| (found.text, found.encoding));

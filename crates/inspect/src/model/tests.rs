@@ -41,7 +41,9 @@ fn windows_cover_a_long_text_without_a_gap() {
         }
         assert_eq!(end, text.len());
     }
-    assert!(MODEL.look("short", Channel::Document, Depth { fully: 0, words: true }, |_| false).windows.is_empty());
+    assert!(
+        MODEL.look("short", Channel::Document, Depth { fully: 0, words: true }, |_| false).windows.is_empty()
+    );
 }
 
 proptest! {

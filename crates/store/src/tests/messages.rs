@@ -18,6 +18,8 @@ cases!(
     a_batch_is_kept_together_with_how_far_it_was_read,
     a_chat_is_as_urgent_as_its_most_urgent_row_and_rows_can_be_put_off,
     a_conversation_is_lost_found_and_moved_in_every_table_at_once,
+    who_takes_over_inherits_what_others_began_and_nothing_of_its_own,
+    pauses_and_what_shows_some_work_are_kept_until_they_are_over,
 );
 
 pub(super) const ROOM: [u32; 2] = [1000, 100];
@@ -279,4 +281,49 @@ async fn a_conversation_is_lost_found_and_moved_in_every_table_at_once(place: &P
     assert_eq!(store.inbox().take("signal", "w", 10, 100, 9).await.unwrap()[0].conversation, "new");
     assert!(chats_of.found("new").await.unwrap());
     assert!(!chats_of.found("new").await.unwrap());
+}
+
+async fn who_takes_over_inherits_what_others_began_and_nothing_of_its_own(place: &Place) {
+    let store = place.open("a").await;
+    let (inbox, outbox) = (store.inbox(), store.outbox());
+    for key in ["1", "2"] {
+        inbox.keep(&message(key, key), 9).await.unwrap();
+    }
+    inbox.take("signal", "old", 0, 90_000, 1).await.unwrap();
+    inbox.take("signal", "new", 0, 90_000, 1).await.unwrap();
+    assert_eq!(inbox.inherit("telegram", "new").await.unwrap(), 0, "another door");
+    assert_eq!(inbox.inherit("signal", "new").await.unwrap(), 1);
+    let again = inbox.take("signal", "new", 0, 90_000, 9).await.unwrap();
+    assert_eq!(again.iter().map(|row| (row.key.as_str(), row.attempts)).collect::<Vec<_>>(), [("1", 2)]);
+    outbox.add(&[answer("ann", 0), answer("bob", 3), answer("eve", 0)], ROOM).await.unwrap();
+    let first = outbox.take("signal", "old", 1000, 90_000, 9, 3).await.unwrap();
+    assert_eq!(chats(&first), ["ann", "eve"]);
+    outbox.settle(first[1].id, "old", &Settle::Sent { message_id: "7" }, 2000).await.unwrap();
+    outbox.take("signal", "new", 1000, 90_000, 9, u8::MAX).await.unwrap();
+    assert_eq!(outbox.inherit("signal", "new", 3000).await.unwrap(), [("ann".to_owned(), 0)]);
+    assert_eq!(outbox.recent("signal", 1999).await.unwrap(), [("eve".to_owned(), 0, 2000)]);
+    assert_eq!(outbox.recent("signal", 2000).await.unwrap(), []);
+    assert!(outbox.inherit("signal", "third", 3000).await.unwrap().contains(&("bob".to_owned(), 3)));
+}
+
+async fn pauses_and_what_shows_some_work_are_kept_until_they_are_over(place: &Place) {
+    let store = place.open("a").await;
+    let pauses = store.pauses();
+    for (chat, until) in [(Some("ann"), 5000), (Some("ann"), 4000), (None, 3000)] {
+        pauses.hold("telegram", chat, until).await.unwrap();
+    }
+    let mut held = pauses.held("telegram", 1000).await.unwrap();
+    held.sort();
+    assert_eq!(held, [(None, 3000), (Some("ann".to_owned()), 5000)], "told again a wait is not shorter");
+    assert_eq!(pauses.held("signal", 1000).await.unwrap(), []);
+    pauses.sweep(3000).await.unwrap();
+    assert_eq!(pauses.held("telegram", 0).await.unwrap().len(), 1);
+    for (message, owner, at) in [("7", "old", 2), ("8", "new", 1), ("7", "new", 3)] {
+        pauses.shows(["telegram", "ann", message, owner], at).await.unwrap();
+    }
+    let own = |message: &str| ("ann".to_owned(), message.to_owned());
+    assert_eq!(pauses.left("telegram", "new").await.unwrap(), [own("7")]);
+    assert_eq!(pauses.left("telegram", "").await.unwrap(), [own("8"), own("7")]);
+    pauses.gone("telegram", "ann", "7").await.unwrap();
+    assert_eq!(pauses.left("telegram", "new").await.unwrap(), []);
 }

@@ -167,7 +167,7 @@ impl Fetcher {
         }
     }
 
-    /// Asks a source now, whatever is known of it: its kind, what it calls itself, and feeds that it names.
+    /// Asks a source, unless it was read a moment ago: its kind, what it calls itself, and feeds that it names.
     ///
     /// # Errors
     /// Why it did not answer; then nothing is kept of it but that.
@@ -180,6 +180,11 @@ impl Fetcher {
         let ask = async {
             let _turn = self.turns.of(&name).await;
             let mut row = self.row(source, &name).await;
+            let life = self.config.fetch_ttl_secs.saturating_mul(1000).cast_signed();
+            // What was read a moment ago for somebody else is well; only a page must say again which feeds it names.
+            if row.state == OK && row.kind != read::PAGE && super::now_ms() - row.fetched_at < life {
+                return Ok((row, Vec::new()));
+            }
             let read = read::fetch(self, source, &row, wanted).await.map_err(|trouble| trouble.reason())?;
             let feeds = read.feeds.clone();
             let posts = settle(&mut row, read, super::now_ms());

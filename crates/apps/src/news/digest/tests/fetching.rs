@@ -282,3 +282,13 @@ async fn when_pages_of_three_channels_cannot_be_read_an_operator_is_told_and_kno
     assert_eq!((digest.posts, digest.failed.len()), (3, 0), "what is known stays in use");
     assert_eq!(house.raised.try_recv().unwrap().category.as_str(), "scraper_layout_changed");
 }
+
+#[tokio::test]
+async fn many_who_add_one_source_at_once_ask_it_once() {
+    let house = house(false, |_| {}).await;
+    house.channel("zembla_news", vec![post(1, 60, RAILWAY)]);
+    let source = Source::read("@zembla_news").unwrap();
+    let checks = futures_util::future::join_all((0..50).map(|_| house.room.check(&source))).await;
+    assert!(checks.into_iter().all(|check| check.is_ok_and(|checked| !checked.is_page)));
+    assert_eq!(house.web.site("channels.example").targets(), ["/s/zembla_news"]);
+}
