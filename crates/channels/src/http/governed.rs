@@ -108,6 +108,10 @@ pub(super) async fn serve(
     match result {
         Ok(reply) => {
             let mut response = success(door, (schema, layout), reply, show_target, &id);
+            if route.action == Action::Ingest && head.method == Method::POST {
+                // The job goes on after this answer.
+                *response.status_mut() = http::StatusCode::ACCEPTED;
+            }
             answer::common(response.headers_mut(), schema, &id, &views, door.now());
             response
         }

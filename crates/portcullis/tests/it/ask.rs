@@ -95,7 +95,7 @@ async fn a_file_sent_over_http_answers_and_one_that_cannot_be_read_is_named() {
         get(address, &path, &key).await.json()
     };
     let begun = send(&key, form("../handbook.md", "# Leaving\n\nThe notice period is two months.\n")).await;
-    assert_eq!(begun.status, 200, "{begun:?}");
+    assert_eq!(begun.status, 202, "{begun:?}");
     assert_eq!(done(&begun.json()).await["added"], 1);
     let body = json!({ "question": QUESTION, "mode": "extractive" });
     let answer = post(address, "/v1/ask", &key, &body).await.json();

@@ -222,8 +222,10 @@ pub(super) const fn documents() {}
 pub(super) const fn remove() {}
 
 /// Take a page, and pages it links to, into a collection.
+///
+/// Files come as `multipart/form-data` instead: each in a part with a file name, and `collection` in a part of that name.
 #[utoipa::path(post, path = "/v1/ingest", tag = "documents", request_body = IngestRequest,
-    responses((status = 200, description = "Begun; the answer names the job", body = IngestJob), LibraryErrors))]
+    responses((status = 202, description = "Begun; the answer names the job", body = IngestJob), LibraryErrors))]
 pub(super) const fn ingest() {}
 
 /// How an ingestion goes.
