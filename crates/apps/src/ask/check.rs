@@ -117,6 +117,7 @@ fn write(out: &mut String, sentence: &Sentence, kept: &[usize]) {
         } else {
             // The blank that stood before a number goes with it.
             said.truncate(said.trim_end_matches([' ', '\u{a0}']).len());
+            unbracket(&mut said);
         }
         rest = after;
     }
@@ -132,6 +133,17 @@ fn write(out: &mut String, sentence: &Sentence, kept: &[usize]) {
         out.push_str(&format!(" [{n}]"));
     }
     out.push_str(blank);
+}
+
+/// What stood around a number that went must not become one: of `[1[2]]` only `1]` stays.
+fn unbracket(said: &mut String) {
+    let opened = |said: &String| {
+        let open = said.rfind('[')?;
+        said[open + 1..].bytes().all(|b| b.is_ascii_digit() || b == b' ').then_some(open)
+    };
+    while let Some(open) = opened(said) {
+        said.remove(open);
+    }
 }
 
 /// Without numbers.
@@ -268,6 +280,14 @@ mod tests {
         assert_eq!(checked.text, "The notice period is long. Lunch tastes fine. Holidays exist [2].");
         assert_eq!(checked.cited, [2]);
         assert!((checked.support - 1.0 / 3.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_stood_around_a_number_that_went_is_no_number() {
+        for answer in ["[0[0]]", "a [[9]1] b", "[[7[7]]]", "[2 [9 [9]]]"] {
+            let checked = checked(answer);
+            assert_eq!((next_mark(&checked.text), checked.cited), (None, vec![]), "{answer}: {}", checked.text);
+        }
     }
 
     #[test]
