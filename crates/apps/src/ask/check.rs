@@ -286,7 +286,12 @@ mod tests {
     fn what_stood_around_a_number_that_went_is_no_number() {
         for answer in ["[0[0]]", "a [[9]1] b", "[[7[7]]]", "[2 [9 [9]]]"] {
             let checked = checked(answer);
-            assert_eq!((next_mark(&checked.text), checked.cited), (None, vec![]), "{answer}: {}", checked.text);
+            assert_eq!(
+                (next_mark(&checked.text), checked.cited),
+                (None, vec![]),
+                "{answer}: {}",
+                checked.text
+            );
         }
     }
 
