@@ -117,13 +117,17 @@ async fn each_update_is_answered_once_at_one_pace_and_the_other_server_takes_ove
     let twice: usize = people.iter().map(|person| ground.count(person) - 6).sum();
     let uncertain = metric(two.address(), "outbox_uncertain_total{door=\"telegram\"}").await;
     assert!(twice as f64 <= uncertain, "{twice} twice, {uncertain} unknown");
-    // Limits are known to both: of four an hour three were used at the first server.
+    // Limits are known to both: of four an hour three were used at the first server, and a message that was under way
+    // at the kill may have been counted by both.
     let (ann, before) = (&people[0], ground.count(&people[0]));
-    ground.double.say(ann, "/usage");
-    ground.double.sent_count(ann.id, before + 1).await;
-    ground.double.say(ann, "/usage");
-    let sent = ground.double.sent_count(ann.id, before + 2).await;
-    let last = &sent.last().unwrap().text;
+    let mut last = String::new();
+    for more in 1..=2 {
+        if !last.starts_with("Too many messages") {
+            ground.double.say(ann, "/usage");
+            let sent = ground.double.sent_count(ann.id, before + more).await;
+            last.clone_from(&sent.last().unwrap().text);
+        }
+    }
     assert!(last.starts_with("Too many messages. Please try again in"), "{last}");
     let says =
         ["\"rate_limit_breach\"", "\"door\":\"telegram\"", "\"limit\":\"4/3600s\"", "\"retry_after_ms\":"];
