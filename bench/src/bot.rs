@@ -18,6 +18,8 @@ use tokio::{net::TcpStream, time::Instant};
 
 /// Limits high enough never to matter.
 const WIDE: &str = "
+[admin]
+changes_per_min = 100000
 [limits.global]
 capacity = 1000000
 refill_per_sec = 1000000
