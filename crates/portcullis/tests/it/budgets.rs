@@ -47,17 +47,28 @@ fn count(answers: &[Option<(u16, String)>], status: u16) -> usize {
     answers.iter().flatten().filter(|(found, _)| *found == status).count()
 }
 
+/// What the admin API shows. A server that has just lost its Redis for a moment may refuse even this: then once more, as
+/// what is not told must not be taken for nothing.
+async fn shown(server: &Server, path: &str, key: &str) -> Vec<Value> {
+    for _ in 0..100 {
+        let answer = get(server.admin().unwrap(), path, key).await;
+        if answer.status == 200 {
+            return answer.json()["data"].as_array().unwrap().clone();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{path} is not shown");
+}
+
 /// Tokens spent and reserved, as the server's counters say.
 async fn counters(server: &Server, key: &str) -> (u64, u64) {
-    let answer = get(server.admin().unwrap(), "/admin/v1/budgets?budget=ten", key).await;
-    let row = &answer.json()["data"][0];
-    (row["spent_tokens"].as_u64().unwrap_or(0), row["reserved_tokens"].as_u64().unwrap_or(0))
+    let row = &shown(server, "/admin/v1/budgets?budget=ten", key).await[0];
+    (row["spent_tokens"].as_u64().unwrap(), row["reserved_tokens"].as_u64().unwrap())
 }
 
 /// Tokens in the ledger, and its rows.
 async fn ledger(server: &Server, key: &str) -> (u64, u64) {
-    let answer = get(server.admin().unwrap(), "/admin/v1/usage?group_by=route", key).await;
-    let rows = answer.json()["data"].as_array().cloned().unwrap_or_default();
+    let rows = shown(server, "/admin/v1/usage?group_by=route", key).await;
     let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum::<u64>();
     (sum("input") + sum("output"), sum("requests"))
 }
