@@ -22,11 +22,8 @@ proptest! {
         let mut under_way: BTreeMap<(Instant, usize), String> = BTreeMap::new();
         for (chat, patient, gap, takes, seen) in calls {
             now += Duration::from_millis(gap);
-            while let Some(((ended, _), chat)) = under_way.pop_first() {
-                if ended > now {
-                    under_way.insert((ended, usize::MAX), chat);
-                    break;
-                }
+            while let Some(entry) = under_way.first_entry().filter(|entry| entry.key().0 <= now) {
+                let ((ended, _), chat) = entry.remove_entry();
                 pacer.arrived(&chat, ended);
             }
             let chat = if chat < 2 { format!("g{chat}") } else { chat.to_string() };
