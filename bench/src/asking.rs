@@ -3,7 +3,7 @@
 //! the run ends with an error; the limits of people are those that everybody has; what the answers wait for by setting
 //! (the pace of sending) is named beside the figure. Source: ask design, must show 19.
 
-use crate::{machine, meter, options::Options, report, scholar::Scholar};
+use crate::{bot::WIDE, machine, meter, options::Options, report, scholar::Scholar};
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use http::{Request, header};
@@ -51,17 +51,6 @@ const COMMANDS: [&str; 4] = ["/info", "/help", "/sources", "/short"];
 const CONFIG: &str = "
 [ask]
 cache_hours = 0
-[limits]
-global = { capacity = 1000000, refill_per_sec = 1000000 }
-ip = { capacity = 1000000, refill_per_sec = 1000000 }
-user = { capacity = 1000000, refill_per_sec = 1000000 }
-[tiers.premium]
-per_min = 1000000
-daily_tokens = 0
-user = { capacity = 1000000, refill_per_sec = 1000000 }
-[tiers.authenticated]
-per_min = 1000000
-daily_tokens = 0
 [actions.ask]
 per_user_per_min = 1000000
 [routes.ask]
@@ -125,7 +114,7 @@ impl House {
         let scholar = Scholar::start(PAUSE).await?;
         let double = Signal::start().await;
         let config = format!(
-            "{CONFIG}base_url = \"http://{}/v1\"\n[signal]\nenabled = true\nurl = \"{}\"\n{signal}",
+            "{WIDE}{CONFIG}base_url = \"http://{}/v1\"\n[signal]\nenabled = true\nurl = \"{}\"\n{signal}",
             scholar.address,
             double.http_url()
         );

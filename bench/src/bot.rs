@@ -17,7 +17,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpStream, time::Instant};
 
 /// Limits high enough never to matter.
-const WIDE: &str = "
+pub(crate) const WIDE: &str = "
 [admin]
 changes_per_min = 100000
 [limits.global]

@@ -4,14 +4,19 @@
 //! the product's, with its defaults; nothing of the data is written, only figures. Source: ask design section 6, must
 //! show 16.
 
-use crate::{machine, options::Options, report};
+use crate::{
+    machine,
+    options::Options,
+    report,
+    retrieval::{space, vectors},
+};
 use anyhow::{Context, Result, ensure};
 use portcullis_knowledge::{
-    Chunk, Contents, Document, Evidence, Grams, Index, KnowledgeConfig, Language, Query, Space,
+    Chunk, Contents, Document, Evidence, Grams, Index, KnowledgeConfig, Language, Query,
     ingest::{chunk, extract},
     text,
 };
-use portcullis_providers::minilm::{DIMENSIONS, EVIDENCE, MiniLm};
+use portcullis_providers::minilm::EVIDENCE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -19,7 +24,6 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
 };
 
 /// Paragraphs of an article of XQuAD.
@@ -156,21 +160,6 @@ fn found(set: &Set) -> Result<Vec<(bool, Evidence)>> {
         (asked.answerable, index.search(&query).evidence)
     });
     Ok(all.collect())
-}
-
-fn space() -> Space {
-    Space {
-        id: "builtin/minilm-l6-v2".to_owned(),
-        version: 1,
-        dimensions: DIMENSIONS,
-        languages: vec![Language::EN],
-    }
-}
-
-fn vectors(texts: &[String]) -> Result<Vec<Vec<f32>>> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let made = MiniLm::default().embed_many(texts, threads, &AtomicBool::new(false))?;
-    made.context("interrupted")
 }
 
 fn rows(path: PathBuf) -> Result<Vec<Row>> {

@@ -125,7 +125,8 @@ impl Dice {
     }
 }
 
-fn space() -> Space {
+/// The space of the builtin embedder.
+pub(crate) fn space() -> Space {
     Space {
         id: "builtin/minilm-l6-v2".to_owned(),
         version: 1,
@@ -134,7 +135,8 @@ fn space() -> Space {
     }
 }
 
-fn vectors(texts: &[String]) -> Result<Vec<Vec<f32>>> {
+/// What the builtin embedder makes of texts, on all cores.
+pub(crate) fn vectors(texts: &[String]) -> Result<Vec<Vec<f32>>> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let made = MiniLm::default().embed_many(texts, threads, &AtomicBool::new(false))?;
     made.context("interrupted")

@@ -242,8 +242,9 @@ fn escape(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The UTF-16 unit of the `\uXXXX` that the bytes begin with.
-fn unit(bytes: &[u8]) -> Option<u32> {
+/// The UTF-16 unit of the escape (`\u` and four hexadecimal digits) that the bytes begin with.
+#[must_use]
+pub fn unit(bytes: &[u8]) -> Option<u32> {
     let digits = bytes.get(..6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }

@@ -2,6 +2,7 @@
 //! inside the borrowed body, and surrogate escapes are checked without unescaping. Source: RFC 8259 sections 7, 9.
 
 use portcullis_domain::{Failure, InputCode};
+use portcullis_wire::walk::unit;
 use serde::Deserialize;
 use std::ops::Range;
 
@@ -92,8 +93,8 @@ pub(super) fn escapes(inside: &str) -> Result<bool, ()> {
     let mut at = first;
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         at += found;
-        match unit(bytes, at) {
-            Some(0xD800..=0xDBFF) if matches!(unit(bytes, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
+        match unit(&bytes[at..]) {
+            Some(0xD800..=0xDBFF) if matches!(unit(&bytes[at + 6..]), Some(0xDC00..=0xDFFF)) => at += 12,
             Some(0xD800..=0xDFFF) => return Err(()),
             Some(_) => at += 6,
             None => at += 2,
@@ -103,13 +104,4 @@ pub(super) fn escapes(inside: &str) -> Result<bool, ()> {
         }
     }
     Ok(true)
-}
-
-/// The UTF-16 unit of a `\uXXXX` escape that begins at `at`.
-fn unit(bytes: &[u8], at: usize) -> Option<u16> {
-    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    digits.iter().try_fold(0_u16, |value, digit| {
-        let digit = char::from(*digit).to_digit(16)?;
-        Some(value << 4 | u16::try_from(digit).ok()?)
-    })
 }
