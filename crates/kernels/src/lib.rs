@@ -1,9 +1,12 @@
 //! Arithmetic on vectors and small matrices: likeness of int8 vectors, distance of sign bits, and what a small
 //! transformer needs. Invariants: integers are exact, and every path (AVX-512 VNNI, AVX2, portable; chosen at run
 //! time) gives the same numbers to the last bit, floats too, so that a vector does not depend on the machine it was
-//! made on; `unsafe` stands in the module `simd` and nowhere else in the product.
+//! made on; `unsafe` stands in the modules `simd` and `pages` (what the kernel is asked about our memory) and nowhere else
+//! in the product.
 
 mod matrix;
+#[expect(unsafe_code, reason = "one question to the kernel about our own memory, with its reason")]
+mod pages;
 mod portable;
 #[expect(unsafe_code, reason = "processor instructions: the one audited place, each use with its reason")]
 mod simd;
@@ -12,6 +15,7 @@ mod tests;
 mod transformer;
 
 pub use matrix::{Activations, BLOCK, GROUP, Misfit, Shape, Weights, pack};
+pub use pages::give_back_code;
 pub use simd::{Isa, signed};
 pub use transformer::{Attention, Heads, attend};
 

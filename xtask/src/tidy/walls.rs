@@ -52,8 +52,8 @@ const WALLS: &[Wall] = &[
     },
     Wall {
         words: &["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"],
-        only_in: &["crates/kernels/src/simd.rs"],
-        reason: "unsafe code stands in one audited file",
+        only_in: &["crates/kernels/src/simd.rs", "crates/kernels/src/pages.rs"],
+        reason: "unsafe code stands in two audited files",
     },
 ];
 
@@ -115,9 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_code_stands_in_one_file() {
+    fn unsafe_code_stands_in_two_files() {
         let code = "fn look() {\n    unsafe { read(at) }\n}\n";
         assert_eq!(breaches("crates/kernels/src/simd.rs", code), vec![]);
+        assert_eq!(breaches("crates/kernels/src/pages.rs", code), vec![]);
         assert_eq!(breaches("crates/kernels/src/lib.rs", code).len(), 1);
         assert_eq!(breaches("crates/runtime/src/a.rs", code).len(), 1);
     }

@@ -19,6 +19,7 @@ use secrecy::ExposeSecret as _;
 use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     time::Duration,
 };
@@ -61,7 +62,13 @@ async fn serve(examined: Examined, sources: Sources) -> Result<End, Trouble> {
                 .safe("nothing was served and no data was changed")
         })?;
     tell(&running, &examined, &sources);
-    let by_signal = serve_until_asked(&running, &mut signals).await;
+    let by_signal = {
+        let mut asked = pin!(serve_until_asked(&running, &mut signals));
+        tokio::select! {
+            by_signal = &mut asked => by_signal,
+            () = settled() => asked.await,
+        }
+    };
     let end = if !by_signal && running.begins_again() { End::Again } else { End::Done(ExitCode::SUCCESS) };
     tokio::select! {
         () = running.drain() => Ok(end),
@@ -88,6 +95,16 @@ fn again() -> Trouble {
     let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     Trouble::failed(format!("it ended to replace its database and could not start again: {error}"))
         .mend("start it; the start replaces the database")
+}
+
+/// After so long a start has used all code that only a start uses.
+const SETTLES: Duration = Duration::from_millis(500);
+
+/// Gives back the memory that only the start needed.
+async fn settled() {
+    tokio::time::sleep(SETTLES).await;
+    let bytes = portcullis_kernels::give_back_code();
+    tracing::debug!(bytes, "code and constants of the start were given back");
 }
 
 /// Until the end is asked for; whether by a signal.
