@@ -17,7 +17,8 @@ use portcullis_engine::{
 use portcullis_resilience::{Registry, http::Client};
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Audit, Health, Metrics};
-use secrecy::SecretString;
+use ring::hmac;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What a started signal-cli sees of our environment: what Java needs, and none of our secrets.
@@ -121,8 +122,8 @@ fn open_telegram(
     let parts = telegram::Parts {
         config: config.clone(),
         messages: ground.settings.messages.clone(),
+        webhook_secret: webhook_secret(ground, &token)?,
         token,
-        webhook_secret: webhook_secret(ground)?,
         engine: ground.engine.clone(),
         commands: commands(),
         doors: ground.doors.clone(),
@@ -138,11 +139,18 @@ fn open_telegram(
         .map_err(|error| StartError::Settings(format!("the Telegram door cannot be opened: {error}")))
 }
 
-/// Given under the name that the settings say, else our own.
-fn webhook_secret(ground: &Ground<'_>) -> Result<SecretString, StartError> {
-    let given = ground.secrets.get(&ground.settings.telegram.webhook_secret);
-    let own = || OwnKeys::new(&ground.settings.data_dir).get(WEBHOOK_KEY, ground.secrets);
-    Ok(given.map_or_else(own, Ok)?)
+/// Given under the name that the settings say, else our own. Replicas over one database have the token in common: what
+/// each of them made alone would turn away what Telegram brings to it.
+fn webhook_secret(ground: &Ground<'_>, token: &SecretString) -> Result<SecretString, StartError> {
+    if let Some(given) = ground.secrets.get(&ground.settings.telegram.webhook_secret) {
+        return Ok(given);
+    }
+    if ground.store.kind() == "sqlite" {
+        return Ok(OwnKeys::new(&ground.settings.data_dir).get(WEBHOOK_KEY, ground.secrets)?);
+    }
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose_secret().trim().as_bytes());
+    let tag = hmac::sign(&key, b"portcullis: telegram webhook secret");
+    Ok(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
 }
 
 /// Commands of other apps than news: the name, and what it does in English, Russian and Dutch.

@@ -29,6 +29,7 @@ mod reseal;
 mod revocations;
 mod seal;
 mod sessions;
+mod unconfirmed;
 mod verdicts;
 
 pub use backup::{BackupConfig, BackupDesk, BackupInfo, Backups, Made, Mended, Restored, Which};
@@ -55,6 +56,7 @@ pub use readers::{
 pub use revocations::{RevocationKind, RevocationRow, Revocations};
 pub use seal::Seal;
 pub use sessions::{SessionRow, Sessions};
+pub use unconfirmed::{Unconfirmed, Whose};
 pub use verdicts::{Confirmations, ExceptionRow, GuardExceptions};
 
 use db::{Db, on};
@@ -216,6 +218,12 @@ impl Store {
     #[must_use]
     pub fn pauses(&self) -> Pauses<'_> {
         Pauses(&self.0.db)
+    }
+
+    /// Messages that wait for their senders to say that they are meant.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Unconfirmed<'_> {
+        Unconfirmed(&self.0.db)
     }
 
     /// Sources of news and their posts.

@@ -35,6 +35,7 @@ steps!(
     11 "0011_verdicts",
     13 "0013_pauses",
     14 "0014_gone",
+    16 "0016_unconfirmed",
 );
 
 fn migrator(steps: impl Iterator<Item = (i64, &'static str)>) -> Migrator {

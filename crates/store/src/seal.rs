@@ -29,6 +29,7 @@ const PURPOSE: &[u8] = b"portcullis store field 1";
 pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("inbox", "payload", crate::inbox::PAYLOAD),
     ("outbox", "payload", crate::outbox::PAYLOAD),
+    ("unconfirmed", "message", crate::unconfirmed::MESSAGE),
     ("news_dialogs", "data", crate::readers::DIALOG),
     ("news_folders", "filters", crate::readers::FILTERS),
     ("news_requests", "about", crate::readers::ABOUT),

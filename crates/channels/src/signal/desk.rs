@@ -19,7 +19,9 @@ use portcullis_domain::{
 };
 use portcullis_engine::{
     Admitted, FindEngine,
-    messages::{Channel, Delivery, MessagesConfig, Notices, Outbox, Sending, Unconfirmed, Work, now_ms},
+    messages::{
+        Channel, Delivery, Meant, MessagesConfig, Notices, Outbox, Sending, Unconfirmed, Work, now_ms,
+    },
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
@@ -56,7 +58,7 @@ pub(super) struct Desk {
     pub(super) audit: Audit,
     pub(super) memory: Mutex<Memory>,
     pub(super) notices: Notices,
-    pub(super) unconfirmed: Unconfirmed<Message>,
+    pub(super) unconfirmed: Unconfirmed,
 }
 
 /// Small things remembered while the process runs.
@@ -154,7 +156,7 @@ impl Desk {
         if let Some(wait) = self.group_waits(group) {
             let failure =
                 Failure::RateLimited { scope: portcullis_domain::LimitScope::Action, retry_after: wait };
-            return self.refused(asked, &failure);
+            return self.refused(asked, &failure).await;
         }
         self.ask(asked).await
     }
@@ -229,22 +231,19 @@ impl Desk {
 
     /// A message, or the word that an earlier one is meant.
     async fn ask(&self, asked: &Asked<'_>) -> Vec<NewOut> {
-        if !self.unconfirmed.is_empty() && self.words.is_said(Word::Confirm, &asked.message.text) {
-            let whose = caller(&asked.message.from);
-            let Some((message, proof)) = self.unconfirmed.take((&asked.conversation, &whose)) else {
-                return self.say(asked.message, Word::NothingToConfirm);
-            };
-            let conversation = asked.conversation.clone();
-            let meant = Asked {
-                message: &message,
-                conversation,
-                admin: asked.admin,
-                now: asked.now,
-                proof: Some(proof),
-            };
-            return self.come_in(&meant).await;
+        if !self.words.is_said(Word::Confirm, &asked.message.text) {
+            return self.come_in(asked).await;
         }
-        self.come_in(asked).await
+        let whose = caller(&asked.message.from);
+        match self.unconfirmed.take::<Message>((&asked.conversation, &whose)).await {
+            Meant::This(message, proof) => {
+                let conversation = asked.conversation.clone();
+                let (admin, now, proof) = (asked.admin, asked.now, Some(proof));
+                self.come_in(&Asked { message: &message, conversation, admin, now, proof }).await
+            }
+            Meant::Nothing => self.say(asked.message, Word::NothingToConfirm),
+            Meant::Silence => self.come_in(asked).await,
+        }
     }
 
     /// The one way in.
@@ -266,7 +265,7 @@ impl Desk {
         };
         let admitted = match Box::pin(engine.enter(inbound)).await {
             Ok(admitted) => admitted,
-            Err(refused) => return self.refused(asked, &refused.failure),
+            Err(refused) => return self.refused(asked, &refused.failure).await,
         };
         if asked.admin
             && let Some(out) = self.admin_command(asked, &admitted).await
@@ -308,7 +307,7 @@ impl Desk {
                 tracing::error!("an app answered a chat door in a form for others");
                 self.away(asked.message)
             }
-            Err(failure) => self.refused(asked, &failure),
+            Err(failure) => self.refused(asked, &failure).await,
         }
     }
 
@@ -427,10 +426,10 @@ impl Desk {
     }
 
     /// One friendly text; a limit is told once until it lets in again.
-    fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
+    async fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
         self.metrics.message_failed(Door::Signal, failure.kind());
         let whose = caller(&asked.message.from);
-        self.unconfirmed.keep((&asked.conversation, &whose), failure, || asked.message.clone());
+        self.unconfirmed.keep((&asked.conversation, &whose), failure, asked.message).await;
         if let Failure::RateLimited { scope, retry_after } = failure {
             let until = Instant::now() + *retry_after;
             if !self.tell_until(&asked.conversation, scope.as_str(), until) {

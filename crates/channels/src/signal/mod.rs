@@ -136,7 +136,7 @@ pub async fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) ->
         audit,
         memory: parking_lot::Mutex::default(),
         notices: Notices::default(),
-        unconfirmed: Unconfirmed::new(messages.unconfirmed),
+        unconfirmed: Unconfirmed::new(store.clone(), Door::Signal, messages.unconfirmed),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store.clone(), messages, metrics.clone(), outbox.clone());

@@ -9,7 +9,8 @@ use super::{
     config::TelegramConfig,
     groups::Groups,
     letter::{Letter, Spot, letters},
-    progress::{Companion, Running, Status, is_cancel},
+    meant::Presses,
+    progress::{Companion, Running, Status, Which, is_cancel},
     send::Crowd,
     sights::Sights,
     update::{Incoming, Me, place},
@@ -62,7 +63,7 @@ pub(super) struct Desk {
     pub(super) crowd: Mutex<Crowd>,
     pub(super) memory: Mutex<Memory>,
     pub(super) notices: Notices,
-    pub(super) unconfirmed: Unconfirmed<Incoming>,
+    pub(super) unconfirmed: Unconfirmed,
 }
 
 /// Small things remembered while the process runs.
@@ -70,6 +71,7 @@ pub(super) struct Desk {
 pub(super) struct Memory {
     /// Languages that people chose.
     tongues: HashMap<String, Tongue>,
+    pub(super) presses: Presses,
 }
 
 /// One message under way.
@@ -77,9 +79,11 @@ pub(super) struct Asked<'a> {
     pub(super) it: &'a Incoming,
     pub(super) caller: String,
     pub(super) key: &'a str,
-    admin: bool,
+    /// Its number among all that arrived.
+    pub(super) number: i64,
+    pub(super) admin: bool,
     /// Proof that its sender means it.
-    proof: Option<Box<str>>,
+    pub(super) proof: Option<Box<str>>,
 }
 
 impl Desk {
@@ -97,9 +101,14 @@ impl Desk {
             it: &it,
             caller: it.caller(),
             key: &row.key,
+            number: row.id,
             admin: !it.as_chat && self.config.admin_ids.contains(&it.from),
             proof: None,
         };
+        if it.ends {
+            self.running.cancel(&it.line(), &asked.caller, Which::Before(row.id));
+            return Vec::new();
+        }
         if let Err(error) = self.store.chats().found(&it.line()).await {
             tracing::debug!(%error, "a chat that is back counts as lost a little longer");
         }
@@ -112,7 +121,15 @@ impl Desk {
         }
         if let Some(press) = it.press.as_ref().filter(|press| is_cancel(&press.token)) {
             // Another replica took it in, and what it ends is here.
-            self.running.cancel(&it.line(), &asked.caller, Some(it.message));
+            self.running.cancel(&it.line(), &asked.caller, Which::Shown(it.message));
+            self.answer_press(&press.id, "", false).await;
+            return Vec::new();
+        }
+        if let Some(press) = it
+            .press
+            .as_ref()
+            .filter(|press| self.memory.lock().presses.is_second(&it, press, row.received_at))
+        {
             self.answer_press(&press.id, "", false).await;
             return Vec::new();
         }
@@ -122,32 +139,7 @@ impl Desk {
         if it.press.is_some() { self.pressed(&asked).await } else { self.wrote(&asked).await }
     }
 
-    /// Whether somebody says, by button or word, that an earlier message is meant.
-    fn confirms(&self, it: &Incoming) -> bool {
-        match &it.press {
-            Some(press) => press.token == Button::CONFIRM,
-            None => !self.unconfirmed.is_empty() && self.words.is_said(Word::Confirm, &it.text),
-        }
-    }
-
-    /// The message that waited comes in again, with its proof.
-    async fn confirmed(&self, asked: &Asked<'_>) -> Vec<NewOut> {
-        let waited = self.unconfirmed.take((&asked.it.conversation(), &asked.caller));
-        let nothing = waited.is_none().then(|| self.word(asked, Word::NothingToConfirm));
-        if let Some(press) = &asked.it.press {
-            self.answer_press(&press.id, nothing.as_deref().unwrap_or_default(), true).await;
-        }
-        match (waited, nothing) {
-            (Some((it, proof)), _) => {
-                let (caller, key, admin) = (asked.caller.clone(), asked.key, asked.admin);
-                self.wrote(&Asked { it: &it, caller, key, admin, proof: Some(proof) }).await
-            }
-            (None, Some(words)) if asked.it.press.is_none() => self.text(asked, words),
-            (None, _) => Vec::new(),
-        }
-    }
-
-    async fn wrote(&self, asked: &Asked<'_>) -> Vec<NewOut> {
+    pub(super) async fn wrote(&self, asked: &Asked<'_>) -> Vec<NewOut> {
         let it = asked.it;
         if it.text.trim().is_empty() && it.file.is_none() {
             return if it.is_group() { Vec::new() } else { self.say(asked, Word::Attachment) };
@@ -162,7 +154,7 @@ impl Desk {
         }
         let admitted = match self.enter(asked, action).await {
             Ok(admitted) => admitted,
-            Err(failure) => return self.refused(asked, &failure),
+            Err(failure) => return self.refused(asked, &failure).await,
         };
         self.learn_tongue(asked);
         let file = match self.file_of(asked).await {
@@ -175,7 +167,7 @@ impl Desk {
         let request = MessageRequest { text: it.text.clone(), file, ..self.request(asked).await };
         match self.run(asked, admitted, payload(request)).await {
             Ok(answer) => self.posts(asked, &answer, None),
-            Err(failure) => self.refused(asked, &failure),
+            Err(failure) => self.refused(asked, &failure).await,
         }
     }
 
@@ -215,7 +207,7 @@ impl Desk {
         };
         match answer {
             Ok(answer) => self.posts(asked, &answer, Some(asked.it.message)),
-            Err(failure) => self.refused(asked, &failure),
+            Err(failure) => self.refused(asked, &failure).await,
         }
     }
 
@@ -268,7 +260,7 @@ impl Desk {
         admitted: Admitted,
         mut payload: Payload,
     ) -> Result<Box<MessageReply>, Failure> {
-        let status = self.running.begin(&asked.it.line(), &asked.caller);
+        let status = self.running.begin(&asked.it.line(), &asked.caller, asked.number);
         let companion = Companion::accompany(self, asked.it, &status);
         if let Some(message) = message_of(&mut payload) {
             message.progress = Status::progress(&status);
@@ -335,7 +327,7 @@ impl Desk {
     }
 
     /// One friendly text; a limit is told once until it lets in again.
-    fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
+    async fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
         self.metrics.message_failed(Door::Telegram, failure.kind());
         if let Failure::RateLimited { scope, retry_after } = failure
             && !self.tell_until(&asked.caller, scope.as_str(), Instant::now() + *retry_after)
@@ -344,7 +336,7 @@ impl Desk {
         }
         let words = self.words.failure(self.tongue(asked), failure);
         let place = asked.it.conversation();
-        if self.unconfirmed.keep((&place, &asked.caller), failure, || asked.it.clone()) {
+        if self.unconfirmed.keep((&place, &asked.caller), failure, asked.it).await {
             let button = Button::new(self.word(asked, Word::ConfirmButton), Button::CONFIRM);
             let post = Post { choices: vec![vec![button]], ..Post::text(words) };
             return self.posts(asked, &MessageReply::post(post), None);
@@ -367,12 +359,12 @@ impl Desk {
         chosen.or_else(|| Tongue::from_code(asked.it.language.as_deref()?)).unwrap_or_default()
     }
 
-    fn word(&self, asked: &Asked<'_>, word: Word) -> String {
+    pub(super) fn word(&self, asked: &Asked<'_>, word: Word) -> String {
         let kib = (self.config.max_file_bytes / 1024).to_string();
         self.words.say(self.tongue(asked), word, 0, &kib)
     }
 
-    fn say(&self, asked: &Asked<'_>, word: Word) -> Vec<NewOut> {
+    pub(super) fn say(&self, asked: &Asked<'_>, word: Word) -> Vec<NewOut> {
         self.text(asked, self.word(asked, word))
     }
 
@@ -383,7 +375,7 @@ impl Desk {
     /// Somebody wrote more than may wait: told once a minute.
     pub(super) async fn line_is_full(&self, it: &Incoming) {
         self.metrics.telegram_update("refused");
-        let asked = Asked { it, caller: it.caller(), key: "", admin: false, proof: None };
+        let asked = Asked { it, caller: it.caller(), key: "", number: 0, admin: false, proof: None };
         if !self.tell_once(&it.line(), "line") {
             return;
         }
@@ -459,7 +451,7 @@ impl Channel for Desk {
         if it.is_group() || !self.config.answers(it.from, it.chat) {
             return Vec::new();
         }
-        let asked = Asked { it: &it, caller: it.caller(), key: "", admin: false, proof: None };
+        let asked = Asked { it: &it, caller: it.caller(), key: "", number: 0, admin: false, proof: None };
         self.text(&asked, self.words.say(self.tongue(&asked), Word::Unavailable, 60, ""))
     }
 

@@ -13,6 +13,7 @@ mod groups;
 mod letter;
 mod marks;
 mod markup;
+mod meant;
 mod parts;
 mod poll;
 mod post;
@@ -145,11 +146,11 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         crowd: Mutex::default(),
         memory: Mutex::default(),
         notices: Notices::default(),
-        unconfirmed: Unconfirmed::new(messages.unconfirmed),
+        unconfirmed: Unconfirmed::new(store.clone(), Door::Telegram, messages.unconfirmed),
     });
     doors.add(desk.clone(), outbox.clone());
     let inbox = Inbox::new(desk.clone(), store, messages, metrics, outbox.clone());
-    let taking = Arc::new(Taking { desk: desk.clone(), inbox: inbox.clone(), presses: Mutex::default() });
+    let taking = Arc::new(Taking { desk: desk.clone(), inbox: inbox.clone() });
     let hook = (config.mode == Mode::Webhook).then(|| {
         let path = begin::path(bot);
         hooks.open_telegram(Webhook {

@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 const EDIT: Duration = Duration::from_millis(1500);
 /// Telegram shows "typing" for five seconds.
 const TYPING: Duration = Duration::from_millis(4500);
+/// People remembered who ended what they had asked for.
+const REMEMBERED: usize = 1000;
 /// Pause before room is asked for again.
 const ROOM: Duration = Duration::from_millis(250);
 
@@ -50,6 +52,8 @@ enum Sight {
 #[derive(Debug)]
 pub(super) struct Status {
     caller: String,
+    /// Number of what asked for it, in the order in which things arrived.
+    asked: i64,
     unwanted: AtomicBool,
     /// Number of its message; 0 where there is none.
     message: AtomicI64,
@@ -88,43 +92,73 @@ impl Status {
     }
 }
 
+/// Which work of a person in a chat is not wanted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Whatever is under way.
+    All,
+    /// What the message with that number shows.
+    Shown(i64),
+    /// What was asked for before that number, also if it has not begun yet.
+    Before(i64),
+}
+
 /// All work under way, by chat.
 #[derive(Clone, Default)]
-pub(super) struct Running(Arc<Mutex<HashMap<String, Vec<Arc<Status>>>>>);
+pub(super) struct Running(Arc<Mutex<Work>>);
+
+#[derive(Default)]
+struct Work {
+    by_chat: HashMap<String, Vec<Arc<Status>>>,
+    /// Of a person in a chat nothing is wanted that was asked for before that number.
+    ended: HashMap<(String, String), i64>,
+}
 
 impl Running {
-    /// Work of somebody begins.
-    pub(super) fn begin(&self, line: &str, caller: &str) -> Arc<Status> {
+    /// Work of somebody begins, for which `asked` asked.
+    pub(super) fn begin(&self, line: &str, caller: &str, asked: i64) -> Arc<Status> {
+        let mut work = self.0.lock();
+        let ended = work.ended.get(&(line.to_owned(), caller.to_owned()));
         let status = Arc::new(Status {
             caller: caller.to_owned(),
-            unwanted: AtomicBool::new(false),
+            asked,
+            unwanted: AtomicBool::new(ended.is_some_and(|before| asked < *before)),
             message: AtomicI64::new(0),
             latest: Mutex::default(),
             draft: rand::random_range(1..i32::MAX),
             changed: Notify::new(),
         });
-        self.0.lock().entry(line.to_owned()).or_default().push(status.clone());
+        work.by_chat.entry(line.to_owned()).or_default().push(status.clone());
         status
     }
 
     fn end(&self, line: &str, status: &Arc<Status>) {
-        let mut all = self.0.lock();
-        if let Some(here) = all.get_mut(line) {
+        let mut work = self.0.lock();
+        if let Some(here) = work.by_chat.get_mut(line) {
             here.retain(|one| !Arc::ptr_eq(one, status));
             if here.is_empty() {
-                all.remove(line);
+                work.by_chat.remove(line);
             }
         }
     }
 
-    /// Work of that person is not wanted any more: all there, or what the message with that number shows. Says whether
-    /// there was any.
-    pub(super) fn cancel(&self, line: &str, caller: &str, message: Option<i64>) -> bool {
-        let all = self.0.lock();
+    /// Work of that person there is not wanted any more. Says whether there was any.
+    pub(super) fn cancel(&self, line: &str, caller: &str, which: Which) -> bool {
+        let mut work = self.0.lock();
+        if let Which::Before(number) = which {
+            if work.ended.len() >= REMEMBERED {
+                work.ended.clear();
+            }
+            work.ended.insert((line.to_owned(), caller.to_owned()), number);
+        }
+        let meant = |status: &Status| match which {
+            Which::All => true,
+            Which::Shown(message) => status.message.load(Ordering::Acquire) == message,
+            Which::Before(number) => status.asked < number,
+        };
         let mut found = false;
-        for status in all.get(line).into_iter().flatten() {
-            let shown = status.message.load(Ordering::Acquire);
-            if status.caller == caller && message.is_none_or(|message| message == shown) {
+        for status in work.by_chat.get(line).into_iter().flatten() {
+            if status.caller == caller && meant(status) {
                 status.unwanted.store(true, Ordering::Release);
                 found = true;
             }
@@ -319,16 +353,27 @@ mod tests {
     #[test]
     fn cancel_ends_the_work_of_who_pressed_it_and_of_nobody_else() {
         let running = Running::default();
-        let (mine, other) = (running.begin("telegram:1", "tg:1"), running.begin("telegram:1", "tg:2"));
+        let (mine, other) = (running.begin("telegram:1", "tg:1", 3), running.begin("telegram:1", "tg:2", 4));
         let progress = Status::progress(&mine);
         assert!(progress.wanted());
-        assert!(!running.cancel("telegram:2", "tg:1", None));
-        assert!(!running.cancel("telegram:1", "tg:1", Some(77)), "not its message");
+        assert!(!running.cancel("telegram:2", "tg:1", Which::All));
+        assert!(!running.cancel("telegram:1", "tg:1", Which::Shown(77)), "not its message");
         mine.message.store(77, Ordering::Release);
-        assert!(running.cancel("telegram:1", "tg:1", Some(77)));
+        assert!(running.cancel("telegram:1", "tg:1", Which::Shown(77)));
         assert!(!progress.show(Post::text("more")) && other.is_wanted());
         running.end("telegram:1", &mine);
         running.end("telegram:1", &other);
-        assert!(running.0.lock().is_empty());
+        assert!(running.0.lock().by_chat.is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_for_before_it_was_ended_is_not_wanted_whenever_it_begins() {
+        let running = Running::default();
+        let (early, late) = (running.begin("telegram:1", "tg:1", 3), running.begin("telegram:1", "tg:1", 8));
+        assert!(running.cancel("telegram:1", "tg:1", Which::Before(5)));
+        assert!(!early.is_wanted() && late.is_wanted());
+        assert!(!running.begin("telegram:1", "tg:1", 4).is_wanted(), "it had only not begun yet");
+        assert!(running.begin("telegram:1", "tg:1", 6).is_wanted());
+        assert!(running.begin("telegram:1", "tg:2", 4).is_wanted(), "somebody else");
     }
 }

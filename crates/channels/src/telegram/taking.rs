@@ -6,28 +6,21 @@
 
 use super::{
     desk::Desk,
-    progress::is_cancel,
+    progress::{Which, is_cancel},
     update::{Event, Incoming, line, read},
 };
-use parking_lot::Mutex;
 use portcullis_domain::Door;
 use portcullis_engine::messages::{Inbox, Trouble, now_ms};
 use portcullis_store::{Kept, NewIn, Result};
 use serde_json::Value;
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use std::sync::Arc;
 
 const DOOR: &str = Door::Telegram.as_str();
-/// Two presses of one button within this time are one.
-const TWICE: Duration = Duration::from_secs(1);
-/// Presses remembered before old ones are forgotten.
-const PRESSES: usize = 1000;
 
 /// Takes updates in.
 pub(super) struct Taking {
     pub(super) desk: Arc<Desk>,
     pub(super) inbox: Inbox,
-    pub(super) presses: Mutex<HashMap<(i64, i64, i64, String), Instant>>,
 }
 
 /// What a batch comes to.
@@ -64,8 +57,8 @@ impl Taking {
         let kept = self.inbox.keep_all(&batch.rows, mark).await?;
         for (kept, it) in kept.into_iter().zip(&batch.messages) {
             match kept {
-                Kept::New => self.desk.metrics.message_received(Door::Telegram),
-                Kept::Known => {}
+                Kept::New if !it.ends => self.desk.metrics.message_received(Door::Telegram),
+                Kept::New | Kept::Known => {}
                 Kept::Full => self.desk.line_is_full(it).await,
             }
         }
@@ -80,8 +73,15 @@ impl Taking {
         }
         let found = self.desk.commands.find(&it.text, &self.desk.me.load().name);
         let beside = found.is_some_and(|command| command.beside);
-        if it.text.split(['@', ' ']).next() == Some("/cancel") {
-            self.desk.running.cancel(&it.line(), &it.caller(), None);
+        if self.ends(&it.text) {
+            self.desk.running.cancel(&it.line(), &it.caller(), Which::All);
+            // What it ends may not have begun, or another replica does it: whoever works finds this in the inbox, and
+            // waits behind nothing.
+            batch.push(
+                Incoming { ends: true, ..it.clone() },
+                format!("{}#{}/end", it.line(), it.message),
+                bot,
+            );
         }
         let line = if beside { format!("{}#{}", it.line(), it.message) } else { it.line() };
         batch.push(it, line, bot);
@@ -97,9 +97,7 @@ impl Taking {
         // Where it is another replica's turn, that one finds it in the inbox.
         let cancels = is_cancel(&press.token) && self.desk.outbox.turn().is_ours();
         if cancels {
-            self.desk.running.cancel(&it.line(), &it.caller(), Some(it.message));
-        }
-        if cancels || self.is_second(&it, &press.token) {
+            self.desk.running.cancel(&it.line(), &it.caller(), Which::Shown(it.message));
             let desk = self.desk.clone();
             self.desk.tasks.spawn(async move { desk.answer_press(&press.id, "", false).await });
             return;
@@ -108,13 +106,12 @@ impl Taking {
         batch.push(it, line, bot);
     }
 
-    fn is_second(&self, it: &Incoming, token: &str) -> bool {
-        let (now, mut presses) = (Instant::now(), self.presses.lock());
-        if presses.len() >= PRESSES {
-            presses.retain(|_, at| now.duration_since(*at) < TWICE);
-        }
-        let before = presses.insert((it.chat, it.message, it.from, token.to_owned()), now);
-        before.is_some_and(|at| now.duration_since(at) < TWICE)
+    /// Whether somebody types that nothing is wanted any more.
+    fn ends(&self, text: &str) -> bool {
+        let word = text.split_whitespace().next().unwrap_or_default();
+        let (name, whose) = word.split_once('@').unwrap_or((word, ""));
+        name.eq_ignore_ascii_case("/cancel")
+            && (whose.is_empty() || whose.eq_ignore_ascii_case(&self.desk.me.load().name))
     }
 
     /// Other words in the place of those that wait; too late for those that do not.

@@ -39,6 +39,9 @@ pub(super) struct Incoming {
     /// The button that was pressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) press: Option<Press>,
+    /// Whether it is kept only to end what was asked for before it, beside the message itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) ends: bool,
 }
 
 /// A file on Telegram's server.
@@ -86,6 +89,7 @@ impl Incoming {
     pub(super) fn key(&self, bot: i64) -> String {
         match &self.press {
             Some(press) => format!("{bot}/press/{}", press.id),
+            None if self.ends => format!("{bot}/{}/{}/end", self.chat, self.message),
             None => format!("{bot}/{}/{}", self.chat, self.message),
         }
     }

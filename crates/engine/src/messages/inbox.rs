@@ -129,6 +129,9 @@ impl Inbox {
         if let Err(error) = inner.store.inbox().sweep(before).await {
             tracing::debug!(door, %error, "old messages stay for now");
         }
+        if let Err(error) = inner.store.unconfirmed().sweep(now_ms()).await {
+            tracing::debug!(door, %error, "messages that nobody meant stay for now");
+        }
         if let Ok(open) = inner.store.inbox().open(door).await {
             inner.metrics.messages_waiting(kind, "inbox").set(open);
         }

@@ -22,7 +22,7 @@ pub use notices::Notices;
 pub use outbox::Outbox;
 pub use pace::Pace;
 pub use turn::Turn;
-pub use unconfirmed::Unconfirmed;
+pub use unconfirmed::{Meant, Unconfirmed};
 
 use jiff::Timestamp;
 use portcullis_domain::{Door, Post};

@@ -1,112 +1,82 @@
 //! Messages of a chat door that inspection asked about and that wait for their senders to say that they are meant: one
 //! for each sender in each conversation, the newest.
 //!
-//! Invariants: bounded, in memory only, and gone when its time is over, whoever asks next; what is taken is taken once.
-//! After a restart a sender is told that nothing waits. Source: inspect.md section 2.
+//! Invariants: kept sealed in the store, so that a restart forgets none and every replica knows them; bounded, and gone
+//! when its time is over, whoever asks next; what is taken is taken once. Source: inspect.md section 2.
 
-use parking_lot::Mutex;
-use portcullis_domain::Failure;
-use std::collections::HashMap;
-use tokio::time::Instant;
+use super::{ms, now_ms};
+use portcullis_domain::{Door, Failure};
+use portcullis_store::{Store, Whose};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Whoever wrote it, where.
-type Whose = (String, String);
-
-/// See the module. `T` is a message as its door keeps it.
-#[derive(Debug)]
-pub struct Unconfirmed<T> {
-    waiting: Mutex<HashMap<Whose, Waiting<T>>>,
-    most: usize,
+/// See the module.
+#[derive(Clone)]
+pub struct Unconfirmed {
+    store: Store,
+    door: Door,
+    most: u32,
 }
 
-#[derive(Debug)]
+/// A message as its door keeps it, with what lets it pass.
+#[derive(Serialize, Deserialize)]
 struct Waiting<T> {
     message: T,
     proof: Box<str>,
-    until: Instant,
 }
 
-impl<T> Unconfirmed<T> {
-    /// For so many.
+/// What became of a word that an earlier message is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant<T> {
+    /// This one, with its proof.
+    This(T, Box<str>),
+    /// Others wait at this door, and none of this sender there.
+    Nothing,
+    /// Nothing waits at all: a word like any other.
+    Silence,
+}
+
+impl Unconfirmed {
+    /// Of that door, for so many.
     #[must_use]
-    pub fn new(most: u32) -> Self {
-        Self { waiting: Mutex::default(), most: most.max(1) as usize }
+    pub const fn new(store: Store, door: Door, most: u32) -> Self {
+        Self { store, door, most }
     }
 
-    /// Keeps a message that was refused for want of a word of its sender; says whether that was why.
-    pub fn keep(
+    /// Keeps a message that was refused for want of a word of its sender; says whether it waits now.
+    pub async fn keep<T: Serialize + Sync>(
         &self,
         (conversation, caller): (&str, &str),
         failure: &Failure,
-        message: impl FnOnce() -> T,
+        message: &T,
     ) -> bool {
         let Failure::Unconfirmed { proof, expires_in, .. } = failure else { return false };
-        let (now, mut waiting) = (Instant::now(), self.waiting.lock());
-        waiting.retain(|_, it| it.until > now);
-        let whose = (conversation.to_owned(), caller.to_owned());
-        if waiting.len() >= self.most && !waiting.contains_key(&whose) {
-            let oldest = waiting.iter().min_by_key(|(_, it)| it.until).map(|(whose, _)| whose.clone());
-            drop(oldest.and_then(|oldest| waiting.remove(&oldest)));
+        let Ok(text) = serde_json::to_string(&Waiting { message, proof: proof.clone() }) else {
+            return false;
+        };
+        let until = now_ms().saturating_add(ms(*expires_in));
+        let whose = Whose { door: self.door.as_str(), conversation, caller };
+        match self.store.unconfirmed().keep(whose, &text, until, self.most.max(1)).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(door = self.door.as_str(), %error, "a message does not wait for its sender's word");
+                false
+            }
         }
-        let kept = Waiting { message: message(), proof: proof.clone(), until: now + *expires_in };
-        waiting.insert(whose, kept);
-        true
     }
 
-    /// The message of that sender that waits there, with its proof.
-    pub fn take(&self, (conversation, caller): (&str, &str)) -> Option<(T, Box<str>)> {
-        let (now, mut waiting) = (Instant::now(), self.waiting.lock());
-        waiting.retain(|_, it| it.until > now);
-        let found = waiting.remove(&(conversation.to_owned(), caller.to_owned()))?;
-        Some((found.message, found.proof))
-    }
-
-    /// Whether nothing waits: then no message needs to be read for a word.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use portcullis_domain::Incident;
-    use std::time::Duration;
-
-    fn asks(proof: &str, secs: u64) -> Failure {
-        let incident = Incident::from_parts(1, 2);
-        Failure::Unconfirmed { incident, proof: proof.into(), expires_in: Duration::from_secs(secs) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waits_is_taken_once_by_its_sender_in_its_conversation_and_in_time() {
-        let waiting = Unconfirmed::new(10);
-        assert!(
-            !waiting.keep(("c", "a"), &Failure::DeadlineExceeded, || "other"),
-            "only what is asked about waits"
-        );
-        assert!(
-            waiting.keep(("c", "a"), &asks("1", 60), || "first")
-                && waiting.keep(("c", "a"), &asks("2", 60), || "second")
-        );
-        assert_eq!(waiting.take(("c", "b")), None, "not somebody else's");
-        assert_eq!(waiting.take(("d", "a")), None, "not elsewhere");
-        assert_eq!(waiting.take(("c", "a")), Some(("second", "2".into())), "the newest");
-        assert_eq!(waiting.take(("c", "a")), None, "once");
-        waiting.keep(("c", "a"), &asks("3", 60), || "third");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(waiting.take(("c", "a")), None, "its time is over");
-        assert!(waiting.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_too_many_the_oldest_is_forgotten() {
-        let waiting = Unconfirmed::new(2);
-        for (secs, caller) in [(20, "a"), (10, "b"), (30, "c")] {
-            waiting.keep(("c", caller), &asks("p", secs), || caller);
-        }
-        assert_eq!(waiting.take(("c", "b")), None);
-        assert!(waiting.take(("c", "a")).is_some() && waiting.take(("c", "c")).is_some());
+    /// The message of that sender that waits there, which waits no longer.
+    pub async fn take<T: DeserializeOwned>(&self, (conversation, caller): (&str, &str)) -> Meant<T> {
+        let (door, now) = (self.door.as_str(), now_ms());
+        let waiting = self.store.unconfirmed();
+        let found = match waiting.take(Whose { door, conversation, caller }, now).await {
+            Ok(Some(text)) => serde_json::from_str::<Waiting<T>>(&text).ok(),
+            Ok(None) if !waiting.any(door, now).await.unwrap_or(true) => return Meant::Silence,
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(door, %error, "what waits for its sender's word cannot be looked up");
+                None
+            }
+        };
+        found.map_or(Meant::Nothing, |it| Meant::This(it.message, it.proof))
     }
 }

@@ -1,7 +1,7 @@
 //! Inbox, outbox and sessions, on SQLite and on PostgreSQL alike.
 
 use super::Place;
-use crate::{Depth, Finished, Kept, NewIn, NewOut, OutRow, OutState, SessionRow, Settle};
+use crate::{Depth, Finished, Kept, NewIn, NewOut, OutRow, OutState, SessionRow, Settle, Whose};
 
 cases!(
     messages_are_kept_alike_on_a_real_postgres;
@@ -20,6 +20,7 @@ cases!(
     a_conversation_is_lost_found_and_moved_in_every_table_at_once,
     who_takes_over_inherits_what_others_began_and_nothing_of_its_own,
     pauses_and_what_shows_some_work_are_kept_until_they_are_over,
+    what_waits_to_be_meant_is_taken_once_by_its_sender_in_its_conversation_and_in_time,
 );
 
 pub(super) const ROOM: [u32; 2] = [1000, 100];
@@ -326,4 +327,33 @@ async fn pauses_and_what_shows_some_work_are_kept_until_they_are_over(place: &Pl
     assert_eq!(pauses.left("telegram", "").await.unwrap(), [own("8"), own("7")]);
     pauses.gone("telegram", "ann", "7").await.unwrap();
     assert_eq!(pauses.left("telegram", "new").await.unwrap(), []);
+}
+
+async fn what_waits_to_be_meant_is_taken_once_by_its_sender_in_its_conversation_and_in_time(place: &Place) {
+    let (one, two) = (place.open("a").await, place.open("b").await);
+    let whose = |conversation, caller| Whose { door: "telegram", conversation, caller };
+    let waiting = one.unconfirmed();
+    assert!(!waiting.any("telegram", 0).await.unwrap());
+    for (caller, text, until) in [("ann", "first", 60), ("ann", "second", 70), ("bob", "other", 70)] {
+        waiting.keep(whose("c", caller), text, until, 9).await.unwrap();
+    }
+    assert_eq!(waiting.take(whose("d", "ann"), 1).await.unwrap(), None, "not elsewhere");
+    let elsewhere = Whose { door: "signal", ..whose("c", "ann") };
+    assert_eq!(waiting.take(elsewhere, 1).await.unwrap(), None, "nor at another door");
+    assert!(two.unconfirmed().any("telegram", 69).await.unwrap());
+    let (a, b) = (one.unconfirmed(), two.unconfirmed());
+    let (a, b) = tokio::join!(a.take(whose("c", "ann"), 1), b.take(whose("c", "ann"), 1));
+    let mut taken = [a.unwrap(), b.unwrap()];
+    taken.sort();
+    assert_eq!(taken, [None, Some("second".to_owned())], "the newest, once, whoever is asked");
+    assert_eq!(waiting.take(whose("c", "bob"), 70).await.unwrap(), None, "its time is over");
+    assert!(!waiting.any("telegram", 70).await.unwrap());
+    waiting.sweep(70).await.unwrap();
+    assert_eq!(waiting.take(whose("c", "bob"), 1).await.unwrap(), None, "and it is forgotten");
+    for (caller, until) in [("a", 20), ("b", 10), ("c", 30)] {
+        waiting.keep(whose("c", caller), "text", until, 2).await.unwrap();
+    }
+    assert_eq!(waiting.take(whose("c", "b"), 1).await.unwrap(), None, "of too many the oldest is forgotten");
+    assert!(waiting.take(whose("c", "a"), 1).await.unwrap().is_some());
+    assert!(waiting.take(whose("c", "c"), 1).await.unwrap().is_some());
 }

@@ -58,6 +58,8 @@ async fn sealed_texts_come_back_and_a_store_is_not_opened_without_their_key(plac
     let dialog = crate::DialogRow { state: "name".into(), data: "a folder for ann".into() };
     store.readers().await_next("ann", "signal:ann", &dialog, 9000).await.unwrap();
     assert_eq!(store.readers().dialog("ann", "signal:ann", 1).await.unwrap(), Some(dialog));
+    let whose = crate::Whose { door: "signal", conversation: "ann", caller: "signal:ann" };
+    store.unconfirmed().keep(whose, "meant by ann", 9000, 9).await.unwrap();
     let later = Settle::Later { not_before: 0, failed: false, reason: "" };
     assert!(store.outbox().settle(row.id, "w", &later, 2000).await.unwrap());
     store.close().await;
@@ -65,6 +67,8 @@ async fn sealed_texts_come_back_and_a_store_is_not_opened_without_their_key(plac
     assert!(matches!(refused, Err(StoreError::Sealed(_))), "{refused:?}");
     // A command that has no key can still be used for what is not sealed; a text that it meets is not sent.
     let plain = sealed(place, Seal::default()).await.unwrap();
+    let meant = plain.unconfirmed().take(whose, 1).await;
+    assert!(matches!(meant, Err(StoreError::Sealed(_))), "{meant:?}");
     assert_eq!(plain.outbox().take("signal", "w", 2000, 9000, 9, 4).await.unwrap(), []);
     assert_eq!(plain.outbox().list(None, None, 9).await.unwrap()[0].reason, "unreadable");
 }
@@ -105,6 +109,8 @@ async fn no_text_of_a_person_is_found_in_any_file_of_the_store() {
     store.inbox().keep(&crate::NewIn { key: "2".into(), ..new }, 9).await.unwrap();
     let dialog = crate::DialogRow { state: "name".into(), data: planted.into() };
     store.readers().await_next("ann", "signal:ann", &dialog, i64::MAX).await.unwrap();
+    let whose = crate::Whose { door: "signal", conversation: "ann", caller: "signal:ann" };
+    store.unconfirmed().keep(whose, planted, i64::MAX, 9).await.unwrap();
     let out = crate::NewOut { payload: planted.into(), ..answer("ann", 0) };
     assert!(store.outbox().add(&[out], ROOM).await.unwrap());
     assert!(!holds(&place.data_dir("a"), planted), "while it runs");

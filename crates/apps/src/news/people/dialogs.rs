@@ -86,10 +86,10 @@ impl People {
         Ok(MessageReply::post(post))
     }
 
-    /// Ends what is awaited.
-    pub(super) async fn end_dialog(&self, turn: &Turn<'_>) -> Result<(), Failure> {
+    /// Ends what is awaited; says whether something was.
+    pub(super) async fn end_dialog(&self, turn: &Turn<'_>) -> Result<bool, Failure> {
         let (conversation, caller) = (&*turn.message.conversation, &*turn.request.caller.id);
-        self.store().readers().end_dialog(conversation, caller).await.map(drop).map_err(away)
+        self.store().readers().end_dialog(conversation, caller).await.map_err(away)
     }
 
     async fn awaited(&self, turn: &Turn<'_>) -> Result<Option<(Awaited, String)>, Failure> {

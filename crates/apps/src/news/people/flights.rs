@@ -65,6 +65,11 @@ impl Flights {
         state.folders.insert(folder, now);
         Ok(Flight { flights: self.clone(), person, folder, places, permit: None })
     }
+
+    /// Whether a digest of that person is being made or waits.
+    pub(super) fn any_of(&self, person: i64) -> bool {
+        self.0.lock().people.contains_key(&person)
+    }
 }
 
 impl Flight {
@@ -111,5 +116,6 @@ mod tests {
         drop(inside.remove(0));
         assert!(tokio::time::timeout(soon, third.begin()).await.is_ok());
         assert!(flights.enter(1, 0, now).is_ok(), "a place that was left is free");
+        assert!(flights.any_of(1) && !flights.any_of(2));
     }
 }

@@ -62,6 +62,12 @@ impl People {
         }
         let (doubtful, feeds) = if anyway { Default::default() } else { self.looked_at(&sources).await };
         sources.retain(|source| doubtful.iter().all(|(doubted, _)| doubted != source));
+        // What leads to where nobody may go is not asked about: it would never give anything.
+        let (refused, doubtful): (Vec<_>, Vec<_>) =
+            doubtful.into_iter().partition(|(_, reason)| *reason == Reason::Refused);
+        for (source, reason) in &refused {
+            lines.push(format!("✖️ {source}: {}", talk.say(super::compose::reason(*reason))));
+        }
         let (_, plan) = self.plan(&turn.reader.plan);
         let readers = self.store().readers();
         let most = u64::from(plan.sources);
@@ -98,6 +104,10 @@ impl People {
                 button(talk.say(Say::ButtonNews), "n", turn.reader.folder, ""),
                 button(talk.say(Say::ButtonList), "ls", 0, ""),
             ]];
+        }
+        if doubtful.is_empty() && !feeds.is_empty() {
+            self.await_next(turn, Awaited::Confirm, &feeds.join("\n")).await?;
+            post.choices.push(vec![button(talk.say(Say::ButtonYesAdd), "ay", 0, "")]);
         }
         Ok(MessageReply::post(post))
     }

@@ -190,9 +190,12 @@ impl People {
         }
         if let Some(command) = text.strip_prefix('/') {
             self.note(turn, "command").await;
-            self.end_dialog(turn).await?;
+            let ended = self.end_dialog(turn).await?;
             let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
             let name = name.split('@').next().unwrap_or(name).to_lowercase();
+            if name == "cancel" {
+                return Ok(self.cancelled(turn, ended));
+            }
             return self.command(turn, &name, rest.trim()).await;
         }
         self.note(turn, "other").await;
@@ -219,13 +222,20 @@ impl People {
         }
     }
 
+    /// A digest under way is ended by its door, and says so itself.
+    fn cancelled(&self, turn: &Turn<'_>, dialog: bool) -> MessageReply {
+        if self.0.parts.state.flights.any_of(turn.reader.id) {
+            return MessageReply::default();
+        }
+        turn.text(if dialog { Say::Cancelled } else { Say::NothingToCancel })
+    }
+
     async fn command(&self, turn: &Turn<'_>, name: &str, rest: &str) -> Said {
         match name {
             "start" => self.menu(turn, Say::Welcome).await,
             "help" => Ok(self.help(turn)),
             "menu" => self.menu(turn, Say::Menu).await,
             "lang" => self.lang(turn, rest).await,
-            "cancel" => Ok(turn.text(Say::NothingToCancel)),
             "news" => self.news(turn, rest, serve::Trigger::Command).await,
             "add" => self.add(turn, rest, false).await,
             "remove" => self.remove(turn, rest).await,

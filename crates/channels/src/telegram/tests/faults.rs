@@ -1,7 +1,7 @@
 //! What goes wrong between the door and Telegram, and what of that people notice.
 
 use super::house::{House, quick};
-use crate::signal::tests::house::unlimited;
+use crate::{signal::tests::house::unlimited, telegram::TelegramConfig};
 use portcullis_domain::Post;
 use portcullis_engine::messages::{Sending, now_ms};
 use portcullis_telemetry::HealthState;
@@ -73,6 +73,21 @@ async fn errors_of_reading_are_named_and_reading_goes_on() {
     house.until("it polls again", |house| house.state().1 == "polling").await;
     assert_eq!(house.texts(&ann), ["re: still there?"]);
     house.close().await;
+}
+
+// news.md, must show 9
+#[tokio::test]
+async fn a_poll_that_stalls_is_given_up_and_begun_anew() {
+    let double = Telegram::with(Options { rates: Rates::Off, ..Options::default() }).await;
+    let config = TelegramConfig { poll_timeout_secs: 1, ..quick(&double) };
+    double.fault(Rule::new("getUpdates", 1, Fault::hang()));
+    let house = House::with(double, config, unlimited()).await;
+    let ann = house.double.person("Ann");
+    house.double.say(&ann, "still there?");
+    house.double.sent_count(ann.id, 1).await;
+    assert_eq!(house.texts(&ann), ["re: still there?"]);
+    assert_eq!(house.counted("telegram_backoffs_total"), 1, "it was noticed");
+    house.end().await;
 }
 
 // news.md, must show 9

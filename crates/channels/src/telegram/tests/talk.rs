@@ -87,6 +87,24 @@ async fn work_shows_one_status_message_runs_beside_others_and_can_be_cancelled()
     house.end().await;
 }
 
+#[tokio::test]
+async fn a_typed_cancel_ends_what_was_asked_for_before_it_also_where_that_has_only_not_begun() {
+    let house = House::new().await;
+    let ann = house.double.person("Ann");
+    house.double.say(&ann, "/work 40");
+    house.double.sent_count(ann.id, 1).await;
+    // A message that takes long stands in the line of the chat: what ends does not wait behind it.
+    for text in ["slow", "/cancel@portcullis_test_bot", "/work 1"] {
+        house.double.say(&ann, text);
+    }
+    house.settle().await;
+    let texts = house.texts(&ann);
+    let count = |text: &str| texts.iter().filter(|one| *one == text).count();
+    assert_eq!((count("not wanted"), count("worked")), (1, 1), "{texts:?}");
+    assert!(count("re: slow") == 1 && count("re: /cancel@portcullis_test_bot") == 1, "{texts:?}");
+    house.end().await;
+}
+
 // news.md, must show 11
 #[tokio::test]
 async fn a_deleted_status_message_does_not_stop_the_work() {
@@ -333,6 +351,38 @@ async fn a_message_that_looks_like_an_attack_is_answered_when_its_sender_presses
     house.double.say(&bea, "подтверждаю");
     house.double.sent_count(bea.id, 3).await;
     assert_eq!(house.texts(&bea)[2], "re: подтверждаю", "where nothing waits it is a word like any other");
+    house.end().await;
+}
+
+// req: S2-1.6
+#[tokio::test]
+async fn what_waits_for_its_sender_to_mean_it_outlives_the_process_that_asked() {
+    let mut house = House::new().await;
+    let (ann, bea) = (house.double.person("Ann"), house.double.person("Bea"));
+    for person in [&ann, &bea] {
+        house.double.say(person, ATTACK);
+    }
+    let asked = house.double.sent_count(ann.id, 1).await.remove(0);
+    let asked_bea = house.double.sent_count(bea.id, 1).await.remove(0);
+    house.settle().await;
+    house.close().await;
+    house.open();
+    let button = asked.button("Send it anyway").unwrap();
+    house.double.press(&ann, ann.id, asked.id, &button);
+    house.double.sent_count(ann.id, 2).await;
+    house.double.say(&bea, "confirm");
+    house.double.sent_count(bea.id, 2).await;
+    for person in [&ann, &bea] {
+        assert_eq!(house.texts(person)[1], format!("re: {ATTACK}"));
+    }
+    // Taken once: the other button says so, and the app has seen each message once.
+    house.double.press(&bea, bea.id, asked_bea.id, &button);
+    house.double.until("the press is answered", |double| double.answers().len() == 2).await;
+    house.settle().await;
+    assert!(
+        house.double.answers()[1].text.as_deref().is_some_and(|text| text.starts_with("Nothing of yours"))
+    );
+    assert_eq!(house.actor.asked().len(), 2);
     house.end().await;
 }
 

@@ -148,5 +148,7 @@ async fn a_source_that_gives_nothing_now_is_added_only_when_the_person_says_so()
     assert_eq!(house.press(&tokens(&doubt)[0]).await.words(), "✅ @far_away");
     let page = house.say("/add https://example.org/page @quiet_one").await;
     assert!(page.ends_with("Feeds of it can be followed instead:\nhttps://example.org/feed"), "{page}");
+    let added = house.press("1:ay:0").await.words();
+    assert_eq!(added, "✅ https://example.org/feed", "by the button below it");
     assert!(house.say("/list").await.contains("@quiet_one 💤 quiet"));
 }

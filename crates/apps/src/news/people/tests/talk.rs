@@ -63,6 +63,24 @@ async fn a_cancelled_digest_is_not_given_and_not_charged() {
 }
 
 #[tokio::test]
+async fn cancel_says_what_it_ended() {
+    let house = House::new().await;
+    assert_eq!(house.say("/cancel").await, "Nothing is under way.");
+    house.press("1:fn:0").await;
+    let dialog = house.store.readers().dialog("telegram:1", "telegram:1", now_ms()).await.unwrap();
+    assert_eq!(dialog.map(|dialog| dialog.state).as_deref(), Some("new_folder"));
+    assert_eq!(house.say("/cancel").await, "Cancelled. It cost nothing.");
+    house.say("/add @durov_news").await;
+    *house.kitchen.takes.lock() = Duration::from_millis(500);
+    let both = async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        house.say("/cancel").await
+    };
+    let (_digest, said) = tokio::join!(house.say("/news"), both());
+    assert_eq!(said, "", "the digest says it itself");
+}
+
+#[tokio::test]
 async fn what_was_shown_and_how_the_person_wants_it_reaches_the_kitchen() {
     let house = House::new().await;
     house.say("/add @durov_news").await;
