@@ -28,25 +28,38 @@ struct Load {
     connections: usize,
     prompt_bytes: usize,
     stream: bool,
+    /// Whether no two requests ask the same.
+    fresh: bool,
     most_ratio: Option<f64>,
 }
 
-const SMALL: Load =
-    Load { name: "small request", connections: 16, prompt_bytes: 0, stream: false, most_ratio: Some(1.7) };
+const SMALL: Load = Load {
+    name: "small request",
+    connections: 16,
+    prompt_bytes: 0,
+    stream: false,
+    fresh: true,
+    most_ratio: Some(1.7),
+};
 const LARGE: Load = Load {
     name: "request with a 400 kB prompt",
     connections: 8,
     prompt_bytes: LARGE_PROMPT_BYTES,
     stream: false,
+    fresh: true,
     most_ratio: Some(1.2),
 };
-/// The same with the model reading as much of it as it does by default.
-const LARGE_READ: Load = Load { name: "the same, `long_texts = \"model\"`", most_ratio: None, ..LARGE };
+/// The same prompt again and again, as a client sends a long conversation with each new message.
+const LARGE_AGAIN: Load = Load { name: "the same prompt sent again", fresh: false, ..LARGE };
+/// Never the same, with the model reading as much of it as it does by default.
+const LARGE_READ: Load =
+    Load { name: "request with a 400 kB prompt, `long_texts = \"model\"`", most_ratio: None, ..LARGE };
 const STREAM: Load = Load {
     name: "stream of 101 events",
     connections: 64,
     prompt_bytes: 0,
     stream: true,
+    fresh: true,
     most_ratio: Some(1.25),
 };
 
@@ -72,6 +85,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             Measure::Small => loads.push(under_load(&SMALL, &targets, &options).await?),
             Measure::Large => {
                 loads.push(under_load(&LARGE, &targets, &options).await?);
+                loads.push(under_load(&LARGE_AGAIN, &targets, &options).await?);
                 let env = [("PORTCULLIS__INSPECT__LONG_TEXTS", "model")];
                 let reading = Target::product_with(upstream.address, &options, "", &env, |_| Ok(())).await?;
                 loads.push(under_load(&LARGE_READ, &[reading], &options).await?);
@@ -108,7 +122,7 @@ fn notes(options: &Options) -> Vec<String> {
              limits, no database, no logs"
         ),
         format!(
-            "CPU is user + system time of the server process per verified answer; median of {} rounds of {} s each, \
+            "no two requests ask the same, but where it says so; CPU is user + system time of the server process per verified answer; median of {} rounds of {} s each, \
              targets taking turns; load generator and mock upstream share the machine",
             options.rounds, options.seconds
         ),
@@ -129,7 +143,8 @@ async fn under_load(load: &Load, targets: &[Target], options: &Options) -> Resul
     for round in 0..=options.rounds {
         let length = if round == 0 { Duration::from_secs(1) } else { Duration::from_secs(options.seconds) };
         for (target, (_, values)) in targets.iter().zip(&mut rounds) {
-            let plan = target.plan(wire::MODEL, load.prompt_bytes, load.stream);
+            let mut plan = target.plan(wire::MODEL, load.prompt_bytes, load.stream);
+            plan.fresh = load.fresh;
             let before = Cpu::read(&target.pids)?;
             let done = load::run(&plan, load.connections, length)
                 .await

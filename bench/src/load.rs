@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// More keys, used in turn; none: only `key`.
     pub(crate) keys: std::sync::Arc<[String]>,
     pub(crate) body: Bytes,
+    /// Whether no two requests ask the same; else each is the same to the last byte.
+    pub(crate) fresh: bool,
     pub(crate) expect: Expect,
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct Connection {
     plan: Plan,
     /// Which key is next.
     turn: usize,
+    /// The number of the next question; connections begin at numbers far apart.
+    question: u32,
     /// Keeps the connection going; dropped with it.
     _driver: JoinSet<()>,
 }
@@ -67,12 +71,18 @@ impl Connection {
         });
         // Connections begin at different keys.
         let turn = stream_port;
-        Ok(Self { sender, plan, turn, _driver: driver })
+        let question = rand::random();
+        Ok(Self { sender, plan, turn, question, _driver: driver })
     }
 
     /// Sends the request; the answer's head.
     pub(crate) async fn send(&mut self) -> Result<Response<Incoming>> {
         self.turn = self.turn.wrapping_add(1);
+        self.question = self.question.wrapping_add(1);
+        let body = match self.plan.fresh {
+            true => wire::numbered(&self.plan.body, self.question),
+            false => self.plan.body.clone(),
+        };
         let keys = &self.plan.keys;
         let key = keys.get(self.turn % keys.len().max(1)).unwrap_or(&self.plan.key);
         let request = Request::post("/v1/chat/completions")
@@ -80,7 +90,7 @@ impl Connection {
             .header(header::AUTHORIZATION, format!("Bearer {key}"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "portcullis-bench")
-            .body(Full::new(self.plan.body.clone()))?;
+            .body(Full::new(body))?;
         self.sender.ready().await?;
         let response = timeout(PATIENCE, self.sender.send_request(request)).await.context("no answer")??;
         ensure!(response.status() == StatusCode::OK, "{}: {}", response.status(), text(response).await);
@@ -210,6 +220,7 @@ mod tests {
             key: key.into(),
             keys: std::sync::Arc::default(),
             body: wire::request(wire::MODEL, 0, stream),
+            fresh: false,
             expect: if stream { Expect::Stream } else { Expect::Whole },
         }
     }

@@ -106,6 +106,7 @@ impl Target {
             address: self.address,
             key: self.key.clone(),
             body: wire::request(model, prompt_bytes, stream),
+            fresh: true,
             keys: std::sync::Arc::default(),
             expect: match (self.kind, stream) {
                 (Kind::LiteLlm, true) => Expect::StreamOfWords,

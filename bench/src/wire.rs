@@ -39,11 +39,24 @@ pub(crate) fn event(index: usize) -> Bytes {
     .into()
 }
 
+/// Stands in a question; a load that never asks the same twice puts its own number there.
+const NUMBER: &str = "0000000000";
+
+/// The same request with another number in its question.
+pub(crate) fn numbered(body: &Bytes, number: u32) -> Bytes {
+    let mut other = bytes::BytesMut::from(&body[..]);
+    if let Some(at) = memchr::memmem::rfind(&other, NUMBER.as_bytes()) {
+        other[at..at + NUMBER.len()].copy_from_slice(format!("{number:010}").as_bytes());
+    }
+    other.freeze()
+}
+
 /// A chat request with a prompt of about `prompt_bytes` (at least one question).
 pub(crate) fn request(model: &str, prompt_bytes: usize, stream: bool) -> Bytes {
     const TEXT: &str = "The harbour opened at six and the first boats came in with the tide, heavy with herring; \
                         clerks wrote the catch into ledgers while gulls argued over the rest. ";
-    let question = "What is the capital of France, and on which river does it lie?";
+    let question =
+        format!("Question {NUMBER}: what is the capital of France, and on which river does it lie?");
     let prompt: String = TEXT.chars().cycle().take(prompt_bytes.saturating_sub(question.len())).collect();
     let stream = if stream { r#","stream":true"# } else { "" };
     format!(
@@ -56,6 +69,15 @@ pub(crate) fn request(model: &str, prompt_bytes: usize, stream: bool) -> Bytes {
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    #[test]
+    fn a_number_changes_the_question_and_nothing_else() {
+        let body = request(MODEL, 400, false);
+        let (first, second) = (numbered(&body, 7), numbered(&body, u32::MAX));
+        assert!(first != second && first.len() == body.len() && second.len() == body.len());
+        assert_eq!(numbered(&first, 0).len(), body.len());
+        assert!(serde_json::from_slice::<Value>(&second).unwrap().to_string().contains("4294967295"));
+    }
 
     #[test]
     fn requests_answers_and_events_are_json() {

@@ -10,6 +10,7 @@ use crate::{
     ids,
     pipeline::Inner,
     policy::{Findings, Policies, Policy},
+    remembered::{Met, Remembered},
     shape::ShapeLimits,
 };
 use parking_lot::Mutex;
@@ -29,6 +30,8 @@ use tokio::time::Instant;
 pub struct Screening {
     /// The rules.
     pub inspector: Arc<Inspector>,
+    /// What they found harmless before.
+    pub remembered: Arc<Remembered>,
     /// Most characters of one text.
     pub max_chars: usize,
     /// The same of a message at a chat door.
@@ -213,11 +216,21 @@ fn look(
     worst: &mut Screened,
 ) -> Result<(), Failure> {
     fits(member, text, screening.max_chars)?;
+    let met = screening.remembered.look(caller, channel, text);
+    if let Met::Harmless(score) = met {
+        worst.score = worst.score.max(score);
+        return Ok(());
+    }
     let verdict = screening.inspector.inspect(text, channel);
     worst.removed.add(verdict.removed);
     let blocked = match verdict.verdict {
         VerdictKind::Allow => {
             worst.score = worst.score.max(verdict.score);
+            if let Met::Before(sum) = met
+                && verdict.removed == Removed::default()
+            {
+                screening.remembered.keep(sum, verdict.score);
+            }
             return Ok(());
         }
         VerdictKind::Flag => false,

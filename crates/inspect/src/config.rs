@@ -65,6 +65,9 @@ pub struct InspectConfig {
     /// Seconds after which what a caller sent counts half as much against its next suspicious message
     /// (`policies.<name>.input.turns`). Read at start. Default 600.
     pub turn_half_life_secs: u32,
+    /// Most texts that are remembered as harmless, about 50 bytes each (no text, only its sum): a conversation's earlier
+    /// messages, which clients send again with each new one, are not read anew. 0: none. Default 16384.
+    pub remembered_texts: usize,
     /// Most callers whose suspicious messages are remembered, about 100 bytes each. Read at start. Default 100000.
     pub turn_callers: usize,
     /// Suspicious messages that pass nevertheless, until a day. Default none.
@@ -81,6 +84,8 @@ pub struct InspectConfig {
 
 /// Most bytes that decoders may make of one text, whatever is configured.
 const MOST_DECODED: usize = 16 << 20;
+/// Most texts that may be remembered.
+const MOST_REMEMBERED: usize = 1 << 24;
 /// Fewest bytes that the model reads in full.
 const LEAST_READ: usize = 1024;
 
@@ -100,6 +105,7 @@ impl Default for InspectConfig {
             flag: 0.5,
             block: 0.9,
             turn_half_life_secs: 600,
+            remembered_texts: 16_384,
             turn_callers: 100_000,
             exceptions: Vec::new(),
             max_granted: 1000,
@@ -130,6 +136,10 @@ impl InspectConfig {
                 let key = format!("{prefix}.{name}");
                 out.push(Problem::new(key, "must be at least 1", "leave the key out for its default"));
             }
+        }
+        if self.remembered_texts > MOST_REMEMBERED {
+            let mend = "keep it below 16777216; leave the key out for 16384";
+            out.push(Problem::new(format!("{prefix}.remembered_texts"), "would take gigabytes", mend));
         }
         if self.decode_budget > MOST_DECODED {
             let mend = "keep it below 16777216; leave the key out for 65536";

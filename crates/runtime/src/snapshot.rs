@@ -11,7 +11,8 @@ use portcullis_apps::{
 use portcullis_channels::http::Live;
 use portcullis_domain::{Action, SafetyView};
 use portcullis_engine::{
-    App, Engine, Policies, Screening, ShapeLimits, budgets::Budgets, exceptions::Granted, messages::ChatDoors,
+    App, Engine, Policies, Remembered, Screening, ShapeLimits, budgets::Budgets, exceptions::Granted,
+    messages::ChatDoors,
 };
 use portcullis_inspect::{Exceptions, Inspector, Mode};
 use portcullis_pages::Pages;
@@ -109,6 +110,7 @@ fn paces(settings: &Settings) -> BTreeMap<Action, u32> {
 pub(crate) fn screening(settings: &Settings, inspector: Inspector) -> Screening {
     Screening {
         inspector: Arc::new(inspector),
+        remembered: Arc::new(Remembered::new(settings.inspect.remembered_texts)),
         max_chars: settings.inspect.max_chars,
         chat_chars: settings.inspect.chat_chars,
         offload_bytes: settings.inspect.offload_bytes,

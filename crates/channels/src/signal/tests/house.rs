@@ -3,8 +3,8 @@
 use crate::signal::{Parts, SignalConfig, Transport, open};
 use portcullis_domain::{Action, Failure, LibraryRequest, MessageReply, Meter, Payload, Reply, ReplyBody};
 use portcullis_engine::{
-    Admission, AdmissionConfig, App, BucketConfig, Engine, Inspected, Parts as EngineParts, Policies, Run,
-    Screening, ShapeLimits, Suspicion,
+    Admission, AdmissionConfig, App, BucketConfig, Engine, Inspected, Parts as EngineParts, Policies,
+    Remembered, Run, Screening, ShapeLimits, Suspicion,
     budgets::{Budgets, BudgetsConfig, BudgetsParts},
     exceptions::{ExceptionDesk, Granted},
     identity::{AuthConfig, Identity, IdentityParts},
@@ -342,6 +342,7 @@ pub(crate) async fn engine(
         .unwrap(),
         screening: Screening {
             inspector: Arc::new(Inspector::new(&inspect).unwrap()),
+            remembered: Arc::new(Remembered::new(inspect.remembered_texts)),
             max_chars: 10_000,
             chat_chars: inspect.chat_chars,
             offload_bytes: 5_000,
