@@ -198,8 +198,9 @@ enum Target {
     File(Box<Rotating>),
 }
 
-/// How long lines gather before they are written: fewer system calls, and nobody reads faster. Errors do not wait.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long lines gather before they are written: fewer system calls and fewer wake-ups beside a request, and nobody reads
+/// faster. Errors do not wait.
+const GATHER: Duration = Duration::from_millis(100);
 /// How long the writer sleeps at most; nothing depends on it.
 const IDLE: Duration = Duration::from_secs(3600);
 

@@ -136,7 +136,10 @@ impl AskApp {
         let measured = self.state.desk.embedder().and_then(|embedder| embedder.evidence);
         // Of a model that nobody has measured any likeness counts: an AI may still say that there is no answer.
         let floor = self.config.evidence_cosine.or(measured).unwrap_or(-1.0);
-        let evidence = looked.searched.found.evidence.is_there(floor);
+        // Only a search by meaning and words can say that there is nothing: without the one, other words for the same thing
+        // are not found.
+        let evidence =
+            looked.searched.without_vector.is_some() || looked.searched.found.evidence.is_there(floor);
         let nothing = looked.sources.is_empty() || (!evidence && self.config.refuse_without_evidence);
         if nothing && !self.config.allow_general {
             return Ok(self.refused(looked));

@@ -433,6 +433,9 @@ async fn an_embedder_that_fails_or_is_late_leaves_search_by_words() {
         house.app.state.desk.embed_with(Some(embedder));
         let answer = json(&house.app, question("How do I restore a backup?")).await;
         assert!(answer["answer"].as_str().unwrap().contains("backup is restored"));
+        // One word in common is too little to say that something is there, and without vectors to say that nothing is.
+        let other = json(&house.app, question("Who brings my backup to life again?")).await;
+        assert_ne!(other["mode"], "refused", "{other}");
     }
     let told = house.app.metrics.render();
     assert!(told.contains(r#"degraded_total{app="ask",step="lexical",reason="embedder"}"#), "{told}");
