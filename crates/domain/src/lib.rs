@@ -19,6 +19,7 @@ mod problem;
 mod reply;
 mod request;
 mod safety;
+mod trace;
 
 pub use action::{Action, Door};
 pub use caller::{BudgetWindow, Caller, Credential, KeyBudget, KeyLimits, Scope, Scopes, Tier};
@@ -41,3 +42,4 @@ pub use request::{
     Spliced, TextPart,
 };
 pub use safety::{EndClock, HarmCategory, HarmThreshold, SafetyOverride, SafetyView, effective_threshold};
+pub use trace::{SpanId, TraceId, TraceParent};

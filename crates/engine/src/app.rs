@@ -2,6 +2,7 @@
 
 use crate::{Filter, Quotas, Shape};
 use portcullis_domain::{Caller, Deadline, Failure, Hints, Payload, Reply, RequestId};
+use portcullis_telemetry::Span;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// How the engine in force is found: reloads replace it.
@@ -47,6 +48,8 @@ pub trait App: Send + Sync + 'static {
 pub struct Inspected {
     /// Our id for the message.
     pub id: RequestId,
+    /// Its span, where it is traced.
+    pub span: Option<Span>,
     /// Who asks.
     pub caller: Caller,
     /// Queue weight of the caller's tier: places it gets for each one of weight 1.

@@ -7,7 +7,7 @@
 
 use crate::{pipeline::Inner, record::Record};
 use parking_lot::Mutex;
-use portcullis_domain::{Action, Caller, Door, LimitScope, LimitView, RequestId, Tier};
+use portcullis_domain::{Action, Caller, Door, LimitScope, LimitView, RequestId, Tier, TraceId};
 use portcullis_resilience::limits::Refusal;
 use portcullis_telemetry::{Audit, AuditEvent};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -35,6 +35,7 @@ struct Last {
     tier: Tier,
     scope: LimitScope,
     id: RequestId,
+    trace: Option<TraceId>,
 }
 
 /// What is to be written about one refusal.
@@ -97,7 +98,14 @@ impl Breaches {
         let scope = refusal.scope;
         let (action, id) = (record.action(), record.id());
         engine.metrics.rate_limit_breach(scope, &caller.tier, action);
-        let last = Last { door: record.door(), action, tier: caller.tier.clone(), scope, id };
+        let last = Last {
+            door: record.door(),
+            action,
+            tier: caller.tier.clone(),
+            scope,
+            id,
+            trace: record.trace_id(),
+        };
         let tell = self.tell(&caller.id, last.clone(), Instant::now());
         if let Some(suppressed) = tell.log {
             // A level may have several windows: the one that is used up and lasts longest.
@@ -149,6 +157,7 @@ impl Breaches {
             caller: Some(caller),
             tier: Some(last.tier),
             request_id: Some(last.id),
+            trace_id: last.trace,
             details: vec![("scope", last.scope.as_str().to_owned()), ("count", count.to_string())],
             ..AuditEvent::new("limit_breach", last.door, "refused")
         });
@@ -175,7 +184,7 @@ mod tests {
 
     fn last() -> Last {
         let (door, action, scope) = (Door::Http, Action::Chat, LimitScope::User);
-        Last { door, action, tier: Tier::Anonymous, scope, id: crate::ids::request() }
+        Last { door, action, tier: Tier::Anonymous, scope, id: crate::ids::request(), trace: None }
     }
 
     // req: S1-06

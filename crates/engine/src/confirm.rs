@@ -138,6 +138,7 @@ mod tests {
                 caller: caller.into(),
                 tier: portcullis_domain::Tier::Authenticated,
                 id: crate::ids::request(),
+                trace: None,
                 door: portcullis_domain::Door::Http,
             };
             Meant { who: &who, action, payload: &payload }.bound("head")

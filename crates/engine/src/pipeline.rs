@@ -32,7 +32,7 @@ use portcullis_domain::{
 };
 use portcullis_resilience::limits::{Limits, Receipt};
 use portcullis_store::Store;
-use portcullis_telemetry::{Anomalies, Audit, AuditEvent, Metrics};
+use portcullis_telemetry::{Anomalies, Audit, AuditEvent, Metrics, Span, Traces};
 use smallvec::SmallVec;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -60,6 +60,8 @@ pub struct Parts {
     pub audit: Audit,
     /// Who notices what does not fit a caller.
     pub anomalies: Anomalies,
+    /// Where requests are traced.
+    pub traces: Traces,
     /// Who sent suspicious messages before.
     pub suspicion: Suspicion,
     /// What operators let pass at run time.
@@ -96,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) audit: Audit,
     pub(crate) anomalies: Anomalies,
+    traces: Traces,
     exceptions: ExceptionDesk,
     breaches: Arc<Breaches>,
     turns: Arc<Suspicion>,
@@ -144,6 +147,7 @@ impl Engine {
             metrics: parts.metrics,
             audit: parts.audit,
             anomalies: parts.anomalies,
+            traces: parts.traces,
             turns: Arc::new(parts.suspicion),
             apps: by_action(parts.apps),
             places: Arc::new(Semaphore::new(parts.max_in_flight)),
@@ -167,6 +171,7 @@ impl Engine {
             metrics: inner.metrics.clone(),
             audit: inner.audit.clone(),
             anomalies: inner.anomalies.clone(),
+            traces: inner.traces.clone(),
             turns: inner.turns.clone(),
             apps: by_action(changes.apps),
             places: inner.places.clone(),
@@ -227,6 +232,12 @@ impl Engine {
         &self.0.anomalies
     }
 
+    /// Where requests are traced.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.0.traces
+    }
+
     pub(crate) fn audit(&self) -> &Audit {
         &self.0.audit
     }
@@ -271,8 +282,18 @@ impl Engine {
     /// # Errors
     /// `Refused` with `Unauthenticated`, `Forbidden`, `RateLimited`, `BudgetExceeded` or `Unavailable`.
     pub async fn enter(&self, inbound: Inbound) -> Result<Admitted, Refused> {
-        let Inbound { id, client_request_id, door, action, address, credential, deadline, hints } = inbound;
-        let mut record = Record::begin(self.0.clone(), id, client_request_id, door, action);
+        let (door, action) = (inbound.door.as_str(), inbound.action.as_str());
+        let span = self.0.traces.begin(None, || format!("{door} {action}").into());
+        self.enter_traced(inbound, span).await
+    }
+
+    /// The same, as that span, which the door has begun.
+    ///
+    /// # Errors
+    /// Those of [`Engine::enter`].
+    pub async fn enter_traced(&self, mut inbound: Inbound, span: Option<Span>) -> Result<Admitted, Refused> {
+        let mut record = Record::begin(self.0.clone(), &mut inbound, span);
+        let Inbound { door, action, address, credential, deadline, hints, .. } = inbound;
         let identified = self.0.identity.identify(&credential, address, door).await;
         let caller = match identified {
             Ok(caller) => caller,
@@ -389,6 +410,7 @@ impl Admitted {
             caller: Some(self.caller.id.clone()),
             tier: Some(self.caller.tier.clone()),
             request_id: Some(self.record.id()),
+            trace_id: self.record.trace_id(),
             details,
             ..AuditEvent::new(kind, self.record.door(), "ok")
         };
@@ -462,6 +484,7 @@ impl Admitted {
             deadline: self.deadline,
             hints: std::mem::take(&mut self.hints),
             payload,
+            span: self.record.span().cloned(),
             score: screened.score,
             shape: shape.clone(),
             flagged: screened.flagged,
@@ -502,6 +525,7 @@ impl Admitted {
             caller: self.caller.id.clone(),
             tier: self.caller.tier.clone(),
             id: self.record.id(),
+            trace: self.record.trace_id(),
             door: self.record.door(),
         }
     }

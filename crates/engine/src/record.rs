@@ -8,9 +8,11 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use portcullis_domain::{Action, ByteStream, Caller, Door, Failure, Meter, RequestId, Usage};
+use portcullis_domain::{
+    Action, ByteStream, Caller, Door, Failure, Inbound, Meter, RequestId, TraceId, Usage,
+};
 use portcullis_telemetry::{
-    Metrics,
+    Metrics, Span,
     anomaly::{self, Seen},
 };
 use std::{
@@ -27,6 +29,7 @@ pub(crate) struct Record {
     engine: Arc<Inner>,
     id: RequestId,
     client_id: Option<Box<str>>,
+    span: Option<Span>,
     door: Door,
     action: Action,
     caller: Option<(Arc<str>, portcullis_domain::Tier)>,
@@ -44,19 +47,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn begin(
-        engine: Arc<Inner>,
-        id: RequestId,
-        client_id: Option<Box<str>>,
-        door: Door,
-        action: Action,
-    ) -> Self {
+    pub(crate) fn begin(engine: Arc<Inner>, inbound: &mut Inbound, span: Option<Span>) -> Self {
         Self {
             engine,
-            id,
-            client_id,
-            door,
-            action,
+            id: inbound.id,
+            client_id: inbound.client_request_id.take(),
+            span,
+            door: inbound.door,
+            action: inbound.action,
             caller: None,
             started: Instant::now(),
             app_started: None,
@@ -90,6 +88,14 @@ impl Record {
 
     pub(crate) const fn id(&self) -> RequestId {
         self.id
+    }
+
+    pub(crate) const fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
+    }
+
+    pub(crate) fn trace_id(&self) -> Option<TraceId> {
+        self.span.as_ref().map(Span::trace_id)
     }
 
     pub(crate) const fn door(&self) -> Door {
@@ -132,14 +138,17 @@ impl Record {
         if usage.is_some() {
             metrics.overhead(took.saturating_sub(self.app_took));
         }
-        let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
         let Usage { input, output, .. } = usage.unwrap_or_default();
         if let Some(charged) = self.charged.take() {
             charged.settle(input.saturating_add(output));
         }
         self.notice(outcome);
+        // Let go here: whoever else holds it, the door or a piece of the work, ends it.
+        let trace = self.span.take().map(|span| self.traced(&span, outcome));
+        let (caller, tier) = self.caller.as_ref().map_or(("", ""), |(id, tier)| (&**id, tier.as_str()));
         tracing::info!(
             request_id = self.id.as_str(),
+            trace_id = trace.as_deref(),
             client_request_id = self.client_id.as_deref(),
             door = self.door.as_str(),
             action = self.action.as_str(),
@@ -154,7 +163,33 @@ impl Record {
     }
 }
 
+/// Outcomes that are nobody's doing but ours or a provider's.
+const FAULTS: [&str; 5] =
+    ["internal", "unavailable", "overloaded", "deadline_exceeded", "upstream_interrupted"];
+
 impl Record {
+    /// Tells how a traced message ended; its trace, for the log.
+    #[cold]
+    fn traced(&self, span: &Span, outcome: &'static str) -> String {
+        span.tell(|about| {
+            about.text("portcullis.request_id", self.id.to_string());
+            about.text("portcullis.door", self.door.as_str());
+            about.text("portcullis.action", self.action.as_str());
+            about.text("portcullis.outcome", outcome);
+            if let Some((_, tier)) = &self.caller {
+                about.text("portcullis.tier", tier.as_str().to_owned());
+            }
+            if let Some(target) = &self.model {
+                about.text("portcullis.target", target.to_string());
+            }
+        });
+        match outcome {
+            "ok" => span.ok(),
+            _ => span.failed(outcome, FAULTS.contains(&outcome)),
+        }
+        span.trace_id().to_string()
+    }
+
     /// Whether this message fits its caller.
     fn notice(&self, outcome: &'static str) {
         let Some((caller, tier)) = &self.caller else { return };

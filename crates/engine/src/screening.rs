@@ -15,7 +15,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use portcullis_domain::{
-    Door, Failure, Incident, LibraryRequest, NewsRequest, Payload, RequestId, Role, Tier,
+    Door, Failure, Incident, LibraryRequest, NewsRequest, Payload, RequestId, Role, Tier, TraceId,
 };
 use portcullis_inspect::{
     Channel, CheckAction, Exceptions, Flagged, InspectConfig, Inspector, Removed, Sanitised, Turns,
@@ -332,6 +332,7 @@ pub(crate) struct Who {
     pub(crate) caller: Arc<str>,
     pub(crate) tier: Tier,
     pub(crate) id: RequestId,
+    pub(crate) trace: Option<TraceId>,
     pub(crate) door: Door,
 }
 
@@ -350,6 +351,7 @@ impl Who {
             score,
             verdict: score.is_some().then_some(outcome),
             request_id: Some(self.id),
+            trace_id: self.trace,
             incident: Some(incident),
             details,
             ..AuditEvent::new("inspection", self.door, outcome)

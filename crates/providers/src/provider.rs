@@ -24,7 +24,7 @@ use portcullis_domain::{
     RequestId, Usage,
 };
 use portcullis_resilience::{Attempt, CallCtx, CallError, Class, Dependency, Guarded};
-use portcullis_telemetry::{GenAi, Metrics};
+use portcullis_telemetry::{GenAi, Metrics, Span};
 use portcullis_wire::look::tokens_of;
 use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ use tokio::time::Instant;
 pub struct Call {
     /// The request, for logs.
     pub id: RequestId,
+    /// The span of the conversation turn or the embedding it is for, where that is traced.
+    pub span: Option<Span>,
     /// The route it came by, as metric label: a configured name, `pinned` or `bare`.
     pub route: Arc<str>,
     /// Whose turn it is in a queue.
@@ -159,7 +161,7 @@ impl Provider {
                 self.paced(&ctx, call).await?;
                 if request.stream {
                     let attempt = |attempt: Attempt| async move {
-                        let report = self.report(call, ModelKind::Chat);
+                        let report = self.report(call, ModelKind::Chat).of(attempt.number);
                         let learner = self.learner(&self.chat, attempt);
                         let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                         remote.open(outgoing, exchange).await
@@ -169,7 +171,7 @@ impl Provider {
                     return Ok(reply(ReplyBody::Stream(stream), meter, &outgoing.dropped));
                 }
                 let attempt = |attempt: Attempt| async move {
-                    let report = self.report(call, ModelKind::Chat);
+                    let report = self.report(call, ModelKind::Chat).of(attempt.number);
                     let learner = self.learner(&self.chat, attempt);
                     let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                     let answer = remote.whole(outgoing, exchange).await?;
@@ -220,7 +222,7 @@ impl Provider {
                     let texts = &remote.embed(request, &model.name)?;
                     self.paced(&ctx, call).await?;
                     let attempt = |attempt: Attempt| async move {
-                        let report = self.report(call, ModelKind::Embed);
+                        let report = self.report(call, ModelKind::Embed).of(attempt.number);
                         let learner = self.learner(&self.embed, attempt);
                         let exchange = exchange(attempt, model, &learner, &report, input_estimate);
                         let answer = remote.vectors(texts, exchange).await?;
@@ -394,6 +396,8 @@ impl Provider {
             route: call.route.clone(),
             metrics: self.metrics.clone(),
             request: call.id,
+            operation: call.span.clone(),
+            attempt: None,
             started: Instant::now(),
         }
     }

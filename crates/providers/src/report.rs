@@ -1,8 +1,8 @@
-//! What is told of every call to a provider: one metric and, when it failed, one structured log line with provider,
-//! code and latency bucket (S0-05). Invariant: no line holds a key, a URL or a provider's body.
+//! What is told of every call to a provider: one metric, one span where it is traced and, when it failed, one structured
+//! log line with provider, code and latency bucket (S0-05). Invariant: no line holds a key, a URL or a provider's body.
 
 use portcullis_domain::{RequestId, Usage};
-use portcullis_telemetry::{GenAi, Metrics};
+use portcullis_telemetry::{About, GenAi, Metrics, Span, SpanKind};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -14,16 +14,44 @@ pub(crate) struct Report {
     pub(crate) metrics: Metrics,
     pub(crate) gen_ai: GenAi,
     pub(crate) request: RequestId,
+    /// The span of the whole operation, of which this is one attempt; ended by whoever lets go of it last.
+    pub(crate) operation: Option<Span>,
+    pub(crate) attempt: Option<Span>,
     pub(crate) started: Instant,
 }
 
 impl Report {
+    /// As the attempt of that number, from 1: one call over the network.
+    pub(crate) fn of(mut self, number: u32) -> Self {
+        self.attempt = self.operation.as_ref().map(|operation| {
+            let attempt = operation.child(SpanKind::Client, || "POST".into());
+            attempt.tell(|about| {
+                about.text("http.request.method", "POST");
+                if number > 1 {
+                    about.count("http.request.resend_count", u64::from(number - 1));
+                }
+            });
+            attempt
+        });
+        self
+    }
+
+    /// What the call over the network showed of itself.
+    pub(crate) fn traced(&self, tell: impl FnOnce(&mut About)) {
+        if let Some(attempt) = &self.attempt {
+            attempt.tell(tell);
+        }
+    }
+
     /// The attempt failed. `detail` is in our words.
     pub(crate) fn failed(&self, code: &'static str, detail: &str) {
         let took = self.started.elapsed();
         self.metrics.ai_failure(&self.provider, code, took);
         self.metrics.ai_request(&self.provider, &self.route, "error");
         self.gen_ai.failed(took, code);
+        if let Some(attempt) = &self.attempt {
+            attempt.failed(code, true);
+        }
         tracing::warn!(
             provider = &*self.provider,
             code,
@@ -40,6 +68,7 @@ impl Report {
         self.metrics.ai_request(&self.provider, &self.route, "ok");
         self.gen_ai.ended(self.started.elapsed(), usage);
         self.metrics.ai_tokens(&self.provider, &self.route, usage);
+        self.ended("ok", usage);
     }
 
     /// A chunk of a stream came; `before` is when the one before it came.
@@ -57,5 +86,29 @@ impl Report {
             self.gen_ai.ended(self.started.elapsed(), usage);
         }
         self.metrics.ai_tokens(&self.provider, &self.route, usage);
+        self.ended(outcome, usage);
+    }
+
+    /// The spans of an answer that has ended.
+    fn ended(&self, outcome: &'static str, usage: Usage) {
+        let Some(operation) = &self.operation else { return };
+        operation.tell(|about| {
+            // An embedding of many texts takes several calls.
+            about.more("gen_ai.usage.input_tokens", usage.input);
+            about.more("gen_ai.usage.output_tokens", usage.output);
+            if usage.cached > 0 {
+                about.more("gen_ai.usage.cache_read.input_tokens", usage.cached);
+            }
+            if usage.estimated {
+                about.flag("portcullis.usage.estimated", true);
+            }
+        });
+        if outcome == "error" {
+            // The attempt has said why.
+            return operation.failed("interrupted", true);
+        }
+        for span in [Some(operation), self.attempt.as_ref()].into_iter().flatten() {
+            if outcome == "ok" { span.ok() } else { span.failed(outcome, false) }
+        }
     }
 }

@@ -182,6 +182,7 @@ impl Alone {
             hints: Hints::default(),
             payload: Payload::Library(library),
             score: 0.0,
+            span: None,
             shape: None,
             flagged: false,
             filter: Filter::OPEN,

@@ -176,6 +176,7 @@ impl Desk {
         };
         let now = jiff::Timestamp::now().as_millisecond();
         let call = Call {
+            span: None,
             id: RequestId::from_parts(now.unsigned_abs(), rand::random()),
             route: "knowledge".into(),
             caller: caller.into(),

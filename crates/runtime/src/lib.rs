@@ -7,6 +7,7 @@
 mod alerting;
 pub mod asking;
 mod check;
+mod collector;
 pub mod embedding;
 mod environment;
 pub mod ingestion;

@@ -113,6 +113,7 @@ impl Alone {
             hints: Hints::default(),
             payload: Payload::News(NewsRequest::Digest(asked)),
             score: 0.0,
+            span: None,
             shape: None,
             flagged: false,
             filter: Filter::OPEN,

@@ -10,7 +10,7 @@ mod listen;
 pub use error::StartError;
 
 use crate::{
-    Secrets, Settings, alerting, asking, embedding, kept, messenger, pages,
+    Secrets, Settings, alerting, asking, collector, embedding, kept, messenger, pages,
     people::Readers,
     reload::{Keeper, print, with_budgets, with_tiers},
     running::{Parts as RunningParts, Running, Tokens},
@@ -50,7 +50,7 @@ use portcullis_resilience::{
 };
 use portcullis_store::{DefinitionRow, RevocationKind, Store, StoreParts, files};
 use portcullis_telemetry::{
-    AlertCategory, Alerts, Anomalies, Audit, AuditEvent, Health, LogGuard, Metrics, init_logs,
+    AlertCategory, Alerts, Anomalies, Audit, AuditEvent, Health, LogGuard, Metrics, Traces, init_logs,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -62,6 +62,7 @@ pub(crate) struct Base {
     pub(crate) health: Health,
     pub(crate) alerts: Alerts,
     pub(crate) audit: Audit,
+    traces: Traces,
     client: Client,
     registry: Registry,
     /// Filled when the doors open; alerts to administrators wait for it.
@@ -302,6 +303,7 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
             base.metrics.clone(),
         ),
         apps: apps.clone(),
+        traces: base.traces.clone(),
         suspicion: Suspicion::new(&settings.inspect),
         exceptions,
         max_in_flight: settings.server.max_in_flight,
@@ -405,7 +407,28 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
     let admins = alerting::administrators(&settings.telegram, &chat_doors);
     alerting::deliver(&parts, admins, queue, &background, tokens.background.clone())?;
     trail::anchor(&parts, &settings.audit, &audit, &background, &tokens.background)?;
-    Ok(Base { metrics, health, alerts, audit, client, registry, chat_doors, tokens, background, logs })
+    let around = collector::Around {
+        client: &client,
+        registry: &registry,
+        metrics: &metrics,
+        alerts: &alerts,
+        tasks: &background,
+        stop: &tokens.background,
+    };
+    let traces = collector::begin(settings, secrets, &around)?;
+    Ok(Base {
+        metrics,
+        health,
+        alerts,
+        audit,
+        traces,
+        client,
+        registry,
+        chat_doors,
+        tokens,
+        background,
+        logs,
+    })
 }
 
 /// Proof of what the start itself did: a secret read (its name and where from), a key made (its public id).

@@ -8,6 +8,7 @@ mod batch;
 mod health;
 mod logs;
 mod metrics;
+mod traces;
 
 pub use alerts::{
     Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
@@ -19,4 +20,8 @@ pub use health::{Component, ComponentStatus, Health, HealthState};
 pub use logs::{LogConfig, LogFormat, LogGuard, init_logs};
 pub use metrics::{
     Gauge, GenAi, Histogram, MetricRow, Metrics, catalogue as metric_catalogue, latency_bucket,
+};
+pub use traces::{
+    About, OtlpConfig, Resource, Ship, Shipped, Span, SpanKind, TelemetryConfig, Traces, TracesConfig,
+    Waiting, export_traces,
 };

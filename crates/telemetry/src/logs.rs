@@ -9,6 +9,7 @@ mod rotate;
 
 use crate::{Metrics, audit::Redact, batch::Batch};
 use line::Style;
+pub(crate) use line::escape_json;
 use portcullis_domain::Problem;
 use rotate::Rotating;
 use schemars::JsonSchema;

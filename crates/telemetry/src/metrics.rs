@@ -276,6 +276,9 @@ table! {
     audit_failures_total: counter [];
     /// Audit records waiting for the disk.
     audit_pending: gauge [];
+    /// Spans for the collector, by what became of them: `exported`, `rejected` by it, `queue_full` where it is too slow, `failed`
+    /// where it cannot be reached.
+    otlp_spans_total: counter ["outcome"];
     /// Messages that did not fit their caller, by kind: `length`, `burst`, `hours`, `refusals`, `network`.
     anomalies_total: counter ["kind"];
     /// Alerts sent to receivers.
@@ -657,6 +660,13 @@ impl Metrics {
     #[must_use]
     pub fn audit_pending(&self) -> Gauge {
         self.0.table.audit_pending.clone()
+    }
+
+    /// So many spans were `exported`, `rejected`, `queue_full` or `failed`.
+    pub fn spans(&self, outcome: &'static str, count: u64) {
+        if count > 0 {
+            self.0.table.otlp_spans_total.with([outcome]).add(count);
+        }
     }
 
     /// One message that did not fit its caller.

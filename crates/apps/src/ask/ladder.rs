@@ -243,6 +243,7 @@ impl AskApp {
         let until = deadline.remaining().saturating_sub(FOR_PASSAGES);
         let inner = Inspected {
             id: request.id,
+            span: request.span.clone(),
             caller: request.caller.clone(),
             weight: request.weight,
             deadline: Deadline::after(until),

@@ -28,7 +28,7 @@ use portcullis_domain::{
 };
 use portcullis_engine::{App, Inspected, Run};
 use portcullis_providers::{BUILTIN, Call, ModelKind, Providers, Refusal};
-use portcullis_telemetry::Metrics;
+use portcullis_telemetry::{Metrics, Span, SpanKind};
 use routes::{Route, Routes, Target, Wanted};
 use spending::Cost;
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
@@ -150,7 +150,7 @@ impl ChatApp {
             left = left.without(index);
             // Another target is better than the same again; the last one gets the attempts that are left.
             let tried = u32::try_from(asked).unwrap_or(u32::MAX);
-            let call = Call { tried, others: ready && asked + 1 < route.max_hops, ..call.clone() };
+            let mut call = Call { tried, others: ready && asked + 1 < route.max_hops, ..call.clone() };
             let reserved = match &self.spending {
                 Some(spending) => Some(match spending.reserve(request, route, target, cost).await {
                     Ok(reserved) => reserved,
@@ -161,6 +161,8 @@ impl ChatApp {
                 }),
                 None => None,
             };
+            call.span = operation(request, route, target);
+            let span = call.span.clone();
             match Box::pin(answer(call, target)).await {
                 Ok(reply) => {
                     let reply = match reserved {
@@ -171,6 +173,9 @@ impl ChatApp {
                     return Ok(Reply { degraded, target: Some(target.name.clone()), ..reply });
                 }
                 Err(refusal) => {
+                    if let Some(span) = span {
+                        span.failed(refusal.reason, true);
+                    }
                     if let Some(reserved) = reserved {
                         reserved.release();
                     }
@@ -220,6 +225,7 @@ fn call(request: &Inspected, route: &Route) -> Call {
         strict: request.hints.strict,
         purpose: request.hints.purpose,
         id: request.id,
+        span: None,
         route: route.label.clone(),
         caller: request.caller.id.clone(),
         weight: request.weight,
@@ -227,6 +233,31 @@ fn call(request: &Inspected, route: &Route) -> Call {
         tried: 0,
         others: false,
     }
+}
+
+/// The span of what one target is asked, under the conventions' names.
+fn operation(request: &Inspected, route: &Route, target: &Target) -> Option<Span> {
+    let (name, chat) = match &request.payload {
+        Payload::Chat(chat) => ("chat", Some(chat)),
+        Payload::Embed(_) => ("embeddings", None),
+        Payload::Count(_) | Payload::Models(_) | Payload::Library(_) | Payload::News(_) => return None,
+    };
+    let model = &*target.model.name;
+    let span = request.span.as_ref()?.child(SpanKind::Client, || format!("{name} {model}").into());
+    span.tell(|about| {
+        about.text("gen_ai.operation.name", name);
+        about.text("gen_ai.provider.name", target.provider.otel_name());
+        about.text("gen_ai.request.model", model.to_owned());
+        about.text("portcullis.provider", target.provider.name().to_owned());
+        about.text("portcullis.route", route.label.to_string());
+        if let Some(chat) = chat {
+            about.flag("gen_ai.request.stream", chat.stream);
+            if let Some(most) = chat.max_tokens {
+                about.count("gen_ai.request.max_tokens", u64::from(most));
+            }
+        }
+    });
+    Some(span)
 }
 
 impl App for ChatApp {

@@ -134,6 +134,7 @@ pub(crate) fn inspected(scopes: Scopes, payload: Payload) -> Inspected {
         weight: 2,
         deadline: Deadline::after(Duration::from_secs(20)),
         hints: Hints::default(),
+        span: None,
         payload,
         score: 0.0,
         shape: None,

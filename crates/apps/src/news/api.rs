@@ -71,6 +71,7 @@ fn ask(room: &Newsroom, request: &Inspected, asked: &DigestRequest) -> Result<Di
     Ok(DigestAsk {
         caller: request.caller.clone(),
         quotas: request.quotas.clone(),
+        span: request.span.clone(),
         deadline: request.deadline,
         sources,
         since: now - i64::from(hours) * HOUR_MS,

@@ -10,6 +10,7 @@ use super::{
     form,
     gemini::{self, ArrayBody, Layout},
     stream::EventBody,
+    trace,
 };
 use axum::body::Body;
 use bytes::Bytes;
@@ -76,13 +77,18 @@ pub(super) async fn serve(
         }
         Schema::Wire(Format::OpenAi | Format::Responses | Format::Anthropic) | Schema::Rest => Layout::Plain,
     };
-    let refuse = |failure: &Failure, views: &[_]| door.refuse(schema, failure, &id, views);
+    let span = trace::begin(door.engine.traces(), &head.headers, &head.method, route.path);
+    let refuse = |failure: &Failure, views: &[_]| {
+        let response = door.refuse(schema, failure, &id, views);
+        trace::answered(span.as_ref(), response.status());
+        response
+    };
     let wanted = door.engine.affinity_headers(route.action);
     match smuggled(&head.headers).and_then(|()| hints(&head.headers, wanted)) {
         Ok(hints) => inbound.hints = hints,
         Err(failure) => return refuse(&failure, &[]),
     }
-    let admitted = match door.engine.enter(inbound).await {
+    let admitted = match door.engine.enter_traced(inbound, span.clone()).await {
         Ok(admitted) => admitted,
         Err(refused) => return refuse(&refused.failure, &refused.views),
     };
@@ -113,6 +119,7 @@ pub(super) async fn serve(
                 *response.status_mut() = http::StatusCode::ACCEPTED;
             }
             answer::common(response.headers_mut(), schema, &id, &views, door.now());
+            trace::answered(span.as_ref(), response.status());
             response
         }
         Err(failure) => refuse(&failure, &views),

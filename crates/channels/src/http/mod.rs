@@ -28,6 +28,7 @@ mod routes;
 mod stall;
 mod stream;
 mod tls;
+mod trace;
 
 pub use config::{AdminConfig, CorsConfig, GatewayConfig, HttpConfig, MetricsConfig, TlsConfig};
 pub use decode::DecodeLimits;

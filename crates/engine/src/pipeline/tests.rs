@@ -183,6 +183,7 @@ async fn house_telling(mood: Mood, places: usize, policies: crate::Policies, exc
             excerpt_chars,
             policies,
         },
+        traces: Traces::off(true),
         suspicion: Suspicion::new(&inspect),
         exceptions: ExceptionDesk::open(&inspect, store.clone(), audit.clone()).await.unwrap(),
         store,

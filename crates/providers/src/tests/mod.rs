@@ -97,6 +97,7 @@ impl World {
 /// A call that is not tried again, so that each behaviour of the double is seen once.
 pub(super) fn call() -> Call {
     Call {
+        span: None,
         strict: false,
         purpose: None,
         id: RequestId::from_parts(1_700_000_000_000, 7),

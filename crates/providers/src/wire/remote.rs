@@ -22,7 +22,7 @@ use crate::{
     safety::Safety,
 };
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -34,6 +34,7 @@ use portcullis_resilience::{
     CallPermit, Class,
     http::{Client, HttpError, collect},
 };
+use portcullis_telemetry::Span;
 use portcullis_wire::{Head, look, look::tokens_of, openai::look_vectors};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::VecDeque, time::Duration};
@@ -391,6 +392,9 @@ impl Remote {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = heads.of(accept, bytes);
+        if let Some(span) = &report.attempt {
+            trace(span, uri, request.headers_mut());
+        }
         let sending = async {
             match body {
                 Spliced::Whole(body) => self.client.send(request.map(|()| Full::new(body))).await,
@@ -402,6 +406,9 @@ impl Remote {
             .map_err(|_| late(deadline, report, "no answer in time"))?
             .map_err(|error| transport(&error, deadline, report))?;
         learner.headers(response.headers());
+        report.traced(|about| {
+            about.count("http.response.status_code", u64::from(response.status().as_u16()));
+        });
         if response.status().is_success() {
             Ok(response)
         } else {
@@ -474,6 +481,25 @@ pub(crate) fn unsaid(request: &EmbedRequest) -> Dropped {
             names(request.format, &[], &portcullis_wire::gemini::unheld_of_embed(&request.body))
         }
         Format::OpenAi | Format::Responses | Format::Anthropic => Dropped::new(),
+    }
+}
+
+/// Tells the provider, where it is to hear of it, which trace this call belongs to; and the trace, whom was called.
+#[cold]
+fn trace(span: &Span, uri: &Uri, headers: &mut HeaderMap) {
+    span.tell(|about| {
+        about.text("server.address", uri.host().unwrap_or_default().to_owned());
+        if let Some(port) = uri.port_u16() {
+            about.count("server.port", u64::from(port));
+        }
+    });
+    for (name, value) in [
+        ("traceparent", span.traceparent().and_then(|text| HeaderValue::try_from(text).ok())),
+        ("tracestate", span.tracestate().and_then(|text| HeaderValue::from_str(text).ok())),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
 }
 

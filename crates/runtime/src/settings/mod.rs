@@ -47,7 +47,7 @@ use portcullis_resilience::{
     shared::RedisConfig,
 };
 use portcullis_store::{BackupConfig, StoreConfig};
-use portcullis_telemetry::{AlertsConfig, AnomalyConfig, AuditConfig, LogConfig};
+use portcullis_telemetry::{AlertsConfig, AnomalyConfig, AuditConfig, LogConfig, TelemetryConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -137,6 +137,8 @@ pub struct Settings {
     pub anomaly: AnomalyConfig,
     /// Who is told when something is badly wrong.
     pub alerts: AlertsConfig,
+    /// What a collector of OpenTelemetry is told.
+    pub telemetry: TelemetryConfig,
 }
 
 /// `[limits]`: the buckets that every request draws from.
@@ -203,6 +205,7 @@ impl Default for Settings {
             audit: AuditConfig::default(),
             anomaly: AnomalyConfig::default(),
             alerts: AlertsConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -275,6 +278,7 @@ impl Settings {
         self.audit.problems("audit", &mut out);
         self.anomaly.problems("anomaly", &mut out);
         self.alerts.problems("alerts", &mut out);
+        self.telemetry.problems("telemetry", &mut out);
         out
     }
 

@@ -55,6 +55,7 @@ rows! {
     audit: AuditConfig,
     anomaly: AnomalyConfig,
     alerts: AlertsConfig,
+    telemetry: TelemetryConfig,
 }
 
 /// The schema of the settings with these sections and no other; none where one of them is not known.

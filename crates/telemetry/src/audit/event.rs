@@ -1,7 +1,7 @@
 //! What is told to the trail. Invariant: nothing in it is message text; who is meant stays clear only until the writer
 //! has hashed it.
 
-use portcullis_domain::{Action, Door, Incident, RequestId, Tier};
+use portcullis_domain::{Action, Door, Incident, RequestId, Tier, TraceId};
 use std::sync::Arc;
 
 /// What happened.
@@ -25,6 +25,8 @@ pub struct AuditEvent {
     pub verdict: Option<&'static str>,
     /// In which request.
     pub request_id: Option<RequestId>,
+    /// In which trace.
+    pub trace_id: Option<TraceId>,
     /// Under which incident.
     pub incident: Option<Incident>,
     /// Further facts; redacted before they are written. Never message text.
@@ -45,6 +47,7 @@ impl AuditEvent {
             score: None,
             verdict: None,
             request_id: None,
+            trace_id: None,
             incident: None,
             details: Vec::new(),
         }

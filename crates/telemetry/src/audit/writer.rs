@@ -87,6 +87,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<&'a str>,
     #[serde(serialize_with = "as_map")]
     details: Vec<(&'a str, String)>,
@@ -114,6 +116,7 @@ impl<'a> Line<'a> {
             score: None,
             verdict: None,
             request_id: None,
+            trace_id: None,
             incident: None,
             details,
             prev: "",
@@ -316,6 +319,7 @@ impl Writer {
             score: event.score.map(|score| (score * 1_000.0).round() / 1_000.0),
             verdict: event.verdict,
             request_id: event.request_id.as_ref().map(|id| id.as_str()),
+            trace_id: event.trace_id.map(|id| id.to_string()),
             incident: event.incident.as_ref().map(|id| id.as_str()),
             ..Line::bare(at, event.kind, event.outcome, details)
         };

@@ -4,6 +4,7 @@ use portcullis_domain::{Caller, Deadline, Progress};
 use portcullis_engine::Quotas;
 use portcullis_knowledge::Language;
 use portcullis_news::Source;
+use portcullis_telemetry::Span;
 use std::collections::HashMap;
 
 /// What a digest is made from.
@@ -13,6 +14,8 @@ pub struct DigestAsk {
     pub caller: Caller,
     /// Where those limits are kept.
     pub quotas: Quotas,
+    /// The span of the request, where there is one that is traced.
+    pub span: Option<Span>,
     /// Until when it must be there.
     pub deadline: Deadline,
     /// What is read.

@@ -113,6 +113,7 @@ impl House {
         DigestAsk {
             caller: request.caller,
             quotas: Quotas::OPEN,
+            span: None,
             deadline: Deadline::after(Duration::from_secs(60)),
             sources: sources.iter().map(|written| Source::read(written).unwrap()).collect(),
             since: now_ms() - 86_400_000,

@@ -22,6 +22,7 @@ use portcullis_engine::{
 use portcullis_knowledge::Language;
 use portcullis_news::Source;
 use portcullis_store::{Deliver, Delivered, Fire, FolderRow, ReaderRow, Reserve, Reserved};
+use portcullis_telemetry::Span;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -107,6 +108,7 @@ impl People {
             key: &key,
             caller: turn.request.caller.clone(),
             quotas: turn.request.quotas.clone(),
+            span: turn.request.span.clone(),
             filter: turn.request.filter.clone(),
             deadline: self.deadline(turn.request.deadline),
             conversation: &turn.message.conversation,
@@ -205,6 +207,7 @@ impl People {
         let ask = DigestAsk {
             caller: job.caller.clone(),
             quotas: job.quotas.clone(),
+            span: job.span.clone(),
             deadline: job.deadline,
             sources,
             since: job.now.saturating_sub(job.window.saturating_mul(3_600_000)),
@@ -345,6 +348,8 @@ pub(super) struct Job<'a> {
     pub(super) key: &'a str,
     pub(super) caller: Caller,
     pub(super) quotas: Quotas,
+    /// The span of the message it is for; what fires on schedule has none.
+    pub(super) span: Option<Span>,
     /// What its words pass before they leave.
     pub(super) filter: Filter,
     pub(super) deadline: Deadline,

@@ -272,6 +272,7 @@ impl People {
             key: &key,
             caller,
             quotas: (self.0.parts.quotas)(),
+            span: None,
             filter: Filter::OPEN,
             deadline: Deadline::after(Duration::from_secs(self.config().deadline_secs)),
             conversation: &row.is.target,

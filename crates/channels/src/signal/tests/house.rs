@@ -354,6 +354,7 @@ pub(crate) async fn engine(
             excerpt_chars: 0,
             policies: Policies::new(&[("default".to_owned(), asking())].into(), []),
         },
+        traces: portcullis_telemetry::Traces::off(true),
         suspicion: Suspicion::new(&inspect),
         exceptions: ExceptionDesk::open(&inspect, store.clone(), audit.clone()).await.unwrap(),
         store: store.clone(),

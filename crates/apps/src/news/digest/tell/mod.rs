@@ -174,6 +174,7 @@ impl Teller {
             deadline: until,
             hints: Hints { purpose: Some(Action::Summarise), ..Hints::default() },
             payload: Payload::Chat(prompt.request),
+            span: ask.span.clone(),
             score: 0.0,
             shape: None,
             flagged: false,

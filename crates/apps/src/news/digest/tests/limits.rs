@@ -62,6 +62,7 @@ impl Hall {
         DigestAsk {
             caller: Caller { id: who.into(), ..request.caller },
             quotas: Quotas::OPEN,
+            span: None,
             deadline: Deadline::after(Duration::from_secs(600)),
             sources: sources.iter().map(|written| Source::read(written).unwrap()).collect(),
             since: now_ms() - 86_400_000,
@@ -181,6 +182,7 @@ fn embedder_of(provider: Arc<Provider>) -> Embedder {
         let provider = provider.clone();
         Box::pin(async move {
             let call = Call {
+                span: None,
                 id: RequestId::from_parts(1, 1),
                 route: "knowledge".into(),
                 caller: "questions".into(),
