@@ -8,6 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::stream;
 use portcullis_domain::{
     Action, ByteStream, Caller, Door, Failure, Inbound, Meter, RequestId, TraceId, Usage,
 };
@@ -235,8 +236,14 @@ impl Finishing {
         Self { source, record: Some(record), meter, _place: place, metrics }
     }
 
+    /// What the answer comes from ends before the record of it does.
+    fn let_go(&mut self) {
+        self.source = Box::pin(stream::empty());
+    }
+
     fn end(&mut self, failure: Option<&Failure>) {
         let Some(mut record) = self.record.take() else { return };
+        self.let_go();
         match failure {
             None => {
                 record.app_ends();
@@ -270,6 +277,7 @@ impl Stream for Finishing {
 impl Drop for Finishing {
     fn drop(&mut self) {
         // The caller hung up: what it read is used all the same.
+        self.let_go();
         if let Some(record) = &mut self.record {
             record.end("cancelled", Some(self.meter.get()));
         }

@@ -3,6 +3,7 @@
 
 use portcullis_domain::{RequestId, Usage};
 use portcullis_telemetry::{About, GenAi, Metrics, Span, SpanKind};
+use portcullis_wire::Told;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -89,6 +90,24 @@ impl Report {
         self.ended(outcome, usage);
     }
 
+    /// Whether anything is told of this call beside what is counted.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.operation.as_ref().is_some_and(Span::records)
+    }
+
+    /// What the answer said of itself.
+    pub(crate) fn says(&self, told: Option<&Told>) {
+        let (Some(operation), Some(told)) = (&self.operation, told) else { return };
+        operation.tell(|about| {
+            if let Some(model) = &told.model {
+                about.text("gen_ai.response.model", model.clone());
+            }
+            if !told.reasons.is_empty() {
+                about.texts("gen_ai.response.finish_reasons", told.reasons.clone());
+            }
+        });
+    }
+
     /// The spans of an answer that has ended.
     fn ended(&self, outcome: &'static str, usage: Usage) {
         let Some(operation) = &self.operation else { return };
@@ -107,7 +126,7 @@ impl Report {
             // The attempt has said why.
             return operation.failed("interrupted", true);
         }
-        for span in [Some(operation), self.attempt.as_ref()].into_iter().flatten() {
+        for span in self.attempt.iter().chain([operation]) {
             if outcome == "ok" { span.ok() } else { span.failed(outcome, false) }
         }
     }

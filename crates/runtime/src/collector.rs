@@ -18,7 +18,9 @@ use portcullis_resilience::{
     http::{Client, collect},
     pacing::{Learn, PacePolicy},
 };
-use portcullis_telemetry::{Alerts, Metrics, OtlpConfig, Resource, Ship, Shipped, Traces, export_traces};
+use portcullis_telemetry::{
+    Alerts, Metrics, OtlpConfig, Resource, Ship, Shipped, Traces, export_metrics, export_traces,
+};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
@@ -54,6 +56,8 @@ pub(crate) fn begin(
     let ship = shipping(endpoint, otlp, secrets, around)?;
     let resource = Resource::new(otlp, &format!("{:032x}", rand::random::<u128>()));
     let (metrics, stop) = (around.metrics.clone(), around.stop.clone());
+    let (own, counted) = (otlp.clone(), metrics.clone());
+    around.tasks.spawn(export_metrics(own, resource.clone(), ship.clone(), counted, stop.clone()));
     around.tasks.spawn(export_traces(waiting, otlp.clone(), resource, ship, metrics, stop));
     Ok(traces)
 }

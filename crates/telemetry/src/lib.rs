@@ -23,5 +23,5 @@ pub use metrics::{
 };
 pub use traces::{
     About, OtlpConfig, Resource, Ship, Shipped, Span, SpanKind, TelemetryConfig, Traces, TracesConfig,
-    Waiting, export_traces,
+    Waiting, export_metrics, export_traces,
 };

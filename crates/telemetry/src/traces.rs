@@ -14,8 +14,9 @@ mod span;
 mod tests;
 
 pub use config::{OtlpConfig, TelemetryConfig, TracesConfig};
-pub use export::{Ship, Shipped, export_traces};
+pub use export::{Ship, Shipped, export_metrics, export_traces};
 pub use otlp::Resource;
+pub(crate) use otlp::{comma, pair};
 pub use span::{About, Span, SpanKind};
 
 use crate::Metrics;
@@ -23,8 +24,11 @@ use portcullis_domain::{SpanId, TraceId, TraceParent};
 #[cfg(test)]
 use span::Fact;
 use span::{Ended, Shared};
-use std::{borrow::Cow, sync::Arc};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Instant,
+};
 
 /// Where spans come from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -115,7 +119,7 @@ impl Traces {
                 (trace, None, None, on.takes(trace))
             }
         };
-        let sink = sampled.then(|| on.sink.clone());
+        let sink = sampled.then(|| (on.sink.clone(), SystemTime::now(), Instant::now()));
         let shared = Shared { trace, sampled, state, propagate: self.propagate, sink };
         Some(Span::open(shared, fresh(), from, SpanKind::Server, name))
     }

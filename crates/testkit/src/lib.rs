@@ -12,6 +12,7 @@
 )]
 
 pub mod child;
+pub mod collector;
 pub mod fault;
 pub mod llm;
 pub mod node;

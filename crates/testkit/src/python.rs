@@ -17,6 +17,8 @@ const CLIENTS: &str = include_str!("python/clients.txt");
 pub const PYTHON_TELEGRAM_BOT: &str = "python-telegram-bot[webhooks]==22.8";
 /// A Telegram client that checks the type of everything it gets.
 pub const AIOGRAM: &str = "aiogram==3.31.0";
+/// The official messages of OTLP, as Python classes that refuse what is not in the schema.
+pub const OPENTELEMETRY_PROTO: &str = "opentelemetry-proto==1.45.2";
 /// Tries an OpenAPI description against a server (`bin/st`).
 pub const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 

@@ -15,7 +15,10 @@ pub mod sse;
 pub mod steps;
 pub mod system;
 pub mod texts;
+mod told;
 pub mod walk;
+
+pub use told::Told;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_domain::{Completion, Conversation, Encoding, Failure, Format, Member, Step, Vectors};

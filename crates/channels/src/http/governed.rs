@@ -113,6 +113,7 @@ pub(super) async fn serve(
     };
     match result {
         Ok(reply) => {
+            trace::cached(span.as_ref(), reply.cache);
             let mut response = success(door, (schema, layout), reply, show_target, &id);
             if route.action == Action::Ingest && head.method == Method::POST {
                 // The job goes on after this answer.

@@ -2,7 +2,7 @@
 //! that is not traced costs one look for a header. Sources: W3C Trace Context; OpenTelemetry's conventions of HTTP servers.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use portcullis_domain::TraceParent;
+use portcullis_domain::{CacheNote, TraceParent};
 use portcullis_telemetry::{Span, Traces};
 
 static PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -35,6 +35,13 @@ fn parent(headers: &HeaderMap) -> Option<TraceParent> {
 pub(super) fn answered(span: Option<&Span>, status: StatusCode) {
     if let Some(span) = span {
         span.tell(|about| about.count("http.response.status_code", u64::from(status.as_u16())));
+    }
+}
+
+/// Whether a cache had to do with it.
+pub(super) fn cached(span: Option<&Span>, note: Option<CacheNote>) {
+    if let (Some(span), Some(note)) = (span, note) {
+        span.tell(|about| about.text("portcullis.cache", note.as_str()));
     }
 }
 

@@ -37,3 +37,4 @@ mod secrecy;
 mod signal;
 mod support;
 mod telegram;
+mod traces;

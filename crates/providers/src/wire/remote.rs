@@ -35,7 +35,7 @@ use portcullis_resilience::{
     http::{Client, HttpError, collect},
 };
 use portcullis_telemetry::Span;
-use portcullis_wire::{Head, look, look::tokens_of, openai::look_vectors};
+use portcullis_wire::{Head, Told, look, look::tokens_of, openai::look_vectors};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{collections::VecDeque, time::Duration};
 
@@ -273,6 +273,11 @@ impl Remote {
             estimated: true,
             ..Usage::default()
         });
+        if report.is_traced() {
+            let mut told = Told::default();
+            told.add(outgoing.format, &body);
+            report.says(Some(&told));
+        }
         let Some((format, head)) = &outgoing.back else { return Ok((body, usage)) };
         if glance.blocked {
             return Err(self.conclude(Seen::Filtered, "blocked", None, Said::default(), report));
@@ -322,7 +327,8 @@ impl Remote {
         let most = self.bounds.max_event_bytes;
         let mut source = Source {
             body: response.into_body(),
-            scanner: Scanner::new(format, outgoing.choices, outgoing.drop_usage, most),
+            scanner: Scanner::new(format, outgoing.choices, outgoing.drop_usage, most)
+                .telling(report.is_traced()),
             back: outgoing.back.as_ref().map(|(to, head)| Translator::new(format, *to, head.clone())),
             ready: VecDeque::new(),
             fault: None,

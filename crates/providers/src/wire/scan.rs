@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use portcullis_domain::{Format, Usage};
 use portcullis_wire::{
-    Odd, look,
+    Odd, Told, look,
     sse::{data_of, first_end, last_end},
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Scanner {
     usage: Option<Usage>,
     text_bytes: u64,
     blocked: bool,
+    /// What the answer says of itself, where somebody wants to know.
+    told: Option<Box<Told>>,
 }
 
 impl Scanner {
@@ -59,7 +61,19 @@ impl Scanner {
             usage: None,
             text_bytes: 0,
             blocked: false,
+            told: None,
         }
+    }
+
+    /// The same, which also keeps what the answer says of itself.
+    pub(crate) fn telling(mut self, wanted: bool) -> Self {
+        self.told = wanted.then(Box::default);
+        self
+    }
+
+    /// What the answer has said of itself.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.told.as_deref()
     }
 
     /// Whether the answer has begun: at least one chunk of it has passed.
@@ -156,6 +170,11 @@ impl Scanner {
             Odd::WrongSchema => Broken::WrongSchema,
             Odd::Error(body) => Broken::Error(body),
         })?;
+        if let Some(told) = &mut self.told
+            && (seen.finished > 0 || !(self.events > 0 || seen.done))
+        {
+            told.add(self.format, &data);
+        }
         self.done = seen.done;
         if seen.done && !self.begun() && !seen.begins {
             // Nothing but the mark: a proxy in front of the provider, not an answer.

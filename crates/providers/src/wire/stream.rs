@@ -261,6 +261,7 @@ where
 
 impl<B> Drop for Passing<B> {
     fn drop(&mut self) {
+        self.source.report.says(self.source.scanner.told());
         self.source.report.streamed(self.outcome, self.source.meter.get());
     }
 }

@@ -1,8 +1,8 @@
 //! What the operating system says about this process, read at each scrape: the names every Prometheus client uses.
 //! Where there is no `/proc` the values are left out. Source: Prometheus' "process metrics" convention.
 
-use super::series::header;
-use std::{fmt::Write as _, fs};
+use super::{MetricRow, series::Cell, table::Reader};
+use std::fs;
 
 /// Name, type, meaning.
 pub(super) const ROWS: [(&str, &str, &str); 3] = [
@@ -34,14 +34,13 @@ fn resident_bytes() -> Option<u64> {
     Some(statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE)
 }
 
-pub(super) fn write(out: &mut String) {
+pub(super) fn read(reader: &mut dyn Reader) {
     let open = fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1) as f64);
     let values = [cpu_seconds(), resident_bytes().map(|bytes| bytes as f64), open];
     for ((name, kind, help), value) in ROWS.into_iter().zip(values) {
         if let Some(value) = value {
-            header(out, name, kind, help);
-            // Writing into a String cannot fail.
-            let _ok = writeln!(out, "{name} {value}");
+            reader.metric(&MetricRow { name, kind, labels: &[], help });
+            reader.series(&[], &Cell::Number(value));
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Counters, gauges and histograms, their families by label, and how they are written in text format 0.0.4.
+//! Counters, gauges and histograms, and their families by label.
 //!
 //! Why our own: required names (`rate_limit_breaches`) must be exported exactly as they are and untyped, every
 //! metric must be there from the first scrape on, and a measurement must cost tens of nanoseconds without
 //! allocating. Invariants: a histogram's `_count` always equals its last bucket; a family never grows beyond
-//! `MAX_SERIES`, whatever is passed as label. Source: Prometheus exposition format 0.0.4.
+//! `MAX_SERIES`, whatever is passed as label. How they are written: `text`, `otlp`.
 
+use super::table::Reader;
 use ahash::RandomState;
 use parking_lot::RwLock;
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
@@ -101,51 +101,16 @@ impl Histogram {
         self.0.nanos.fetch_add(nanos, Relaxed);
     }
 
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
-        let mut total = 0;
-        let comma = if labels.is_empty() { "" } else { "," };
-        let bounds = self.0.bounds.iter().map(|bound| seconds(*bound)).chain(["+Inf".into()]);
-        for (bound, count) in bounds.zip(&self.0.counts) {
-            total += count.load(Relaxed);
-            put(out, format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}\n"));
-        }
-        let braced = braces(labels);
-        let sum = seconds(self.0.nanos.load(Relaxed));
-        put(out, format_args!("{name}_sum{braced} {sum}\n{name}_count{braced} {total}\n"));
+    /// Upper bounds in nanoseconds, rising, and how many observations lie in each bucket, of which there is one more.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let bounds = self.0.bounds.iter().map(|bound| Some(*bound)).chain([None]);
+        bounds.zip(self.0.counts.iter().map(|count| count.load(Relaxed)))
     }
-}
 
-/// Billionths as a decimal, exactly: nanoseconds as seconds.
-fn seconds(nanos: u64) -> String {
-    let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn braces(labels: &str) -> String {
-    if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
-}
-
-fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing into a String cannot fail.
-    let _ok = out.write_fmt(text);
-}
-
-/// Escapes a label value: backslash, quote, line feed.
-fn escape(out: &mut String, value: &str) {
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
+    /// All observations together, in nanoseconds.
+    pub(super) fn nanos(&self) -> u64 {
+        self.0.nanos.load(Relaxed)
     }
-}
-
-/// HELP and TYPE.
-pub(super) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
-    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-    put(out, format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
 }
 
 /// What can stand behind one combination of labels.
@@ -156,20 +121,8 @@ pub(super) enum Cell {
     /// A gauge kept in millionths.
     Millionths(Gauge),
     Histogram(Histogram),
-}
-
-impl Cell {
-    pub(super) fn write(&self, out: &mut String, name: &str, labels: &str) {
-        match self {
-            Self::Counter(counter) => put(out, format_args!("{name}{} {}\n", braces(labels), counter.get())),
-            Self::Gauge(gauge) => put(out, format_args!("{name}{} {}\n", braces(labels), gauge.get())),
-            Self::Millionths(gauge) => {
-                let nanos = u64::try_from(gauge.get()).unwrap_or(0).saturating_mul(1000);
-                put(out, format_args!("{name}{} {}\n", braces(labels), seconds(nanos)));
-            }
-            Self::Histogram(histogram) => histogram.write(out, name, labels),
-        }
-    }
+    /// A number that is read when it is asked for.
+    Number(f64),
 }
 
 /// Series of one metric. A bound for the case that somebody passes what is no enum and no configured name.
@@ -216,22 +169,13 @@ impl<T: Clone, const N: usize> Family<T, N> {
         made
     }
 
-    /// Writes every series, in the order of their labels.
-    pub(super) fn write(&self, out: &mut String, name: &str, labels: [&str; N], cell: impl Fn(T) -> Cell) {
+    /// Shows every series, in the order of their labels.
+    pub(super) fn read(&self, names: [&'static str; N], reader: &mut dyn Reader, cell: impl Fn(T) -> Cell) {
         let mut rows: Vec<_> = self.rows.read().1.values().flatten().cloned().collect();
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (values, series) in rows {
-            let mut text = String::new();
-            for (index, (label, value)) in labels.iter().zip(&values).enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(label);
-                text.push_str("=\"");
-                escape(&mut text, value);
-                text.push('"');
-            }
-            cell(series).write(out, name, &text);
+            let labels: [(&'static str, &str); N] = std::array::from_fn(|at| (names[at], &*values[at]));
+            reader.series(&labels, &cell(series));
         }
     }
 }
@@ -244,14 +188,6 @@ fn find<T: Clone, const N: usize>(rows: &Rows<T, N>, hash: u64, values: [&str; N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn seconds_are_exact_and_short() {
-        for (nanos, text) in [(0, "0"), (20_000, "0.00002"), (1_500_000_000, "1.5"), (60_000_000_000, "60")] {
-            assert_eq!(seconds(nanos), text);
-        }
-    }
 
     #[test]
     fn labels_beyond_the_bound_share_one_series() {
@@ -261,29 +197,5 @@ mod tests {
         }
         assert_eq!(family.with(["overflow"]).get(), 500);
         assert_eq!(family.rows.read().0, MAX_SERIES + 1);
-    }
-
-    proptest! {
-        #[test]
-        fn a_histogram_counts_like_a_list_of_all_observations(
-            bounds in prop::collection::btree_set(1_u64..1_000_000, 1..12),
-            observed in prop::collection::vec(0_u64..2_000_000, 0..60),
-        ) {
-            let bounds: Vec<u64> = bounds.into_iter().collect();
-            let histogram = Histogram::new(&bounds);
-            for micros in &observed {
-                histogram.observe(Duration::from_micros(*micros));
-            }
-            let mut text = String::new();
-            histogram.write(&mut text, "h", "");
-            for bound in &bounds {
-                let at_most = observed.iter().filter(|micros| *micros <= bound).count();
-                let line = format!("h_bucket{{le=\"{}\"}} {at_most}\n", seconds(bound * 1000));
-                prop_assert!(text.contains(&line), "{line}\n{text}");
-            }
-            let sum = seconds(observed.iter().sum::<u64>() * 1000);
-            let ends = format!("h_sum {sum}\nh_count {}\n", observed.len());
-            prop_assert!(text.ends_with(&ends), "{}\n{}", ends, text);
-        }
     }
 }

@@ -56,6 +56,7 @@ fn moved() -> Metrics {
     metrics.backup(true);
     metrics.prompts_remembered().set(1);
     metrics.anomaly("volume");
+    metrics.spans("exported", 1);
     metrics.safety_overrides(portcullis_domain::HarmCategory::ALL[0]).set(1);
     metrics.answer("full", false);
     metrics.answer_support(0.5);

@@ -4,7 +4,12 @@
 
 use super::{OtlpConfig, Resource, Waiting, span::Ended};
 use crate::Metrics;
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What a collector answers to a batch.
@@ -43,6 +48,37 @@ pub async fn export_traces(
         () = work => {}
         () = late => tracing::warn!(spans = waiting.0.len(), "the last spans did not reach the collector in time"),
     }
+}
+
+/// Sends all metrics as often as the settings say, and once more at `stop`. Nothing is sent where they say never.
+pub async fn export_metrics(
+    config: OtlpConfig,
+    resource: Resource,
+    ship: Ship,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    if config.metrics_secs == 0 {
+        return;
+    }
+    let begun = SystemTime::now();
+    let send = async || {
+        let body = metrics.otlp(&resource, begun, SystemTime::now());
+        match ship("/v1/metrics", body).await {
+            Shipped::Taken { rejected: 0 } => {}
+            Shipped::Taken { rejected } => {
+                tracing::warn!(points = rejected, "the collector did not want some metrics")
+            }
+            Shipped::Lost(why) => {
+                tracing::warn!(why, "metrics did not reach the collector; the next time tells all of them")
+            }
+        }
+    };
+    let every = Duration::from_secs(config.metrics_secs);
+    while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        send().await;
+    }
+    let _late = tokio::time::timeout(Duration::from_secs(config.timeout_secs), send()).await;
 }
 
 async fn export(waiting: &mut Waiting, config: &OtlpConfig, exporter: Exporter, stop: &CancellationToken) {

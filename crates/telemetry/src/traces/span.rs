@@ -33,8 +33,9 @@ pub(super) struct Shared {
     pub(super) sampled: bool,
     pub(super) state: Option<Arc<str>>,
     pub(super) propagate: bool,
-    /// Where what is told goes; none where nothing is.
-    pub(super) sink: Option<Sink>,
+    /// Where what is told goes, and when the trace began here; none where nothing is told. All moments are counted from that
+    /// one, so that no step of the wall clock puts a piece of work outside of what it is a piece of.
+    pub(super) sink: Option<(Sink, SystemTime, Instant)>,
 }
 
 /// A span under way. Cheap to clone.
@@ -53,7 +54,7 @@ struct Open {
 
 struct Told {
     name: Cow<'static, str>,
-    begun: (SystemTime, Instant),
+    begun: Instant,
     facts: About,
     outcome: Option<Outcome>,
 }
@@ -158,8 +159,7 @@ impl Span {
         if shared.sink.is_none() {
             return Self::silent(shared, id, parent);
         }
-        let begun = (SystemTime::now(), Instant::now());
-        let told = Told { name: name(), begun, facts: About::default(), outcome: None };
+        let told = Told { name: name(), begun: Instant::now(), facts: About::default(), outcome: None };
         Self(Arc::new(Open { shared, id, parent, kind, told: Some(Mutex::new(told)) }))
     }
 
@@ -230,8 +230,10 @@ impl fmt::Debug for Span {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let (Some(told), Some(sink)) = (self.told.take(), &self.shared.sink) else { return };
-        let Told { name, begun: (moment, begun), facts: mut about, outcome } = told.into_inner();
+        let (Some(told), Some((sink, moment, origin))) = (self.told.take(), &self.shared.sink) else {
+            return;
+        };
+        let Told { name, begun, facts: mut about, outcome } = told.into_inner();
         let Outcome { at, wrong } =
             outcome.unwrap_or_else(|| Outcome { at: Instant::now(), wrong: Some(("cancelled", false)) });
         if let Some((reason, _)) = wrong {
@@ -244,7 +246,8 @@ impl Drop for Open {
             state: self.shared.state.clone(),
             kind: self.kind,
             name,
-            begun: moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            begun: moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+                + begun.saturating_duration_since(*origin),
             took: at.saturating_duration_since(begun),
             facts: about.0,
             fault: wrong.is_some_and(|(_, fault)| fault),
