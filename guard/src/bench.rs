@@ -19,7 +19,7 @@ pub(crate) fn run(root: &Path, data: Option<&Path>) -> Result<()> {
     let inspector = Inspector::new(&InspectConfig::default())?;
     let mut out = format!("Model `{}`. CPU time of one thread.\n\n", inspector.model());
     if let Some(data) = data {
-        let rows: Vec<Row> = read(data)?.into_iter().filter(Row::measured).collect();
+        let rows: Vec<Row> = read(data, root)?.into_iter().filter(Row::measured).collect();
         messages(&inspector, &rows, &mut out);
         transforms(&inspector, &rows, &mut out);
         distant(&rows, &mut out)?;

@@ -10,7 +10,7 @@ use portcullis_inspect::model::{BANDS, Calibration};
 
 /// Share of honest texts that may reach 0.5 and 0.9. Below the promise of 1 % and 0.1 %: decoded layers of plain texts
 /// can alarm, too, and honest texts of unknown sources lie higher than those that are measured here.
-const FLAG: f32 = 0.007_5;
+const FLAG: f32 = 0.009;
 const BLOCK: f32 = 0.000_6;
 /// The same for texts that were wholly encoded, of which honest ones are few.
 const DECODED_FLAG: f32 = 0.02;

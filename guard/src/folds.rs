@@ -29,8 +29,8 @@ impl Parting {
         match (self, row.origin) {
             (Self::Cluster, _) => Some(row.cluster % self.folds()),
             (Self::Source, Origin::Dev | Origin::Extra) => Some(related(&row.source)),
-            // Our own templates are there whatever source comes.
-            (Self::Source, Origin::Own) => None,
+            // What the repository holds is there whatever source comes.
+            (Self::Source, Origin::Own | Origin::Gathered) => None,
         }
     }
 }
@@ -94,41 +94,63 @@ pub(crate) fn measure(
     recipe: &Recipe,
     parting: Parting,
 ) -> Result<Measured> {
-    let mut measured = Measured { weights: Vec::new(), long: Vec::new(), models: Vec::new() };
-    for fold in 0..parting.folds() {
-        let known: Vec<&Example> =
-            examples.iter().filter(|example| parting.fold(&rows[example.row]) != Some(fold)).collect();
-        let learnt = learn(rows, &known, recipe);
-        let inspector =
-            Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, &NONE))?;
-        for (index, row) in rows.iter().enumerate() {
-            if row.measured() && parting.fold(row) == Some(fold) {
-                measured.weights.push(Weight {
-                    row: index,
-                    weighed: inspector.weigh(&row.text, channel(row)),
-                    fold,
-                });
-            }
-        }
-        let honest = rows.iter().filter(|row| {
-            row.measured()
-                && parting.fold(row) == Some(fold)
-                && row.document
-                && !row.attack
-                && !row.transformed()
+    let fold = |fold| left_out(rows, examples, language, recipe, (parting, fold));
+    let parts: Vec<Result<Part>> = std::thread::scope(|scope| {
+        // Two at a time, each by itself: what comes out does not depend on which is done first.
+        let halves = [0, 1].map(|half| {
+            scope.spawn(move || (half..parting.folds()).step_by(2).map(fold).collect::<Vec<_>>())
         });
-        let mut text = String::new();
-        for row in honest {
-            text.push_str(&row.text);
-            text.push('\n');
-            if text.len() >= LONG {
-                measured.long.push(inspector.weigh(&text, Channel::Document).evidence);
-                text.clear();
-            }
-        }
+        let mut halves = halves.map(|half| half.join().unwrap_or_default().into_iter());
+        (0..parting.folds() as usize).filter_map(|fold| halves[fold % 2].next()).collect()
+    });
+    let mut measured = Measured { weights: Vec::new(), long: Vec::new(), models: Vec::new() };
+    for part in parts {
+        let Part { weights, long, learnt } = part?;
+        measured.weights.extend(weights);
+        measured.long.extend(long);
         measured.models.push(learnt);
     }
+    anyhow::ensure!(measured.models.len() as u64 == parting.folds(), "a fold was not measured");
     Ok(measured)
+}
+
+/// What one fold gives.
+struct Part {
+    weights: Vec<Weight>,
+    long: Vec<f32>,
+    learnt: Learnt,
+}
+
+/// Learns without one fold, and weighs it.
+fn left_out(
+    rows: &[Row],
+    examples: &[Example],
+    language: &[i8],
+    recipe: &Recipe,
+    (parting, fold): (Parting, u64),
+) -> Result<Part> {
+    let known: Vec<&Example> =
+        examples.iter().filter(|example| parting.fold(&rows[example.row]) != Some(fold)).collect();
+    let learnt = learn(rows, &known, recipe);
+    let inspector = Inspector::with_model(&InspectConfig::default(), learnt.file(recipe, language, &NONE))?;
+    let here = |row: &Row| row.measured() && parting.fold(row) == Some(fold);
+    let weigh = |(index, row): (usize, &Row)| Weight {
+        row: index,
+        weighed: inspector.weigh(&row.text, channel(row)),
+        fold,
+    };
+    let weights = rows.iter().enumerate().filter(|(_, row)| here(row)).map(weigh).collect();
+    let honest = rows.iter().filter(|row| here(row) && row.document && !row.attack && !row.transformed());
+    let (mut long, mut text) = (Vec::new(), String::new());
+    for row in honest {
+        text.push_str(&row.text);
+        text.push('\n');
+        if text.len() >= LONG {
+            long.push(inspector.weigh(&text, Channel::Document).evidence);
+            text.clear();
+        }
+    }
+    Ok(Part { weights, long, learnt })
 }
 
 /// The final score of every measured row, by the model that did not know it, under a calibration.

@@ -28,7 +28,10 @@ pub(crate) struct Recipe {
     pub(crate) attack: f32,
     pub(crate) noisy: f32,
     pub(crate) extra: f32,
+    /// Of attacks of our own writing.
     pub(crate) own: f32,
+    /// Of honest texts of our own writing.
+    pub(crate) own_honest: f32,
     /// Evidence of the rules' score of one.
     pub(crate) rules: f32,
     /// What a text loses that speaks about attacks where rules hit.
@@ -40,17 +43,18 @@ pub(crate) struct Recipe {
 impl Default for Recipe {
     fn default() -> Self {
         Self {
-            rounds: 16,
+            rounds: 24,
             rate: 10.0,
-            left_out: 19_661,
+            left_out: 14_418,
             shrink: 4e-4,
             attack: 1.5,
             noisy: 0.2,
             extra: 0.7,
-            own: 0.4,
-            rules: 3.0,
+            own: 0.5,
+            own_honest: 0.5,
+            rules: 4.5,
             mention: 1.0,
-            both: 0.5,
+            both: 0.3,
         }
     }
 }
@@ -67,6 +71,7 @@ impl Recipe {
             "noisy" => self.noisy = value,
             "extra" => self.extra = value,
             "own" => self.own = value,
+            "own_honest" => self.own_honest = value,
             "rules" => self.rules = value,
             "mention" => self.mention = value,
             "both" => self.both = value,
@@ -227,8 +232,9 @@ fn shares(rows: &[Row], examples: &[&Example], recipe: &Recipe) -> Vec<f32> {
             let noisy = if row.noisy { recipe.noisy } else { 1.0 };
             let origin = match row.origin {
                 Origin::Dev => 1.0,
-                Origin::Extra => recipe.extra,
-                Origin::Own => recipe.own,
+                Origin::Extra | Origin::Gathered => recipe.extra,
+                Origin::Own if row.attack => recipe.own,
+                Origin::Own => recipe.own_honest,
             };
             label * noisy * origin * rare
         })

@@ -28,6 +28,7 @@ portcullis-guard train --data DIR [--root DIR] [--check] [--no-report] [--try NA
   --no-report   only the weights
   --try         one value of the recipe, for experiments; writes nothing
   --show        print what was judged wrongly
+  --dump FILE   the score of every measured text, one JSON line each, for experiments
 portcullis-guard bench [--data DIR] [--root DIR]
   measures what inspection costs, and what it finds in encoded and in long texts";
 
@@ -41,6 +42,7 @@ struct Options {
     report: bool,
     tried: bool,
     show: bool,
+    dump: Option<PathBuf>,
     recipe: Recipe,
 }
 
@@ -78,6 +80,7 @@ fn options(args: &[String]) -> Result<Options> {
         report: true,
         tried: false,
         show: false,
+        dump: None,
         recipe: Recipe::default(),
     };
     let mut args = args.iter();
@@ -89,6 +92,7 @@ fn options(args: &[String]) -> Result<Options> {
             "--check" => options.check = true,
             "--no-report" => options.report = false,
             "--show" => options.show = true,
+            "--dump" => options.dump = Some(value()?.into()),
             "--try" => {
                 let (name, number) = value()?.split_once('=').context("write it as NAME=VALUE")?;
                 if !options.recipe.set(name, number.parse()?) {
@@ -103,7 +107,7 @@ fn options(args: &[String]) -> Result<Options> {
 }
 
 fn train(options: &Options) -> Result<ExitCode> {
-    let rows = rows::read(&options.data)?;
+    let rows = rows::read(&options.data, &options.root)?;
     let examples = examples(&rows);
     let language = learn::language(&rows);
     let recipe = &options.recipe;
@@ -119,7 +123,12 @@ fn train(options: &Options) -> Result<ExitCode> {
         for (name, measured) in parts {
             scored.push((name, folds::scores(&rows, measured, &language, recipe, &scale)?));
         }
-        let report = report::write(&rows, &scored, &file);
+        if let Some(path) = &options.dump {
+            write(path, report::dump(&rows, &scored).as_bytes())?;
+        }
+        let written = report::written(&file)?;
+        println!("written honest sentences: {}", written.shares());
+        let report = report::write(&rows, &scored, &file, written);
         if options.tried || options.check {
             println!("{}", report::brief(&rows, &scored));
             if options.show {

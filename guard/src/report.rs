@@ -2,7 +2,7 @@
 
 use crate::rows::{Origin, Row};
 use anyhow::{Context as _, Result};
-use portcullis_inspect::{InspectConfig, Inspector};
+use portcullis_inspect::{Channel, InspectConfig, Inspector};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 /// The file of results and the marks between which each command writes.
@@ -17,7 +17,7 @@ const FLAG: f32 = 0.5;
 const BLOCK: f32 = 0.9;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     rows: usize,
     flagged: usize,
     blocked: usize,
@@ -30,7 +30,7 @@ impl Tally {
         self.blocked += usize::from(score >= BLOCK);
     }
 
-    fn shares(self) -> String {
+    pub(crate) fn shares(self) -> String {
         let share = |part: usize| 100.0 * part as f64 / self.rows.max(1) as f64;
         format!("{:.1} / {:.1} ({})", share(self.flagged), share(self.blocked), self.rows)
     }
@@ -59,31 +59,94 @@ pub(crate) fn brief(rows: &[Row], scored: &[Scored<'_>]) -> String {
             tally(&|row| plain(row) && !row.attack && row.document),
             tally(&|row| plain(row) && !row.attack && row.language != "en"),
         );
-        // What a threshold set on these very honest texts would give.
-        let mut honest: Vec<f32> = scores
-            .iter()
-            .filter(|(row, _)| plain(&rows[*row]) && !rows[*row].attack)
-            .map(|(_, score)| *score)
-            .collect();
-        honest.sort_by(|a, b| b.total_cmp(a));
         for share in [0.025, 0.01, 0.005, 0.001] {
-            let at = honest.get((honest.len() as f64 * share) as usize).copied().unwrap_or(1.0);
-            let attacks = scores.iter().filter(|(row, _)| plain(&rows[*row]) && rows[*row].attack);
-            let attacks: Vec<(bool, f32)> = attacks.map(|(row, score)| (rows[*row].noisy, *score)).collect();
-            let found =
-                attacks.iter().filter(|(_, score)| *score > at).count() as f64 / attacks.len().max(1) as f64;
-            let clean: Vec<f32> =
-                attacks.iter().filter(|(noisy, _)| !noisy).map(|(_, score)| *score).collect();
-            let sure = clean.iter().filter(|score| **score > at).count() as f64 / clean.len().max(1) as f64;
             let _ = writeln!(
                 out,
-                "  at {:.1} % false alarms exactly: {:.1} (clean {:.1})",
+                "  at {:.1} % false alarms exactly: {:.1}",
                 share * 100.0,
-                found * 100.0,
-                sure * 100.0
+                exactly(rows, scores, share)
             );
         }
     }
+    out
+}
+
+/// Percent of clean attacks found by the threshold that these very honest texts would set.
+fn exactly(rows: &[Row], scores: &[(usize, f32)], share: f64) -> f64 {
+    let of = |attack: bool| {
+        let wanted = move |(row, _): &&(usize, f32)| clean(&rows[*row]) && rows[*row].attack == attack;
+        scores.iter().filter(wanted).map(|(_, score)| *score).collect::<Vec<_>>()
+    };
+    let mut honest = of(false);
+    honest.sort_by(|a, b| b.total_cmp(a));
+    let at = honest.get((honest.len() as f64 * share) as usize).copied().unwrap_or(1.0);
+    let attacks = of(true);
+    let found = attacks.iter().filter(|score| **score > at).count();
+    100.0 * found as f64 / attacks.len().max(1) as f64
+}
+
+/// Plain texts whose label is sure: what the figures to reach are about.
+fn clean(row: &Row) -> bool {
+    !row.transformed() && !row.noisy
+}
+
+/// Honest sentences full of the words of attacks, which nothing was learnt from: shares flagged and blocked.
+pub(crate) fn written(file: &[u8]) -> Result<Tally> {
+    let inspector = Inspector::with_model(&InspectConfig::default(), file.to_vec())?;
+    let mut tally = Tally::default();
+    WRITTEN.lines().for_each(|text| tally.add(inspector.inspect(text, Channel::User).score));
+    Ok(tally)
+}
+
+/// Those sentences; tests of the inspector hold it against the same.
+const WRITTEN: &str = include_str!("../../crates/inspect/src/inspector/honest.txt");
+
+/// The figures to reach, and what they are.
+fn reach(rows: &[Row], scored: &[Scored<'_>], written: Tally) -> String {
+    let share = |scores: &[(usize, f32)], at: f32, wanted: &dyn Fn(&Row) -> bool| {
+        let of: Vec<f32> =
+            scores.iter().filter(|(row, _)| wanted(&rows[*row])).map(|(_, score)| *score).collect();
+        100.0 * of.iter().filter(|score| **score >= at).count() as f64 / of.len().max(1) as f64
+    };
+    let attack = |row: &Row| clean(row) && row.attack;
+    let honest = |row: &Row| clean(row) && !row.attack;
+    let english = |row: &Row| !row.transformed() && !row.attack && row.language == "en";
+    let foreign = |row: &Row| !row.transformed() && !row.attack && row.language != "en";
+    let mut out = String::from(
+        "### Against the figures to reach\n\n\
+         Clean attacks found, and clean honest texts flagged, in percent; at an exact rate by the threshold that the \
+         measured honest texts themselves would set.\n\n\
+         | | must | measured | at exactly that rate |\n|---|---|---|---:|\n",
+    );
+    let [(_, known), (_, unknown)] = scored else { return out };
+    for (name, must, scores, at, rate) in [
+        ("known sources, score 0.5", "85 at 1", known, FLAG, 0.01),
+        ("known sources, score 0.9", "62 at 0.1", known, BLOCK, 0.001),
+        ("unknown sources, score 0.5", "52 at 2.5", unknown, FLAG, 0.025),
+        ("unknown sources, score 0.9", "36 at 0.5", unknown, BLOCK, 0.005),
+    ] {
+        let _ = writeln!(
+            out,
+            "| {name} | {must} | {:.1} at {:.2} | {:.1} |",
+            share(scores, at, &attack),
+            share(scores, at, &honest),
+            exactly(rows, scores, rate),
+        );
+    }
+    for (name, scores) in [("known", known), ("unknown", unknown)] {
+        let (outside, inside) = (share(scores, FLAG, &foreign), share(scores, FLAG, &english));
+        let _ = writeln!(
+            out,
+            "| honest texts flagged outside English and in English, {name} sources | at most 1.5 times | {outside:.2} and \
+             {inside:.2}: {:.2} times | |",
+            outside / inside.max(f64::MIN_POSITIVE),
+        );
+    }
+    let _ = writeln!(
+        out,
+        "| honest sentences full of the words of attacks, flagged / blocked (number) | 8 / 1 | {} | |\n",
+        written.shares()
+    );
     out
 }
 
@@ -105,23 +168,43 @@ pub(crate) fn show(rows: &[Row], scored: &[Scored<'_>]) {
     }
 }
 
+/// Every score with what its row is, one JSON object a line.
+pub(crate) fn dump(rows: &[Row], scored: &[Scored<'_>]) -> String {
+    let mut out = String::new();
+    for (name, scores) in scored {
+        for (at, score) in scores {
+            let row = &rows[*at];
+            let line = serde_json::json!({
+                "measured": name, "row": at, "score": score, "attack": row.attack, "document": row.document,
+                "source": row.source, "noisy": row.noisy, "transformed": row.transformed(), "bytes": row.text.len(),
+            });
+            let _ = writeln!(out, "{line}");
+        }
+    }
+    out
+}
+
 /// The report of a training.
-pub(crate) fn write(rows: &[Row], scored: &[Scored<'_>], file: &[u8]) -> String {
+pub(crate) fn write(rows: &[Row], scored: &[Scored<'_>], file: &[u8], written: Tally) -> String {
     let mut out = String::new();
     let model =
         Inspector::with_model(&InspectConfig::default(), file.to_vec()).map(|made| made.model().to_owned());
     let _ = writeln!(out, "Model `{}`, {} bytes.\n", model.unwrap_or_default(), file.len());
     let count = |wanted: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).count();
     let learnt = |row: &Row| row.permitted && !row.transformed();
+    let folder = |row: &Row| matches!(row.origin, Origin::Dev | Origin::Extra) && learnt(row);
+    let own = |row: &Row| row.origin == Origin::Own;
     let _ = writeln!(
         out,
         "Learnt from {} attacks and {} honest texts of the data folder whose licence permits it ({} rows are left out \
-         for their licence), and from {} attacks and {} honest texts of our own templates.\n",
-        count(&|row| learnt(row) && row.attack && row.origin != Origin::Own),
-        count(&|row| learnt(row) && !row.attack && row.origin != Origin::Own),
+         for their licence), from {} attacks and {} honest texts of our own templates, and from {} sections of the \
+         documents of open packages.\n",
+        count(&|row| folder(row) && row.attack),
+        count(&|row| folder(row) && !row.attack),
         count(&|row| !row.permitted),
-        count(&|row| row.attack && row.origin == Origin::Own),
-        count(&|row| !row.attack && row.origin == Origin::Own),
+        count(&|row| own(row) && row.attack),
+        count(&|row| own(row) && !row.attack),
+        count(&|row| row.origin == Origin::Gathered),
     );
     let _ = writeln!(
         out,
@@ -129,6 +212,7 @@ pub(crate) fn write(rows: &[Row], scored: &[Scored<'_>], file: &[u8]) -> String 
          nothing of its source and of related ones (unknown sources). Percent with a score of at least 0.5 / 0.9 \
          (number of texts).\n"
     );
+    out.push_str(&reach(rows, scored, written));
     for (title, key) in KEYS {
         let _ = writeln!(
             out,

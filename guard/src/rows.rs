@@ -5,7 +5,7 @@ use crate::grammar::{Dice, Grown, grow};
 use anyhow::{Context as _, Result};
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use std::{fs::File, io::Read as _, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
 /// Where a row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Origin {
     Extra,
     /// Our own templates.
     Own,
+    /// Documents of open packages, which the repository holds.
+    Gathered,
 }
 
 /// One text.
@@ -51,32 +53,65 @@ impl Row {
 pub(crate) const START: u64 = 20_260_101;
 
 /// Every row of the folder, then those of our own.
-pub(crate) fn read(folder: &Path) -> Result<Vec<Row>> {
+pub(crate) fn read(folder: &Path, root: &Path) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (file, origin) in [
         ("dev-attack.jsonl.gz", Origin::Dev),
         ("dev-benign.jsonl.gz", Origin::Dev),
         ("dev-extra_benign_train.jsonl.gz", Origin::Extra),
     ] {
-        let path = folder.join(file);
-        let mut text = String::new();
-        let opened = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        GzDecoder::new(opened).read_to_string(&mut text).with_context(|| format!("cannot read {file}"))?;
-        for (index, line) in text.lines().enumerate() {
-            let value = serde_json::from_str(line).with_context(|| format!("{file}, line {}", index + 1))?;
-            rows.push(row(&value, origin));
-        }
+        rows.extend(lines(&folder.join(file), origin)?);
     }
     let own = grow(START)?;
     let planted = planted(&own, &rows);
     rows.extend(own.into_iter().map(own_row).chain(planted));
+    let gathered = lines(&root.join(GATHERED), Origin::Gathered)?;
+    let known = Runs::of(rows.iter().filter(|row| row.measured()));
+    rows.extend(gathered.into_iter().filter(|row| !known.hold(&row.text)));
     Ok(rows)
+}
+
+/// Documents of open packages, from the root of the repository.
+const GATHERED: &str = "guard/documents/packages.jsonl.gz";
+
+/// The rows of a file.
+fn lines(path: &Path, origin: Origin) -> Result<Vec<Row>> {
+    let mut text = String::new();
+    let opened = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let place = |line: usize| format!("{}, line {line}", path.display());
+    GzDecoder::new(opened).read_to_string(&mut text).with_context(|| place(1))?;
+    let each =
+        |(index, line)| Ok(row(&serde_json::from_str(line).with_context(|| place(index + 1))?, origin));
+    text.lines().enumerate().map(each).collect()
+}
+
+/// Runs of six words of the measured texts: what is gathered elsewhere must not be one of them again.
+struct Runs(BTreeSet<u64>);
+
+impl Runs {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
+        Self(rows.flat_map(|row| Self::each(&row.text)).collect())
+    }
+
+    fn each(text: &str) -> Vec<u64> {
+        let lower = text.to_lowercase();
+        let words: Vec<&str> =
+            lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+        words.windows(6).map(|run| hash(&run.join(" "))).collect()
+    }
+
+    /// Whether a tenth of a text stands in them.
+    fn hold(&self, text: &str) -> bool {
+        let runs = Self::each(text);
+        runs.iter().filter(|run| self.0.contains(run)).count() * 10 > runs.len()
+    }
 }
 
 fn row(value: &Value, origin: Origin) -> Row {
     let member = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let text = member("text");
-    let cluster = if value["cluster"].is_null() { hash(&text) } else { hash(&value["cluster"].to_string()) };
+    let cluster = ["cluster", "from"].into_iter().find(|name| !value[*name].is_null());
+    let cluster = cluster.map_or_else(|| hash(&text), |name| hash(&value[name].to_string()));
     Row {
         attack: value["label"].as_i64() == Some(1),
         document: value["channel"] == "document",
@@ -164,6 +199,18 @@ pub(crate) fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_measured_is_known_again_in_another_form_and_others_are_not() {
+        let text = "One two three four five six seven eight nine ten eleven twelve.";
+        let measured = row(&serde_json::json!({ "text": text }), Origin::Dev);
+        let known = Runs::of(std::iter::once(&measured));
+        assert!(known.hold("ONE two three, four five six seven! And then what nobody has said before"));
+        assert!(
+            !known.hold("One two three four five: what nobody has said before comes after the fifth word")
+        );
+        assert!(!known.hold("short"));
+    }
 
     #[test]
     fn licences_that_bar_shipping_are_left_out() {

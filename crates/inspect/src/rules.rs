@@ -58,7 +58,15 @@ pub struct Rule {
 
 /// Every rule.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    english::RULES.iter().chain(markup::RULES).chain(languages::RULES)
+    english::RULES
+        .iter()
+        .chain(markup::RULES)
+        .chain(languages::RULES)
+        .chain(languages::above::RULES)
+        .chain(languages::addressed::RULES)
+        .chain(languages::extraction::RULES)
+        .chain(languages::roles::RULES)
+        .chain(languages::sending::RULES)
 }
 
 /// Compiles a pattern of the table. Word borders are those of ASCII and `\w` is any character of a token: the
@@ -127,6 +135,24 @@ mod tests {
             }
         }
         assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    // req: S2-1.6
+    #[test]
+    fn the_common_kinds_of_attack_have_rows_with_vectors_in_fifteen_languages() {
+        let tongues = |rule: &Rule| rule.languages.split(", ").map(str::to_owned).collect::<BTreeSet<_>>();
+        for rule in rules() {
+            let languages = tongues(rule).len();
+            assert!(rule.hits.len() >= languages && rule.misses.len() >= languages, "{}", rule.id);
+        }
+        for family in [Family::Override, Family::Extraction, Family::Role, Family::Exfiltration] {
+            let known: BTreeSet<_> = rules().filter(|rule| rule.family == family).flat_map(tongues).collect();
+            for language in
+                ["ru", "de", "fr", "es", "pt", "it", "nl", "tr", "zh", "ja", "ko", "hi", "ar", "vi", "id"]
+            {
+                assert!(known.contains(language), "{family:?} has no row for {language}");
+            }
+        }
     }
 
     #[test]
