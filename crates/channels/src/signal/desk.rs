@@ -4,6 +4,9 @@
 //!
 //! Source: ask.md sections 2, 3 and 9, news.md section 13.
 
+mod groups;
+mod orders;
+
 use super::{
     config::SignalConfig,
     envelope::{Message, Sender},
@@ -18,14 +21,14 @@ use portcullis_domain::{
     Payload, Post, ReplyBody, Vouched,
 };
 use portcullis_engine::{
-    Admitted, FindEngine,
+    FindEngine,
     messages::{
         Channel, Delivery, Meant, MessagesConfig, Notices, Outbox, Sending, Unconfirmed, Work, now_ms,
     },
     words::{Tongue, Word, Words},
 };
 use portcullis_store::{InRow, NewOut, OutRow, Store};
-use portcullis_telemetry::{AlertCategory, Alerts, Audit, AuditEvent, Metrics};
+use portcullis_telemetry::{Alerts, Audit, AuditEvent, Metrics};
 use serde_json::json;
 use std::{
     collections::{HashMap, VecDeque},
@@ -123,57 +126,6 @@ impl Desk {
         }
         self.prove("session_begun", &whose, Vec::new());
         self.say(message, Word::Welcome)
-    }
-
-    /// In groups we answer only who means us, and only where somebody we know said so.
-    async fn in_group(&self, asked: &Asked<'_>, group: &str, standing: Standing) -> Vec<NewOut> {
-        let (message, active) = (asked.message, matches!(standing, Standing::Active { .. }));
-        if standing == Standing::Unwanted {
-            return Vec::new();
-        }
-        let command = first_word(&message.text);
-        if active && command == "/activate" {
-            let whose = group_caller(group);
-            if self.people.begin(&whose, &message.from, asked.now).await.is_err() {
-                return self.away(message);
-            }
-            self.prove("group_activated", &caller(&message.from), vec![("group", whose)]);
-            return self.say(message, Word::GroupActivated);
-        }
-        if !self.people.answers_group(group, asked.now) || !message.to_us && command != "/ask" {
-            return Vec::new();
-        }
-        if active && command == "/deactivate" {
-            return match self.people.end(&asked.conversation).await {
-                Ok(_) => self.say(message, Word::GroupDeactivated),
-                Err(_) => self.away(message),
-            };
-        }
-        self.people.saw(&asked.conversation, asked.now);
-        if self.is_old(asked) {
-            return Vec::new();
-        }
-        if let Some(wait) = self.group_waits(group) {
-            let failure =
-                Failure::RateLimited { scope: portcullis_domain::LimitScope::Action, retry_after: wait };
-            return self.refused(asked, &failure).await;
-        }
-        self.ask(asked).await
-    }
-
-    /// How long a group waits that wrote too much.
-    fn group_waits(&self, group: &str) -> Option<Duration> {
-        let (now, mut memory) = (Instant::now(), self.memory.lock());
-        bound(&mut memory.groups);
-        let recent = memory.groups.entry(group.to_owned()).or_default();
-        while recent.front().is_some_and(|at| now.duration_since(*at) >= MINUTE) {
-            recent.pop_front();
-        }
-        if recent.len() >= self.config.group_per_min as usize {
-            return recent.front().map(|oldest| (*oldest + MINUTE).duration_since(now));
-        }
-        recent.push_back(now);
-        None
     }
 
     fn is_old(&self, asked: &Asked<'_>) -> bool {
@@ -371,58 +323,6 @@ impl Desk {
             bound(&mut memory.tongues);
             memory.tongues.insert(asked.conversation.clone(), tongue);
         }
-    }
-
-    /// What administrators can do at this door.
-    async fn admin_command(&self, asked: &Asked<'_>, admitted: &Admitted) -> Option<Vec<NewOut>> {
-        let message = asked.message;
-        let mut words = message.text.split_whitespace();
-        let (command, id) = (words.next().unwrap_or_default(), words.next());
-        match (command, id) {
-            ("/sessions", _) => Some(self.sessions(message)),
-            ("/revoke", Some(id)) => {
-                let whose = if id.starts_with(Door::Signal.as_str()) {
-                    id.to_owned()
-                } else {
-                    format!("signal:{id}")
-                };
-                let word = match self.people.end(&whose).await {
-                    Ok(true) => Word::Revoked,
-                    Ok(false) => Word::NoSession,
-                    Err(_) => return Some(self.away(message)),
-                };
-                admitted.audit("session_revoked", vec![("session", whose)]).await;
-                Some(self.say(message, word))
-            }
-            ("/trust", Some(id)) => {
-                let recipient = id.strip_prefix("signal:").unwrap_or(id);
-                let params = json!({"recipient": recipient, "trustAllKnownKeys": true});
-                let trusted = self.wire.call_for_account("trust", params).await;
-                admitted.audit("identity_trusted", vec![("ok", trusted.is_ok().to_string())]).await;
-                if let Err(error) = trusted {
-                    tracing::warn!(%error, "a safety number could not be trusted");
-                    let why = "signal-cli refused; is the id right?";
-                    return Some(
-                        self.text(message, self.words.say(self.tongue(message), Word::NotTrusted, 0, why)),
-                    );
-                }
-                self.alerts.resolve(AlertCategory::Signal, "identity", "a changed safety number is trusted");
-                Some(self.say(message, Word::Trusted))
-            }
-            ("/revoke" | "/trust", None) => Some(self.say(message, Word::AdminCommands)),
-            _ => None,
-        }
-    }
-
-    fn sessions(&self, message: &Message) -> Vec<NewOut> {
-        let rows = self.people.list();
-        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        let mut text = self.words.say(self.tongue(message), Word::Sessions, count, "");
-        for row in rows.iter().take(50) {
-            let since = jiff::Timestamp::from_millisecond(row.activated_at).map(|at| at.to_string());
-            text.push_str(&format!("\n{} {}", row.caller, since.unwrap_or_default()));
-        }
-        self.text(message, text)
     }
 
     /// One friendly text; a limit is told once until it lets in again.

@@ -5,38 +5,33 @@
 //! header of the caller goes out and no header of the provider comes back; an answer that is none is never handed on;
 //! every wait and every size has a bound. Source: gateway design sections 6 to 8.
 
+mod send;
+
 use super::{
-    classify::{Said, Seen, callers_fault, class, classify, label, retry_after, sentence},
+    classify::{Said, Seen},
     endpoint::{Call, Endpoints, proof},
     heads::{Accept, Heads, host},
-    scan::{Broken, Scanner},
+    scan::Scanner,
     stream::{Clocks, Passing, Source},
     translate::{Dropped, Translator, head, names, strictly},
 };
 use crate::{
-    config::UpstreamConfig,
-    learn::Learner,
-    presets::Dialect,
-    refusal::{Refusal, SOON},
-    report::Report,
+    config::UpstreamConfig, learn::Learner, presets::Dialect, refusal::Refusal, report::Report,
     safety::Safety,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{Response, Uri, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use portcullis_domain::{
     ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, InputCode, Meter,
     RequestId, Spliced, Usage,
 };
-use portcullis_resilience::{
-    CallPermit, Class,
-    http::{Client, HttpError, collect},
-};
-use portcullis_telemetry::Span;
+use portcullis_resilience::{CallPermit, Class, http::Client};
 use portcullis_wire::{Head, Told, look, look::tokens_of, openai::look_vectors};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
+use send::{Sent, hard, late, wrong_schema};
 use std::{collections::VecDeque, time::Duration};
 
 /// A key, and the heads of requests with it.
@@ -367,117 +362,6 @@ impl Remote {
         }
         Ok(Opened(Box::new(source)))
     }
-
-    /// Sends, and reads a whole body of a good answer.
-    async fn fetch(&self, uri: &Uri, body: Spliced, exchange: Exchange<'_>) -> Result<Bytes, Failed> {
-        let Exchange { lane, learner, patience, deadline, report, .. } = exchange;
-        let until = deadline.within(Duration::from_secs(self.bounds.attempt_timeout_secs).mul_f64(patience));
-        let sent = Sent { uri, accept: Accept::Json, body, lane, learner };
-        let response = self.send(sent, deadline, until, report).await?;
-        collect(response.into_body(), self.bounds.max_answer_bytes, until)
-            .await
-            .map_err(|error| transport(&error, deadline, report))
-    }
-
-    /// Sends; anything but a 2xx is a failed attempt.
-    async fn send(
-        &self,
-        sent: Sent<'_>,
-        deadline: Deadline,
-        until: Deadline,
-        report: &Report,
-    ) -> Result<Response<Incoming>, Failed> {
-        let Sent { uri, accept, body, lane, learner } = sent;
-        let bytes = match &body {
-            Spliced::Whole(body) => body.len(),
-            Spliced::Pieces(pieces) => pieces.iter().map(Bytes::len).sum(),
-        };
-        // During a reload there may be fewer keys than lanes.
-        let heads = self.keys.get(lane).or_else(|| self.keys.first()).map_or(&self.bare, |key| &key.heads);
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = heads.of(accept, bytes);
-        if let Some(span) = &report.attempt {
-            trace(span, uri, request.headers_mut());
-        }
-        let sending = async {
-            match body {
-                Spliced::Whole(body) => self.client.send(request.map(|()| Full::new(body))).await,
-                Spliced::Pieces(pieces) => self.client.send_pieces(request.map(|()| pieces.into())).await,
-            }
-        };
-        let response = tokio::time::timeout_at(until.instant(), sending)
-            .await
-            .map_err(|_| late(deadline, report, "no answer in time"))?
-            .map_err(|error| transport(&error, deadline, report))?;
-        learner.headers(response.headers());
-        report.traced(|about| {
-            about.count("http.response.status_code", u64::from(response.status().as_u16()));
-        });
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(self.refused(response, until, learner, report).await)
-        }
-    }
-
-    /// An answer with an error status.
-    async fn refused(
-        &self,
-        response: Response<Incoming>,
-        until: Deadline,
-        learner: &Learner<'_>,
-        report: &Report,
-    ) -> Failed {
-        let (head, body) = response.into_parts();
-        let status = head.status;
-        let wait = retry_after(&head.headers, jiff::Timestamp::now().as_second());
-        // An error whose body does not come is still that error.
-        let body = collect(body, self.bounds.max_error_bytes, until.within(Duration::from_secs(5))).await;
-        let said = Said::read(&body.unwrap_or_default());
-        learner.details(&said);
-        let seen = classify(self.dialect, status.as_u16(), &said);
-        self.conclude(seen, label(status.as_u16()), wait, said, report)
-    }
-
-    /// An error instead of the first chunk of a stream.
-    fn refused_in_stream(&self, broken: &Broken, learner: &Learner<'_>, report: &Report) -> Failed {
-        match broken {
-            Broken::Error(body) => {
-                let said = Said::read(body);
-                learner.details(&said);
-                // Streams that have begun carry no status; a code that is a number is one.
-                let status = said.code.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(500);
-                let seen = classify(self.dialect, status, &said);
-                self.conclude(seen, "error_event", None, said, report)
-            }
-            Broken::TooLong => hard(report, "too_large", "an event is longer than upstream.max_event_bytes"),
-            Broken::WrongSchema => wrong_schema(report),
-            Broken::Truncated => hard(report, "truncated", "the stream ended before its first chunk"),
-        }
-    }
-
-    fn conclude(
-        &self,
-        seen: Seen,
-        code: &'static str,
-        wait: Option<Duration>,
-        mut said: Said,
-        report: &Report,
-    ) -> Failed {
-        let wait = said.wait(wait);
-        // A provider that repeats our key must not tell it to others, whatever its shape.
-        for key in &self.keys {
-            let key = key.secret.expose_secret().trim();
-            if key.len() >= LEAST_KEY {
-                said.message = said.message.replace(key, "[removed]");
-            }
-        }
-        report.failed(code, &format!("{seen:?}: {}", sentence(&said.message, None)));
-        let refusal = Refusal::of(seen, wait, || callers_fault(&said, None));
-        (class(seen, wait), refusal)
-    }
 }
 
 /// What a request to embed says that no other format has words for.
@@ -489,37 +373,6 @@ pub(crate) fn unsaid(request: &EmbedRequest) -> Dropped {
         Format::OpenAi | Format::Responses | Format::Anthropic => Dropped::new(),
     }
 }
-
-/// Tells the provider, where it is to hear of it, which trace this call belongs to; and the trace, whom was called.
-#[cold]
-fn trace(span: &Span, uri: &Uri, headers: &mut HeaderMap) {
-    span.tell(|about| {
-        about.text("server.address", uri.host().unwrap_or_default().to_owned());
-        if let Some(port) = uri.port_u16() {
-            about.count("server.port", u64::from(port));
-        }
-    });
-    for (name, value) in [
-        ("traceparent", span.traceparent().and_then(|text| HeaderValue::try_from(text).ok())),
-        ("tracestate", span.tracestate().and_then(|text| HeaderValue::from_str(text).ok())),
-    ] {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// What goes out.
-struct Sent<'a> {
-    uri: &'a Uri,
-    accept: Accept,
-    body: Spliced,
-    lane: usize,
-    learner: &'a Learner<'a>,
-}
-
-/// Shorter texts are no keys; taking them out would only garble the sentence.
-const LEAST_KEY: usize = 4;
 
 /// Answers that a format gives for a wish of `n`.
 const fn choices(format: Format, n: u32) -> u32 {
@@ -538,31 +391,4 @@ fn is_event_stream(response: &Response<Incoming>) -> bool {
     // Some servers leave it out; the first event then shows what it is.
     kind.is_none_or(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
         && !response.body().is_end_stream()
-}
-
-fn hard(report: &Report, code: &'static str, detail: &str) -> Failed {
-    report.failed(code, detail);
-    (Class::HardFailure, Refusal::unavailable(SOON, "failure"))
-}
-
-fn wrong_schema(report: &Report) -> Failed {
-    hard(report, "schema", "a 2xx whose body is no answer")
-}
-
-/// A wait that ended: the provider's fault, unless it was the caller who waited no longer.
-fn late(deadline: Deadline, report: &Report, detail: &str) -> Failed {
-    if deadline.passed() {
-        return (Class::Cancelled, Refusal::last(Failure::DeadlineExceeded, "deadline"));
-    }
-    hard(report, "timeout", detail)
-}
-
-fn transport(error: &HttpError, deadline: Deadline, report: &Report) -> Failed {
-    let detail = error.to_string();
-    match error {
-        HttpError::Connect(_) | HttpError::Refused(_) => hard(report, "connect", &detail),
-        HttpError::Broken(_) => hard(report, "reset", &detail),
-        HttpError::TooLarge(_) => hard(report, "too_large", &detail),
-        HttpError::Timeout => late(deadline, report, &detail),
-    }
 }
