@@ -118,14 +118,13 @@ async fn house_telling(mood: Mood, places: usize, policies: crate::Policies, exc
     let (metrics, health, alerts) = (Metrics::new(), Health::new(), Alerts::silent());
     let data = folder.path().join("data");
     let store = store(&data, &metrics, &health, &alerts).await;
-    let redact = portcullis_inspect::redact;
     let trail = data.join("audit");
     let audit = Audit::start(AuditParts {
         config: &AuditConfig::default(),
         folder: &trail,
         id_key: b"key",
         sign_key: b"sign key",
-        redact,
+        redact: portcullis_inspect::redact,
         metrics: metrics.clone(),
         alerts: alerts.clone(),
     })
