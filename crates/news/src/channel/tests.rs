@@ -67,6 +67,29 @@ fn a_channel_without_posts_is_empty_and_not_broken() {
 }
 
 #[test]
+fn of_replies_to_replies_only_the_posts_own_words_are_told() {
+    let reply = |inner: &str| {
+        format!(
+            "<a class=tgme_widget_message_reply href=x><div class=tgme_widget_message_text>theirs{inner}</div></a>"
+        )
+    };
+    let nested = reply(&reply(&reply("")));
+    let deep =
+        (0..20_000).fold(String::new(), |out, _| out + "<a class=tgme_widget_message_reply><div>theirs");
+    for replies in [nested.as_str(), &deep] {
+        let html = format!(
+            "<div class=tgme_channel_info>x</div><div class=tgme_widget_message data-post=city_desk/1>{replies}\
+             <div class=tgme_widget_message_text>Our own words</div><time datetime=2025-03-01T08:00:00Z></time></div>"
+        );
+        let posts = fixture(&html).map(|page| page.posts).unwrap_or_default();
+        assert!(posts.iter().all(|post| !post.text.contains("theirs")), "{posts:?}");
+        if replies == nested {
+            assert_eq!(posts[0].text, "Our own words");
+        }
+    }
+}
+
+#[test]
 fn the_last_of_two_posts_with_one_number_counts() {
     let post = |text: &str, number: &str| {
         format!(

@@ -33,6 +33,8 @@ fn tags_are_closed_as_browsers_close_them() {
         ("<div><td>a</div>b", "div(td(a</div>b))"),
         ("<b><div>a</b>b</div>c", "b(div(ab))c"),
         ("<a href=x>a<a href=y>b</a>c", "a(a)a(b)c"),
+        ("<a>x<div>a<a>b</a>c</div></a>d", "a(xdiv(aa(b)c))d"),
+        ("<a>x<table><tr><td>a<a>b</table>c</a>d", "a(xtable(tr(td(aa(b))))c)d"),
         ("</p></div>a<br/>b<img src=x>c", "abr()bimg()c"),
         ("<div>a</span></b>b</div>", "div(ab)"),
         ("<svg><path/><g/>x</svg>y", "svg(path()g()x)y"),

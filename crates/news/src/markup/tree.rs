@@ -297,7 +297,7 @@ impl<'a> Builder<'a> {
             "tr" => (&["tr"], &["table", "tbody", "thead", "tfoot"]),
             "tbody" | "thead" | "tfoot" => (&["tbody", "thead", "tfoot"], &["table"]),
             "option" => (&["option"], &["select"]),
-            "a" => (&["a"], &["td", "th", "table", "svg"]),
+            "a" => return self.link_within_link(),
             _ if is_block(name) => (&["p"], &["button", "td", "th", "table"]),
             _ => return,
         };
@@ -316,6 +316,30 @@ impl<'a> Builder<'a> {
             }
             if walls.contains(&open) || open == "template" {
                 return;
+            }
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// A link begins inside another one, which ends here; where blocks stand between them, it ends with the outermost of
+    /// those, because their end tags are still to come.
+    fn link_within_link(&mut self) {
+        if !self.is_open("a") {
+            return;
+        }
+        let mut within_block = false;
+        for depth in (0..self.open.len()).rev() {
+            #[cfg(test)]
+            {
+                self.work += 1;
+            }
+            let Some((at, ended)) = self.open.get(depth).copied() else { return };
+            match self.name(at) {
+                "td" | "th" | "table" | "svg" | "template" => return,
+                "a" if !ended && within_block => return self.end_later("a"),
+                "a" if !ended => return self.pop_to(depth),
+                open => within_block |= !is_inline(open),
             }
         }
     }
