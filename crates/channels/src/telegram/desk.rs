@@ -32,7 +32,6 @@ use portcullis_store::{InRow, NewOut, OutRow, Store};
 use portcullis_telemetry::{Alerts, Metrics};
 use serde_json::json;
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
@@ -40,8 +39,6 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Notices and languages remembered, each.
-const REMEMBERED: usize = 10_000;
 
 /// Answers messages and sends answers.
 pub(super) struct Desk {
@@ -61,17 +58,9 @@ pub(super) struct Desk {
     pub(super) groups: Groups,
     pub(super) running: Running,
     pub(super) crowd: Mutex<Crowd>,
-    pub(super) memory: Mutex<Memory>,
+    pub(super) presses: Mutex<Presses>,
     pub(super) notices: Notices,
     pub(super) unconfirmed: Unconfirmed,
-}
-
-/// Small things remembered while the process runs.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// Languages that people chose.
-    tongues: HashMap<String, Tongue>,
-    pub(super) presses: Presses,
 }
 
 /// One message under way.
@@ -79,6 +68,8 @@ pub(super) struct Asked<'a> {
     pub(super) it: &'a Incoming,
     pub(super) caller: String,
     pub(super) key: &'a str,
+    /// The language of the door's own words.
+    pub(super) tongue: Tongue,
     /// Its number among all that arrived.
     pub(super) number: i64,
     pub(super) admin: bool,
@@ -101,6 +92,7 @@ impl Desk {
             it: &it,
             caller: it.caller(),
             key: &row.key,
+            tongue: self.tongue_of(&it).await,
             number: row.id,
             admin: !it.as_chat && self.config.admin_ids.contains(&it.from),
             proof: None,
@@ -125,10 +117,8 @@ impl Desk {
             self.answer_press(&press.id, "", false).await;
             return Vec::new();
         }
-        if let Some(press) = it
-            .press
-            .as_ref()
-            .filter(|press| self.memory.lock().presses.is_second(&it, press, row.received_at))
+        if let Some(press) =
+            it.press.as_ref().filter(|press| self.presses.lock().is_second(&it, press, row.received_at))
         {
             self.answer_press(&press.id, "", false).await;
             return Vec::new();
@@ -156,7 +146,6 @@ impl Desk {
             Ok(admitted) => admitted,
             Err(failure) => return self.refused(asked, &failure).await,
         };
-        self.learn_tongue(asked);
         let file = match self.file_of(asked).await {
             Ok(file) => file,
             Err(word) => {
@@ -188,7 +177,7 @@ impl Desk {
             Ok(admitted) => admitted,
             Err(failure) => {
                 self.metrics.message_failed(Door::Telegram, failure.kind());
-                self.answer_press(&press.id, &self.words.failure(self.tongue(asked), &failure), true).await;
+                self.answer_press(&press.id, &self.words.failure(asked.tongue, &failure), true).await;
                 return Vec::new();
             }
         };
@@ -269,7 +258,7 @@ impl Desk {
         let told = match answer.result.map(|reply| reply.body) {
             Ok(ReplyBody::Message(reply)) => Ok(reply),
             Ok(ReplyBody::Stream(body)) => {
-                super::stream::follow(body, &status, &self.words, self.tongue(asked)).await.map(Box::new)
+                super::stream::follow(body, &status, &self.words, asked.tongue).await.map(Box::new)
             }
             Ok(ReplyBody::Whole(_)) => {
                 tracing::error!("an app answered a chat door in a form for others");
@@ -312,20 +301,6 @@ impl Desk {
         }
     }
 
-    /// `/lang xx` is the app's; the door follows with its own words.
-    fn learn_tongue(&self, asked: &Asked<'_>) {
-        let mut words = asked.it.text.split_whitespace();
-        if words.next().is_some_and(|word| word.split('@').next() == Some("/lang"))
-            && let Some(tongue) = words.next().and_then(Tongue::from_code)
-        {
-            let mut memory = self.memory.lock();
-            if memory.tongues.len() >= REMEMBERED {
-                memory.tongues.clear();
-            }
-            memory.tongues.insert(asked.caller.clone(), tongue);
-        }
-    }
-
     /// One friendly text; a limit is told once until it lets in again.
     async fn refused(&self, asked: &Asked<'_>, failure: &Failure) -> Vec<NewOut> {
         self.metrics.message_failed(Door::Telegram, failure.kind());
@@ -334,7 +309,7 @@ impl Desk {
         {
             return Vec::new();
         }
-        let words = self.words.failure(self.tongue(asked), failure);
+        let words = self.words.failure(asked.tongue, failure);
         let place = asked.it.conversation();
         if self.unconfirmed.keep((&place, &asked.caller), failure, asked.it).await {
             let button = Button::new(self.word(asked, Word::ConfirmButton), Button::CONFIRM);
@@ -353,15 +328,21 @@ impl Desk {
         self.notices.tell(whom, what, until)
     }
 
-    /// The language of the door's own words: as chosen, else as Telegram is set.
-    fn tongue(&self, asked: &Asked<'_>) -> Tongue {
-        let chosen = self.memory.lock().tongues.get(&asked.caller).copied();
-        chosen.or_else(|| Tongue::from_code(asked.it.language.as_deref()?)).unwrap_or_default()
+    /// The language that somebody chose, wherever that was; else that of their Telegram.
+    async fn tongue_of(&self, it: &Incoming) -> Tongue {
+        let chosen = match self.store.readers().find(&it.caller()).await {
+            Ok(reader) => reader.and_then(|reader| Tongue::from_code(&reader.lang)),
+            Err(error) => {
+                tracing::debug!(%error, "nobody knows which language somebody chose");
+                None
+            }
+        };
+        chosen.unwrap_or_else(|| spoken(it))
     }
 
     pub(super) fn word(&self, asked: &Asked<'_>, word: Word) -> String {
         let kib = (self.config.max_file_bytes / 1024).to_string();
-        self.words.say(self.tongue(asked), word, 0, &kib)
+        self.words.say(asked.tongue, word, 0, &kib)
     }
 
     pub(super) fn say(&self, asked: &Asked<'_>, word: Word) -> Vec<NewOut> {
@@ -375,7 +356,15 @@ impl Desk {
     /// Somebody wrote more than may wait: told once a minute.
     pub(super) async fn line_is_full(&self, it: &Incoming) {
         self.metrics.telegram_update("refused");
-        let asked = Asked { it, caller: it.caller(), key: "", number: 0, admin: false, proof: None };
+        let asked = Asked {
+            it,
+            caller: it.caller(),
+            key: "",
+            tongue: spoken(it),
+            number: 0,
+            admin: false,
+            proof: None,
+        };
         if !self.tell_once(&it.line(), "line") {
             return;
         }
@@ -399,6 +388,11 @@ impl Desk {
         }
         out
     }
+}
+
+/// The language in which somebody has Telegram; English where we do not speak it.
+fn spoken(it: &Incoming) -> Tongue {
+    it.language.as_deref().and_then(Tongue::from_code).unwrap_or_default()
 }
 
 /// The command that is answered by a stream.
@@ -451,8 +445,16 @@ impl Channel for Desk {
         if it.is_group() || !self.config.answers(it.from, it.chat) {
             return Vec::new();
         }
-        let asked = Asked { it: &it, caller: it.caller(), key: "", number: 0, admin: false, proof: None };
-        self.text(&asked, self.words.say(self.tongue(&asked), Word::Unavailable, 60, ""))
+        let asked = Asked {
+            it: &it,
+            caller: it.caller(),
+            key: "",
+            tongue: spoken(&it),
+            number: 0,
+            admin: false,
+            proof: None,
+        };
+        self.text(&asked, self.words.say(asked.tongue, Word::Unavailable, 60, ""))
     }
 
     fn compose(&self, conversation: &str, posts: &[Post], how: &Sending) -> Vec<NewOut> {

@@ -59,9 +59,9 @@ impl Desk {
         }
         match waited {
             Meant::This(it, proof) => {
-                let (caller, key, number, admin) =
-                    (asked.caller.clone(), asked.key, asked.number, asked.admin);
-                self.wrote(&Asked { it: &it, caller, key, number, admin, proof: Some(proof) }).await
+                let caller = asked.caller.clone();
+                let &Asked { key, tongue, number, admin, .. } = asked;
+                self.wrote(&Asked { it: &it, caller, key, tongue, number, admin, proof: Some(proof) }).await
             }
             Meant::Nothing | Meant::Silence if asked.it.press.is_some() => Vec::new(),
             Meant::Nothing => self.say(asked, Word::NothingToConfirm),

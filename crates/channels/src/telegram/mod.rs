@@ -144,7 +144,7 @@ pub fn open(parts: Parts, tasks: &TaskTracker, stop: CancellationToken) -> Resul
         groups: groups::Groups::default(),
         running: progress::Running::default(),
         crowd: Mutex::default(),
-        memory: Mutex::default(),
+        presses: Mutex::default(),
         notices: Notices::default(),
         unconfirmed: Unconfirmed::new(store.clone(), Door::Telegram, messages.unconfirmed),
     });
