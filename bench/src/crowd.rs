@@ -94,6 +94,13 @@ async fn one(options: &Options, name: &str, channels: bool, page: &mut String) -
         webs[0].address()
     );
     let mut server = serve(options, &double, &settings).await?;
+    // Each is looked at once beforehand, no more at once than are looked at while somebody waits.
+    for (number, part) in sources.chunks(EACH).enumerate() {
+        let scout = double.person(&format!("Scout {number}"));
+        let names: Vec<&str> = part.iter().map(|source| source.name.as_str()).collect();
+        double.say(&scout, &format!("/add {}", names.join(" ")));
+        until(&double, std::slice::from_ref(&scout), MINUTE, |count| count >= 1).await?;
+    }
     let people: Vec<Person> = (0..PEOPLE).map(|n| double.person(&format!("Reader {n}"))).collect();
     for (index, person) in people.iter().enumerate() {
         let own: Vec<&str> =
@@ -101,6 +108,11 @@ async fn one(options: &Options, name: &str, channels: bool, page: &mut String) -
         double.say(person, &format!("/add {}", own.join(" ")));
     }
     until(&double, &people, Duration::from_secs(600), |count| count >= 1).await?;
+    for person in &people {
+        let told = double.sent_to(person.id);
+        let added = told.iter().map(|sent| sent.text.matches('✅').count()).sum::<usize>();
+        ensure!(added == EACH, "a person follows {added} sources: {}", told[0].text);
+    }
     // What was fetched to look at the sources is old by then.
     sleep(Duration::from_secs(125)).await;
     let fetched = |source: &Source| source.site.targets().iter().filter(|path| **path == source.path).count();
