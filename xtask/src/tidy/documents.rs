@@ -1,5 +1,5 @@
-//! Documents that cannot lie about the tree: every relative link and every named file exists, and the
-//! architecture answers a newcomer's questions with a place.
+//! Documents that cannot lie about the tree: every relative link and every named file exists, pages of evidence name
+//! tests that there are, and the architecture answers a newcomer's questions with a place.
 
 use super::{Finding, Ground};
 use crate::sys;
@@ -8,6 +8,8 @@ const HOUSE: &str = "ARCHITECTURE.md";
 const SECTION: &str = "## Where do I change X?";
 /// What a newcomer asks first; each is a row whose first cell says exactly this.
 const QUESTIONS: [&str; 5] = ["a provider", "a limit", "a metric", "a failure kind", "a setting"];
+/// Pages that name what proves a promise end so.
+const EVIDENCE: &str = "-evidence.md";
 /// Backticked words that begin so are files of this repository.
 const FOLDERS: [&str; 6] = ["crates/", "xtask/", "docs/", "bench/", "deploy/", ".ci/"];
 
@@ -66,6 +68,47 @@ fn joined(folder: &str, link: &str) -> String {
     parts.join("/")
 }
 
+/// Tests and sources that pages of evidence name.
+pub(crate) fn proofs(ground: &Ground) -> Vec<Finding> {
+    let sources: Vec<_> = ground.tree.rust().collect();
+    let has_test = |name: &str| {
+        let head = format!("fn {name}(");
+        sources.iter().any(|file| file.text.contains(&head))
+    };
+    let has_file = |name: &str| {
+        let end = format!("/{name}");
+        sources.iter().any(|file| file.path.ends_with(&end))
+    };
+    let pages = ground.tree.files.iter().filter(|file| file.path.ends_with(EVIDENCE));
+    pages.flat_map(|page| unproved(&page.path, &page.text, &has_test, &has_file)).collect()
+}
+
+fn unproved(
+    path: &str,
+    text: &str,
+    has_test: &impl Fn(&str) -> bool,
+    has_file: &impl Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for word in code_spans(line) {
+            if is_test(word) && !has_test(word) {
+                found.push(Finding::new(path, index + 1, format!("there is no test `{word}`")));
+            }
+            if word.ends_with(".rs") && !word.contains(' ') && !has_file(word) {
+                found.push(Finding::new(path, index + 1, format!("there is no source `{word}`")));
+            }
+        }
+    }
+    found
+}
+
+/// Names of tests are sentences.
+fn is_test(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    word.bytes().all(plain) && word.matches('_').count() >= 3
+}
+
 /// The rows that a newcomer looks for, each with at least one file.
 pub(crate) fn questions(ground: &Ground) -> Vec<Finding> {
     let text = ground.tree.get(HOUSE).map_or("", |file| file.text.as_str());
@@ -99,6 +142,19 @@ mod tests {
         assert_eq!(dangling("docs/b.md", good, &exists), vec![]);
         assert_eq!(dangling("docs/b.md", "[a](gone.md) and `crates/gone.rs`", &exists).len(), 2);
         assert_eq!(dangling("docs/b.md", "```\n[a](gone.md)\n```\n", &exists), vec![]);
+    }
+
+    #[test]
+    fn pages_of_evidence_name_tests_and_sources_that_there_are() {
+        let has_test = |name: &str| name == "an_open_breaker_admits_one_probe";
+        let has_file = |name: &str| name == "it/replicas.rs";
+        let look = |text| unproved("docs/evidence.md", text, &has_test, &has_file);
+        assert_eq!(
+            look("`an_open_breaker_admits_one_probe`, `it/replicas.rs`, `bench crowd`, `queue_depth`"),
+            vec![]
+        );
+        assert_eq!(look("one\n`a_test_that_went_away` and `it/gone.rs`").len(), 2);
+        assert_eq!(look("one\n`a_test_that_went_away`")[0].line, 2);
     }
 
     #[test]

@@ -67,6 +67,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("unused dependencies", dependencies::unused),
     ("licences and banned crates", licences::check),
     ("links and named files", documents::names),
+    ("named proofs", documents::proofs),
     ("newcomer's questions", documents::questions),
 ];
 

@@ -121,8 +121,11 @@ async fn ask_and_kill(size: Size, postgres: Option<&str>) {
     // One kill leaves as many outcomes unknown as are sent at once.
     assert!(gifts <= charges + size.kills * 8, "{gifts} given, {charges} charged");
     // What shows how far some work is goes with it, or with the next start; of a kill between "sent" and "noted" it stays.
-    let standing =
-        double.sent().iter().filter(|sent| sent.deleted.is_none() && sent.button("Cancel").is_some()).count();
+    let standing = double
+        .sent()
+        .iter()
+        .filter(|sent| sent.deleted.is_none() && sent.button("✖️ Cancel").is_some())
+        .count();
     assert!(standing <= size.kills, "{standing} status messages stay");
     // That chats are written to faster than Telegram likes is what this asked for, and what a server was told of waiting
     // just when it was killed, it cannot know.

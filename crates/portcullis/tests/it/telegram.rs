@@ -1,12 +1,12 @@
 //! The Telegram door of the whole product, against the strict double of the Bot API.
 
-use crate::support::{get, post};
+use crate::support::{chat, get, post, until};
 use portcullis_runtime::{
     Environment, Running,
     settings::{Sources, load},
     start,
 };
-use portcullis_testkit::telegram::{Options, Telegram};
+use portcullis_testkit::telegram::{Fault, Options, Rule, Telegram};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use std::net::TcpListener;
@@ -94,6 +94,22 @@ async fn telegram_brings_updates_to_the_main_listener_by_a_secret_that_is_made()
     assert_eq!(get(running.http(), path, "").await.status, 405);
     Box::pin(running.drain()).await;
     assert_eq!(double.violations(), [""; 0]);
+}
+
+// news.md, must show 9
+#[tokio::test]
+async fn a_telegram_door_that_cannot_open_says_why_and_the_other_doors_answer() {
+    let double = Telegram::with(Options::default()).await;
+    double.fault(Rule::always("getMe", Fault::refused(401, "Unauthorized")));
+    let (_folder, running) = door(&double, &[]).await;
+    let key = running.first_key().expect("the first key is made").expose_secret().to_owned();
+    until("the reason is in health", async || {
+        get(running.http(), "/health", &key).await.text().contains("the token of the bot is refused")
+    })
+    .await;
+    let answer = post(running.http(), "/v1/chat/completions", &key, &chat(false)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    Box::pin(running.drain()).await;
 }
 
 /// Over the admin API, each of them proved.
