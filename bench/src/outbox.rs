@@ -64,17 +64,7 @@ async fn flood(options: &Options, page: &mut String) -> Result<()> {
     server.kill();
     let killed = Instant::now();
     let mut server = server.restart(|_| {}).await.map_err(|refused| anyhow::anyhow!(refused.stderr))?;
-    let begun = Instant::now();
-    loop {
-        // Some may come twice: each is to come once at least.
-        let sent = double.sent();
-        let distinct: BTreeSet<_> = sent.iter().map(|one| (one.chat, one.text.as_str())).collect();
-        if distinct.len() >= messages {
-            break;
-        }
-        ensure!(begun.elapsed() < Duration::from_secs(300), "{} of {messages} arrived", distinct.len());
-        sleep(Duration::from_millis(200)).await;
-    }
+    each_arrived(&double, messages).await?;
     // Whatever comes twice would come now.
     sleep(Duration::from_secs(3)).await;
     let sent = double.sent();
@@ -128,6 +118,20 @@ async fn flood(options: &Options, page: &mut String) -> Result<()> {
     server.terminate();
     ensure!(server.wait(40).await == Some(0), "it does not end");
     Ok(())
+}
+
+/// Waits until so many different messages arrived: some may come twice, and each is to come once at least.
+async fn each_arrived(double: &Telegram, messages: usize) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let sent = double.sent();
+        let distinct: BTreeSet<_> = sent.iter().map(|one| (one.chat, one.text.as_str())).collect();
+        if distinct.len() >= messages {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(300), "{} of {messages} arrived", distinct.len());
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn queue(options: &Options, page: &mut String) -> Result<()> {
