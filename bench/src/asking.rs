@@ -24,12 +24,12 @@ use tokio::{
 
 /// People.
 const PEOPLE: usize = 100;
-/// Messages of each in the paced part: 1,000 in all.
+/// Messages of each in the part that is ten times and more as busy as asked: 1,000 in all.
 const EACH: usize = 10;
 /// How long the provider takes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Length of the paced part unless `--seconds` says more than the usual few.
-const PACED: Duration = Duration::from_secs(300);
+/// Length of each paced part unless `--seconds` says more than the usual few.
+const PACED: Duration = Duration::from_secs(150);
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A made-up passphrase.
@@ -46,7 +46,7 @@ const QUESTIONS: [&str; 8] = [
     "Which formats of documents are read?",
 ];
 /// Every fifth message is one of these.
-const COMMANDS: [&str; 4] = ["/info", "/help", "/sources", "/short"];
+const COMMANDS: [&str; 4] = ["/info", "/help", "/lang en", "/short"];
 
 const CONFIG: &str = "
 [ask]
@@ -93,13 +93,14 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
     );
     let house = House::start(options, "").await?;
-    let memory = house.paced(&mut page, paced).await?;
+    house.paced(&mut page, 1, paced).await?;
     house.over_http(&mut page).await?;
     house.burst(&mut page, "all at once at Signal, sending at the usual pace of 5 a second").await?;
-    let last = meter::resident_bytes(&[house.server.id()])?;
     drop(house);
     let house = House::start(options, "send_per_sec = 50\nsend_interval_ms = 100\n").await?;
+    let memory = house.paced(&mut page, EACH, paced).await?;
     house.burst(&mut page, "all at once at Signal, `signal.send_per_sec = 50`").await?;
+    let last = meter::resident_bytes(&[house.server.id()])?;
     drop(house);
     page.push_str("\nResident memory in MiB, from ten messages to a thousand: ");
     let mib = |bytes: &u64| format!("{:.1}", *bytes as f64 / f64::from(1 << 20));
@@ -154,10 +155,10 @@ impl House {
         Ok(())
     }
 
-    /// Everybody writes now and then; the memory after each tenth of the time.
-    async fn paced(&self, page: &mut String, length: Duration) -> Result<Vec<u64>> {
-        let (slot, begin, before) = (length / EACH as u32, Instant::now(), self.double.sent().len());
-        let mut due: Vec<(Duration, usize, usize)> = (0..PEOPLE * EACH)
+    /// Everybody writes `each` messages now and then; the memory after each part of the time.
+    async fn paced(&self, page: &mut String, each: usize, length: Duration) -> Result<Vec<u64>> {
+        let (slot, begin, before) = (length / each as u32, Instant::now(), self.double.sent().len());
+        let mut due: Vec<(Duration, usize, usize)> = (0..PEOPLE * each)
             .map(|n| {
                 let (person, turn) = (n % PEOPLE, n / PEOPLE);
                 // Spread over four fifths of the slot, so that nobody writes twice within a second or two.
@@ -174,16 +175,16 @@ impl House {
             if n % PEOPLE == 10 {
                 memory.push(meter::resident_bytes(&[self.server.id()])?);
             }
-            let command = turn % 5 == 3;
+            let command = (person + turn) % 5 == 3;
             let text = if command {
-                COMMANDS[person % COMMANDS.len()].to_owned()
+                COMMANDS[person / 5 % COMMANDS.len()].to_owned()
             } else {
                 QUESTIONS[(person + turn) % QUESTIONS.len()].to_owned()
             };
             self.double.push(envelope::data(&self.people[person], &text));
             pushed.entry(person).or_default().push(Pushed { command, at: Instant::now() });
         }
-        self.until_sent(before + PEOPLE * EACH).await?;
+        self.until_sent(before + PEOPLE * each).await?;
         memory.push(meter::resident_bytes(&[self.server.id()])?);
         let (mut questions, mut commands) = (Vec::new(), Vec::new());
         for (person, pushed) in &pushed {
@@ -199,7 +200,7 @@ impl House {
                 if pushed.command { commands.push(took) } else { questions.push(took) }
             }
         }
-        let rate = 3600.0 * (PEOPLE * EACH) as f64 / length.as_secs_f64();
+        let rate = 3600.0 * (PEOPLE * each) as f64 / length.as_secs_f64();
         row(page, &format!("questions at Signal, {rate:.0} messages an hour"), questions, "p95 < 5 s")?;
         row(page, "commands among them", commands, "< 500 ms")?;
         Ok(memory)

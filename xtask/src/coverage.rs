@@ -1,7 +1,7 @@
 //! `cargo xtask coverage CRATE`: which lines of a crate its own tests run, by the compiler's counters. Invariants: only
 //! the crate itself is compiled anew, with counters, and what it stands on is taken as it is; files of tests count neither
-//! as covered nor as missing. Debian's LLVM of the compiler's version reads the counters, as rustup's component is not
-//! always there.
+//! as covered nor as missing. Who reads the counters is of the compiler's own LLVM: rustup's component `llvm-tools`, or the
+//! distribution's package of the same version.
 
 use crate::{cargo, out, sys};
 use anyhow::{Context, Result, bail};
@@ -129,16 +129,25 @@ fn raw(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(all?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "profraw")).collect())
 }
 
-/// `llvm-profdata` and `llvm-cov` of the compiler's own LLVM: another version does not read its counters.
+/// `llvm-profdata` and `llvm-cov` of the compiler's own LLVM: another version does not read its counters. Those of rustup
+/// lie beside the compiler, those of a distribution have the version in their names.
 fn tools() -> Result<[PathBuf; 2]> {
     let told = sys::output(sys::command("rustc").arg("-vV"))?;
-    let version =
-        told.lines().find_map(|line| line.strip_prefix("LLVM version: ")).context("rustc names no LLVM")?;
+    let word = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let version = word("LLVM version:").context("rustc names no LLVM")?;
+    let host = word("host:").context("rustc names no host")?;
     let major = version.split('.').next().unwrap_or(version);
-    let found = ["llvm-profdata", "llvm-cov"].map(|tool| sys::which(&format!("{tool}-{major}")));
+    let home = sys::output(sys::command("rustc").args(["--print", "sysroot"]))?;
+    let beside = Path::new(home.trim()).join("lib/rustlib").join(host).join("bin");
+    let found = ["llvm-profdata", "llvm-cov"].map(|tool| {
+        let own = beside.join(tool);
+        if own.is_file() { Some(own) } else { sys::which(&format!("{tool}-{major}")) }
+    });
     match found {
         [Some(profdata), Some(cov)] => Ok([profdata, cov]),
-        _ => bail!("llvm-cov-{major} is not here: apt-get install llvm-{major}"),
+        _ => bail!(
+            "nobody here reads the counters of LLVM {major}: `rustup component add llvm-tools`, or `apt-get install llvm-{major}`"
+        ),
     }
 }
 

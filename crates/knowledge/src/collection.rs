@@ -4,12 +4,18 @@
 //! Source: ask design section 5.
 
 mod folder;
+mod library;
 mod postgres;
+mod shelf;
 mod writer;
 
 pub use folder::{Generation, generations};
-pub use postgres::PgCollection;
+pub use library::Library;
+pub use postgres::{PgCollection, PgWriter};
+pub use shelf::{Shelf, ShelfWriter};
 pub use writer::{Held, Writer};
+
+use writer::file_lock;
 
 use crate::{
     Damage, Index, IndexError, KnowledgeConfig,

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 pub struct KnowledgeConfig {
     /// Folder of the collections, made with mode 0700. Default: `knowledge` in `data_dir`.
     pub dir: Option<PathBuf>,
+    /// Where the indexes stand: `files` below `dir`, or `postgres`: rows of the store with pgvector, for several servers
+    /// that answer from the same documents (the store must be Postgres with the extension `vector` from 0.8). What is in
+    /// one is not in the other: ingest again after a change. Default `files`.
+    pub backend: Backend,
     /// Who embeds: `builtin` (English, works without network), `builtin-multilingual` (after `portcullis models add
     /// multilingual`), or `provider/model` of an embedding model. Another embedder than a collection was made with
     /// leaves its vectors unused until it is rebuilt. Default `builtin`.
@@ -51,6 +55,17 @@ pub struct KnowledgeConfig {
     pub max_files: usize,
 }
 
+/// Where the indexes stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// In files below `dir`.
+    #[default]
+    Files,
+    /// In rows of the store.
+    Postgres,
+}
+
 /// Whether pieces of words are searched too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +83,7 @@ impl Default for KnowledgeConfig {
     fn default() -> Self {
         Self {
             dir: None,
+            backend: Backend::Files,
             embedder: "builtin".to_owned(),
             chunk_chars: 1000,
             overlap_sentences: 1,

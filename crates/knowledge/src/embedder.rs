@@ -62,6 +62,8 @@ pub struct Embedder {
     pub batch: usize,
     /// Likeness from which on a passage speaks for an answer whatever its words, where that was measured.
     pub evidence: Option<f32>,
+    /// Whether a call would be made now, as far as that can be known without making it.
+    pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     embed: Arc<dyn Fn(Vec<String>, Purpose) -> Embedding + Send + Sync>,
 }
 
@@ -71,7 +73,7 @@ impl Embedder {
     where
         F: Fn(Vec<String>, Purpose) -> Embedding + Send + Sync + 'static,
     {
-        Self { space, batch: batch.max(1), evidence: None, embed: Arc::new(embed) }
+        Self { space, batch: batch.max(1), evidence: None, ready: Arc::new(|| true), embed: Arc::new(embed) }
     }
 
     /// One vector for each text, in order; at most [`Embedder::batch`] texts.

@@ -59,6 +59,9 @@ pub enum IndexError {
     /// What is to be indexed contradicts itself; nothing was written.
     #[error("the contents cannot be indexed: {0}")]
     Contents(&'static str),
+    /// Another machine published meanwhile, and what was to be published knows nothing of it.
+    #[error("another machine published meanwhile; nothing was changed: do it again")]
+    Overtaken,
     /// There is no such generation, or none at all.
     #[error("there is no such generation")]
     Missing,

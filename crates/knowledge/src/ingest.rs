@@ -3,6 +3,7 @@
 //! them published at once ([`job`]). Invariant: one bad file stops nothing; it is named with its reason.
 //! Source: ask design section 4.
 
+pub mod again;
 pub mod chunk;
 pub mod clean;
 pub mod extract;

@@ -18,10 +18,10 @@ pub mod sentences;
 pub mod text;
 
 pub use cache::VectorCache;
-pub use collection::{Collection, PgCollection, State, Writer};
-pub use config::{Grams, KnowledgeConfig};
+pub use collection::{Collection, Library, PgCollection, Shelf, ShelfWriter, State, Writer};
+pub use config::{Backend, Grams, KnowledgeConfig};
 pub use embedder::{EmbedFailure, Embedder, Purpose, Space};
 pub use error::{Damage, IndexError};
 pub use index::Index;
 pub use model::{Chunk, Contents, Document, Language};
-pub use search::{Evidence, Found, Hit, Query, follow_up};
+pub use search::{Evidence, Found, Hit, Query, Question, follow_up};

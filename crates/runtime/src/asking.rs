@@ -17,7 +17,7 @@ use portcullis_domain::{
 };
 use portcullis_engine::{App as _, Filter, Inspected, Quotas};
 use portcullis_knowledge::{
-    Embedder,
+    Embedder, Library,
     ingest::{
         job::{self, Options, Place},
         report::{IngestError, Progress as IngestProgress, Refused},
@@ -25,6 +25,7 @@ use portcullis_knowledge::{
 };
 use portcullis_pages::Pages;
 use portcullis_providers::{Providers, ProvidersConfig};
+use portcullis_store::{Store, StoreError};
 use portcullis_telemetry::Metrics;
 use serde_json::Value;
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -35,11 +36,12 @@ pub use portcullis_domain::{AskRequest, Failure, MessageReply};
 /// What the app keeps while settings change: collections, conversations, ingestions.
 pub(crate) fn state(
     settings: &Settings,
+    library: Library,
     pages: &Pages,
     metrics: &Metrics,
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> AskState {
-    let desk = desk(settings, None, metrics);
+    let desk = Desk::new(library, None, metrics.clone());
     let (taker, knowledge, pages) = (desk.clone(), Arc::new(settings.clone()), pages.clone());
     let ingesting: Ingesting = Arc::new(move |collection, source, progress, cancel| {
         let (desk, settings, pages) = (taker.clone(), knowledge.clone(), pages.clone());
@@ -133,10 +135,10 @@ pub fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// The collections of these settings.
-pub(crate) fn desk(settings: &Settings, embedder: Option<Embedder>, metrics: &Metrics) -> Desk {
+/// The collections of these settings, over the store that is open.
+pub(crate) async fn library(settings: &Settings, store: &Store) -> Result<Library, StoreError> {
     let folder = settings.knowledge.folder(&settings.data_dir);
-    Desk::new(folder, settings.knowledge.clone(), embedder, metrics.clone())
+    Library::open(folder, settings.knowledge.clone(), Some(store)).await
 }
 
 /// The app in a process of its own: for the command line while no server runs.
@@ -151,7 +153,7 @@ impl Alone {
     ///
     /// # Errors
     /// Providers that cannot be set up as they are configured.
-    pub fn open(settings: &Settings, secrets: &Secrets, offline: bool) -> Result<Self, StartError> {
+    pub async fn open(settings: &Settings, secrets: &Secrets, offline: bool) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let none = ProvidersConfig::new();
         let named = if offline { &none } else { &settings.providers };
@@ -165,7 +167,8 @@ impl Alone {
             Box::pin(async { Err("Use `portcullis ingest`.".to_owned()) })
         });
         let jobs = Jobs::new(refuse, &settings.ask, tasks, CancellationToken::new());
-        let state = AskState::new(desk(settings, embedder, &metrics), jobs);
+        let library = ingestion::library(settings, secrets).await?;
+        let state = AskState::new(Desk::new(library, embedder, metrics.clone()), jobs);
         let app = AskApp::new(chat, state, &settings.ask, metrics);
         // Whoever runs the command owns the folder.
         let scopes = Scopes::NONE.with(Scope::Chat).with(Scope::Pin).with(Scope::AdminRead);

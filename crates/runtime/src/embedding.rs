@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 /// Raised when weights or the way texts are read change: vectors of another version are not compared.
 const VERSION: u32 = 1;
@@ -107,12 +107,14 @@ pub fn embedder(name: &str, config: &EmbedConfig, providers: &Providers) -> Resu
         },
         dimensions,
     });
+    let ready = desk.clone();
     let evidence = (builtin && !space.languages.is_empty()).then_some(minilm::EVIDENCE);
     let mut embedder = Embedder::new(space, batch, move |texts, purpose| {
         let desk = desk.clone();
         Box::pin(async move { desk.embed(texts, purpose).await })
     });
     embedder.evidence = evidence;
+    embedder.ready = Arc::new(move || ready.provider.readiness(ModelKind::Embed, Instant::now()).is_zero());
     Ok(embedder)
 }
 

@@ -2,13 +2,13 @@
 //! files are read by this same binary in a process of its own, never by the process that holds keys and settings.
 
 use crate::{
-    Secrets, Settings,
+    Secrets, Settings, StartError,
     embedding::{NoEmbedder, standalone},
-    pages,
+    kept, pages,
 };
 use portcullis_inspect::{Channel, Inspector, VerdictKind};
 use portcullis_knowledge::{
-    Collection, Embedder, IndexError,
+    Backend, Embedder, Library,
     ingest::{
         job::{Fetch, Fetched, NotFetched, Tools, Watcher},
         reader::Reader,
@@ -47,13 +47,20 @@ pub enum IngestionError {
     Binary(std::io::Error),
 }
 
-/// The collection of that name in the data folder of these settings.
+/// The collections of these settings, for a command that runs alone: in the data folder, or in the database, which is
+/// opened for it.
 ///
 /// # Errors
-/// Its folder cannot be used.
-pub fn collection(settings: &Settings, name: &str) -> Result<Collection, IndexError> {
-    let folder = settings.knowledge.folder(&settings.data_dir).join(name);
-    Collection::open(&folder, name, &settings.knowledge)
+/// A database that is away or keeps no vectors.
+pub async fn library(settings: &Settings, secrets: &Secrets) -> Result<Library, StartError> {
+    let (folder, config) = (settings.knowledge.folder(&settings.data_dir), settings.knowledge.clone());
+    match config.backend {
+        Backend::Files => Ok(Library::files(folder, config)),
+        Backend::Postgres => {
+            let store = kept::alone(settings, secrets).await?;
+            Ok(Library::open(folder, config, Some(&store)).await?)
+        }
+    }
 }
 
 /// What an ingestion works with in a command that runs alone. Pages can be fetched only where `with_pages` is set.

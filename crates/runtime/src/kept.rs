@@ -144,6 +144,13 @@ impl Alone {
     }
 }
 
+/// The store for a command that works beside a server or without one. It keeps no texts of people from here, so no seal is
+/// asked for.
+pub(crate) async fn alone(settings: &Settings, secrets: &Secrets) -> Result<Store, StartError> {
+    let alone = Alone::new(settings, secrets)?;
+    Ok(Store::open(alone.parts(settings)).await?)
+}
+
 fn backups(settings: &Settings) -> Backups {
     Backups::new(&settings.backup, &settings.data_dir)
 }

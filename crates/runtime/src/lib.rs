@@ -26,6 +26,7 @@ mod snapshot;
 mod stall;
 mod start;
 pub mod trail;
+mod vital;
 
 pub use check::{check, read_secrets};
 pub use environment::Environment;

@@ -1,7 +1,7 @@
 //! A running Portcullis and its end: readiness first, then listeners, then running answers, then what is to be
 //! flushed. Source: gateway.md section 14.
 
-use crate::{kept, stall::Watchdog};
+use crate::{kept, stall::Watchdog, vital::Start};
 use portcullis_channels::http::control::{Call, Control, Unusable};
 use portcullis_resilience::Registry;
 use portcullis_store::Store;
@@ -42,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) flush: Duration,
     pub(crate) control: Control,
     pub(crate) asked_to_end: CancellationToken,
+    pub(crate) start: Start,
     pub(crate) alerts: Alerts,
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) logs: LogGuard,
@@ -153,8 +154,12 @@ impl Running {
         if tokio::time::timeout(parts.flush, flushed).await.is_err() {
             tracing::warn!("background work did not end in time; unsettled usage stays in the spool");
         }
-        let (audit, patience) = (parts.audit.clone(), parts.flush);
-        let _flushed = tokio::task::spawn_blocking(move || audit.seal(patience)).await;
+        let (audit, patience, start) = (parts.audit.clone(), parts.flush, parts.start.clone());
+        let _flushed = tokio::task::spawn_blocking(move || {
+            audit.seal(patience);
+            start.ended();
+        })
+        .await;
         tracing::info!("drained");
         // The guard writes what is queued when it is dropped, which is now, after the last line.
         let _ = &parts.logs;

@@ -19,6 +19,7 @@ use crate::{
     snapshot::{self, Apps, Ground},
     stall::Watchdog,
     trail,
+    vital::{Start, Vital},
 };
 use listen::{address, listen};
 use portcullis_apps::{
@@ -40,6 +41,7 @@ use portcullis_engine::{
     safety::{SafetyDesk, SafetyParts},
 };
 use portcullis_inspect::Inspector;
+use portcullis_knowledge::Library;
 use portcullis_providers::{Embedders, Providers, presets};
 use portcullis_resilience::{
     Registry,
@@ -80,7 +82,7 @@ impl Base {
         shared: Option<Shared>,
         budgets: Budgets,
         safety: &SafetyDesk,
-        store: &Store,
+        (store, library): (&Store, Library),
     ) -> Ground {
         let pages = pages::pages(settings, &self.metrics, &self.alerts, &self.registry);
         Ground {
@@ -96,6 +98,7 @@ impl Base {
             chat_doors: self.chat_doors.clone(),
             asking: asking::state(
                 settings,
+                library,
                 &pages,
                 &self.metrics,
                 (&self.background, &self.tokens.background),
@@ -169,6 +172,9 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let base = base(&settings, &secrets)?;
     // From here on an early return must end what already runs in the background.
     let guard = base.tokens.background.clone().drop_guard();
+    let about = (&base.metrics, &base.alerts, &base.health);
+    let vital = Vital::new(&settings.alerts, &settings.data_dir, about);
+    base.background.spawn(vital.watch(base.tokens.background.clone()));
     let behind = Box::pin(behind(&settings, &secrets, &base)).await?;
 
     let http = listen("http.listen", &settings.http.listen, &settings, &behind.identity).await?;
@@ -184,7 +190,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let watchdog = watchdog(&settings, &base);
     let (drain, flush) =
         (Duration::from_secs(settings.server.drain_secs), Duration::from_secs(settings.server.flush_secs));
-    let asked_to_end = CancellationToken::new();
+    let (asked_to_end, data_dir) = (CancellationToken::new(), settings.data_dir.clone());
     let keeper = Keeper {
         sources,
         started_with: settings.clone(),
@@ -228,6 +234,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         flush,
         control,
         asked_to_end,
+        start: Start::of(&data_dir),
         alerts: base.alerts,
         watchdog,
         logs: base.logs,
@@ -271,10 +278,12 @@ async fn behind(settings: &Settings, secrets: &Secrets, base: &Base) -> Result<B
     let budgets = budgets((settings, &config), base, &store, &admission, shared.clone()).await?;
     budgets.follow(&base.background, base.tokens.background.clone());
     let safety = base.safety(&store).await?;
-    let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety, &store);
+    let library = asking::library(settings, &store).await?;
+    let ground = base.ground(settings, shared.clone(), budgets.clone(), &safety, (&store, library));
     identity.ask_standing(ground.readers.standing());
     base.background.spawn(ask::keep(
         ground.asking.desk.clone(),
+        settings.embed.ingest_concurrency as usize,
         base.alerts.clone(),
         base.health.clone(),
         base.tokens.background.clone(),

@@ -47,7 +47,9 @@ pub use ledger::{
 pub use news::{FeedRow, Feeds, PostRow};
 pub use outbox::{Depth, NewOut, OutRow, OutState, Outbox, Settle};
 pub use overrides::{HoldRow, Holds, SafetyOverrides};
-pub use passages::{Nearest, PassageDocument, PassageGeneration, PassageRow, Passages};
+pub use passages::{
+    Nearest, PassageDocument, PassageGeneration, PassageLock, PassageRow, Passages, Publishing,
+};
 pub use pauses::Pauses;
 pub use readers::{
     Added, Deliver, Delivered, DialogRow, Fire, FireRow, FolderRow, Follow, NewFolder, NewSchedule,

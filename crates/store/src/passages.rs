@@ -10,7 +10,7 @@ use crate::{
     db::{Db, Pools},
     error::{Result, StoreError},
 };
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 /// Most numbers of a vector that pgvector makes an index for; longer ones are compared one by one.
 const MOST_INDEXED: usize = 2_000;
@@ -24,6 +24,11 @@ const LOOK_AT: usize = 400;
 const ABANDONED_SECS: i64 = 86_400;
 /// Held while tables and indexes are made, so that processes that start together take turns. Any number of our own.
 const TURN: i64 = 0x706f_7274_6375_6c6c;
+
+/// How long to wait for a writer that is just leaving, in milliseconds.
+const LEAVING_MS: u64 = 1_000;
+/// Postgres' code for a lock that was not got in time.
+const NOT_GOT: &str = "55P03";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS knowledge_generations (
@@ -96,6 +101,26 @@ pub struct Nearest<'a> {
     pub most: usize,
 }
 
+/// The right to write a collection, held by a connection of its own: it goes with the process that has it.
+pub struct PassageLock(
+    #[expect(dead_code, reason = "held for its Drop: the server sees its connection end")] PgConnection,
+);
+
+impl std::fmt::Debug for PassageLock {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("PassageLock")
+    }
+}
+
+/// What came of publishing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publishing {
+    /// It is active.
+    Done,
+    /// Another generation became active meanwhile, which this one knows nothing of. Nothing was changed.
+    Overtaken,
+}
+
 /// Passages of one collection.
 pub struct Passages<'a> {
     db: &'a Db,
@@ -115,6 +140,18 @@ impl Store {
                 Err(StoreError::Vectors("it is SQLite, and only Postgres keeps them".into()))
             }
         }
+    }
+}
+
+impl Store {
+    /// Names of the collections that have passages, in order. Their tables are there: [`Passages::prepare`].
+    ///
+    /// # Errors
+    /// [`StoreError::Vectors`] when the store is not Postgres; a database that is away.
+    pub async fn passage_collections(&self) -> Result<Vec<String>> {
+        let rows = self.passages("")?;
+        let sql = "SELECT DISTINCT collection FROM knowledge_generations WHERE published ORDER BY collection";
+        rows.db.call(async { sqlx::query_scalar(sql).fetch_all(rows.pool).await }).await
     }
 }
 
@@ -144,6 +181,27 @@ impl Passages<'_> {
         }
         made?;
         self.in_turn(TABLES).await
+    }
+
+    /// Takes the collection for writing, among all processes of this database; none when another has it.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn lock(&self) -> Result<Option<PassageLock>> {
+        let sql = "SELECT pg_advisory_lock(hashtextextended('portcullis knowledge ' || $1, 0))";
+        self.db
+            .call(async {
+                let mut connection = self.pool.acquire().await?.detach();
+                sqlx::raw_sql(AssertSqlSafe(format!("SET lock_timeout = {LEAVING_MS}")))
+                    .execute(&mut connection)
+                    .await?;
+                match sqlx::query(sql).bind(self.collection).execute(&mut connection).await {
+                    Ok(_) => Ok(Some(PassageLock(connection))),
+                    Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NOT_GOT) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
     }
 
     /// Some statements in one transaction, one process at a time.
@@ -271,37 +329,60 @@ impl Passages<'_> {
         Ok(())
     }
 
-    /// Makes a generation active, when its rows are as many as told, and removes all but the newest `keep` before it.
+    /// Makes a generation active, when its rows are as many as told and `based` is still the active one.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when rows are missing; a database that is away. Then the old one is active.
-    pub async fn publish(&self, generation: i64, documents: i64, passages: i64, keep: i64) -> Result<()> {
+    pub async fn publish(
+        &self,
+        generation: i64,
+        (documents, passages): (i64, i64),
+        based: Option<i64>,
+    ) -> Result<Publishing> {
+        let turn = "SELECT pg_advisory_xact_lock(hashtextextended('portcullis publish ' || $1, 0))";
+        let active = "SELECT active_generation FROM knowledge_active WHERE collection = $1";
         let count = "SELECT (SELECT count(*) FROM knowledge_documents WHERE collection = $1 AND generation = $2), \
                      (SELECT count(*) FROM knowledge_chunks WHERE collection = $1 AND generation = $2)";
         let finish = "UPDATE knowledge_generations SET documents = $3, passages = $4, published = true \
                       WHERE collection = $1 AND generation = $2";
-        let prune = "DELETE FROM knowledge_generations WHERE collection = $1 AND published AND generation < $2 \
-                     AND generation NOT IN (SELECT generation FROM knowledge_generations WHERE collection = $1 \
-                     AND published AND generation < $2 ORDER BY generation DESC LIMIT $3)";
         let collection = self.collection;
-        let whole = self
+        let came = self
             .db
             .call(async {
                 let mut tx = self.pool.begin().await?;
+                sqlx::query(turn).bind(collection).execute(&mut *tx).await?;
+                let now: Option<i64> =
+                    sqlx::query_scalar(active).bind(collection).fetch_optional(&mut *tx).await?;
+                if now != based {
+                    return Ok(Some(Publishing::Overtaken));
+                }
                 let found: (i64, i64) =
                     sqlx::query_as(count).bind(collection).bind(generation).fetch_one(&mut *tx).await?;
                 if found != (documents, passages) {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 let finish =
                     sqlx::query(finish).bind(collection).bind(generation).bind(documents).bind(passages);
                 finish.execute(&mut *tx).await?;
                 sqlx::query(ACTIVATE).bind(collection).bind(generation).execute(&mut *tx).await?;
-                sqlx::query(prune).bind(collection).bind(generation).bind(keep - 1).execute(&mut *tx).await?;
-                tx.commit().await.map(|()| true)
+                tx.commit().await.map(|()| Some(Publishing::Done))
             })
             .await?;
-        if whole { Ok(()) } else { Err(StoreError::Damaged("knowledge_chunks")) }
+        came.ok_or(StoreError::Damaged("knowledge_chunks"))
+    }
+
+    /// Removes finished generations before the active one but for the newest `keep`, and those that were given up; how many.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn prune(&self, keep: i64, given_up: &[i64]) -> Result<u64> {
+        let sql = "WITH active AS (SELECT active_generation AS n FROM knowledge_active WHERE collection = $1), \
+                   old AS (SELECT generation FROM knowledge_generations, active WHERE collection = $1 AND published \
+                   AND generation < n AND generation <> ALL($3) ORDER BY generation DESC OFFSET $2) \
+                   DELETE FROM knowledge_generations USING active WHERE collection = $1 AND generation <> n \
+                   AND (generation IN (SELECT generation FROM old) OR generation = ANY($3))";
+        let remove = sqlx::query(sql).bind(self.collection).bind(keep).bind(given_up.to_vec());
+        self.db.call(async { remove.execute(self.pool).await.map(|done| done.rows_affected()) }).await
     }
 
     /// Makes an older generation active. Whether there is such a one.

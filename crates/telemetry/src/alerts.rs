@@ -6,11 +6,13 @@
 
 mod book;
 mod deliver;
+mod failing;
 mod rules;
 
 use crate::Metrics;
 use book::Book;
 pub use deliver::{Destination, Post, deliver};
+pub use failing::Failing;
 use parking_lot::Mutex;
 use portcullis_domain::Problem;
 pub use rules::prometheus_rules;
@@ -55,11 +57,17 @@ pub enum Category {
     Index,
     /// Pages of channels have changed so that no posts can be read in them.
     ScraperLayout,
+    /// The disk of the data folder is nearly full.
+    DiskLow,
+    /// Many messages fail for reasons that are ours or a provider's.
+    ErrorRate,
+    /// The process dies again and again.
+    RestartLoop,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::KeyInvalid,
         Self::QuotaExhausted,
         Self::BreakerOpen,
@@ -76,6 +84,9 @@ impl Category {
         Self::Guessing,
         Self::Index,
         Self::ScraperLayout,
+        Self::DiskLow,
+        Self::ErrorRate,
+        Self::RestartLoop,
     ];
 
     /// The stable name.
@@ -98,6 +109,9 @@ impl Category {
             Self::Guessing => "activation_guessing",
             Self::Index => "index_corrupt",
             Self::ScraperLayout => "scraper_layout_changed",
+            Self::DiskLow => "disk_low",
+            Self::ErrorRate => "error_rate",
+            Self::RestartLoop => "restart_loop",
         }
     }
 }
@@ -134,6 +148,22 @@ pub struct AlertsConfig {
     /// Pauses before a failed delivery is tried again, in seconds; after the last one the alert is given up, logged and
     /// counted. Default 1, 5, 30.
     pub retries_secs: Vec<u64>,
+    /// Share of messages that may fail for reasons that are ours or a provider's before it is told, above 0, below 1.
+    /// Default 0.10.
+    pub error_rate: f64,
+    /// Over how long that share is taken, in seconds. Default 60.
+    pub error_rate_secs: u64,
+    /// Fewer messages than these in that time tell nothing. Default 20.
+    pub error_rate_events: u64,
+    /// Free bytes on the disk of the data folder below which it is told. Default 1073741824 (1 GiB).
+    pub min_free_bytes: u64,
+    /// Starts within `restart_window_secs`, each after a process that did not end in order, from which on it is told.
+    /// Default 3.
+    pub restarts: u32,
+    /// Over how long starts are counted, and how long a process must live for that to be over, in seconds. Default 600.
+    pub restart_window_secs: u64,
+    /// Seconds between two looks at all of these. Default 5.
+    pub look_secs: u64,
     /// Share of failed calls to a provider above which Prometheus alerts, above 0, below 1. This and the three keys below
     /// only go into what `portcullis rules` writes. Default 0.05.
     pub ai_failure_ratio: f64,
@@ -153,6 +183,13 @@ impl Default for AlertsConfig {
             queue: 100,
             timeout_secs: 10,
             retries_secs: vec![1, 5, 30],
+            error_rate: 0.10,
+            error_rate_secs: 60,
+            error_rate_events: 20,
+            min_free_bytes: 1 << 30,
+            restarts: 3,
+            restart_window_secs: 600,
+            look_secs: 5,
             ai_failure_ratio: 0.05,
             queue_depth: 5_000,
             worst_delay_secs: 60,
@@ -176,8 +213,21 @@ impl AlertsConfig {
         if self.retries_secs.len() > 10 || self.retries_secs.iter().any(|secs| *secs > 3600) {
             wrong("retries_secs".into(), "is too patient", "give at most 10 pauses of at most 3600 seconds");
         }
-        if !(self.ai_failure_ratio > 0.0 && self.ai_failure_ratio < 1.0) {
-            wrong("ai_failure_ratio".into(), "is no share", "choose a number between 0 and 1, such as 0.05");
+        for (key, share) in [("ai_failure_ratio", self.ai_failure_ratio), ("error_rate", self.error_rate)] {
+            if !(share > 0.0 && share < 1.0) {
+                wrong(key.into(), "is no share", "choose a number between 0 and 1, such as 0.05");
+            }
+        }
+        for (key, value, least, most) in [
+            ("error_rate_secs", self.error_rate_secs, 1, 3_600),
+            ("error_rate_events", self.error_rate_events, 1, 1_000_000),
+            ("restarts", u64::from(self.restarts), 2, 100),
+            ("restart_window_secs", self.restart_window_secs, 10, 86_400),
+            ("look_secs", self.look_secs, 1, 3_600),
+        ] {
+            if !(least..=most).contains(&value) {
+                wrong(key.into(), "is out of range", &format!("choose {least} to {most}"));
+            }
         }
         for (key, value) in [
             ("queue_depth", self.queue_depth),

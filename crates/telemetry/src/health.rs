@@ -7,7 +7,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -46,11 +46,19 @@ pub struct ComponentStatus {
     pub detail: String,
     /// Since when, RFC 3339.
     pub since: jiff::Timestamp,
+    /// When it was last found well, RFC 3339; none: not yet.
+    pub last_success: Option<jiff::Timestamp>,
+}
+
+/// A component, and when it was last found well, in Unix milliseconds; 0: not yet.
+struct Known {
+    status: ComponentStatus,
+    well: AtomicI64,
 }
 
 #[derive(Default)]
 struct Inner {
-    components: RwLock<Vec<ComponentStatus>>,
+    components: RwLock<Vec<Known>>,
     draining: AtomicBool,
 }
 
@@ -76,14 +84,16 @@ impl Health {
     #[must_use]
     pub fn component(&self, name: &str) -> Component {
         let mut all = self.0.components.write();
-        let index = all.iter().position(|known| known.name == name).unwrap_or_else(|| {
+        let index = all.iter().position(|known| known.status.name == name).unwrap_or_else(|| {
             let since = jiff::Timestamp::now();
-            all.push(ComponentStatus {
+            let status = ComponentStatus {
                 name: name.into(),
                 state: HealthState::Healthy,
                 detail: String::new(),
                 since,
-            });
+                last_success: None,
+            };
+            all.push(Known { status, well: AtomicI64::new(0) });
             all.len() - 1
         });
         Component { health: self.clone(), index }
@@ -92,14 +102,20 @@ impl Health {
     /// Every component.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ComponentStatus> {
-        self.0.components.read().clone()
+        let all = self.0.components.read();
+        let shown = |known: &Known| {
+            let well = known.well.load(Ordering::Relaxed);
+            let last_success = jiff::Timestamp::from_millisecond(well).ok().filter(|_| well > 0);
+            ComponentStatus { last_success, ..known.status.clone() }
+        };
+        all.iter().map(shown).collect()
     }
 
     /// The worst state; a component that is not `store` degrades the whole at most.
     #[must_use]
     pub fn overall(&self) -> HealthState {
         let all = self.0.components.read();
-        let worst = all.iter().map(|component| match (component.name.as_str(), component.state) {
+        let worst = all.iter().map(|known| match (known.status.name.as_str(), known.status.state) {
             ("store", state) => state,
             (_, state) => state.min(HealthState::Degraded),
         });
@@ -125,20 +141,25 @@ impl Health {
 }
 
 impl Component {
-    /// Says how it is. Costs a read lock when nothing changed.
+    /// Says how it is. Costs a read lock and a look at the clock when nothing changed.
     pub fn set(&self, state: HealthState, detail: impl Into<Cow<'static, str>>) {
-        let detail = detail.into();
+        let (detail, now) = (detail.into(), jiff::Timestamp::now());
         {
             let all = self.health.0.components.read();
-            if all.get(self.index).is_some_and(|known| known.state == state && known.detail == detail) {
-                return;
+            if let Some(known) = all.get(self.index) {
+                if state == HealthState::Healthy {
+                    known.well.store(now.as_millisecond(), Ordering::Relaxed);
+                }
+                if known.status.state == state && known.status.detail == detail {
+                    return;
+                }
             }
         }
         if let Some(known) = self.health.0.components.write().get_mut(self.index) {
-            if known.state != state {
-                known.since = jiff::Timestamp::now();
+            if known.status.state != state {
+                known.status.since = now;
             }
-            (known.state, known.detail) = (state, detail.into_owned());
+            (known.status.state, known.status.detail) = (state, detail.into_owned());
         }
     }
 }
@@ -159,5 +180,19 @@ mod tests {
         store.set(HealthState::Healthy, "");
         health.set_draining();
         assert!(!health.is_ready());
+    }
+
+    // req: S2-3.6
+    #[test]
+    fn a_component_tells_why_since_when_and_when_it_was_last_well() {
+        let health = Health::new();
+        let disk = health.component("disk");
+        assert_eq!(health.snapshot()[0].last_success, None, "nobody looked yet");
+        disk.set(HealthState::Healthy, "");
+        let well = health.snapshot()[0].last_success.unwrap();
+        disk.set(HealthState::Degraded, "nearly full");
+        let told = health.snapshot().remove(0);
+        assert_eq!((told.last_success, told.detail.as_str()), (Some(well), "nearly full"));
+        assert!(told.since >= well);
     }
 }

@@ -11,7 +11,7 @@ mod metrics;
 mod traces;
 
 pub use alerts::{
-    Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Post,
+    Alert, AlertReceiver, Alerts, AlertsConfig, Category as AlertCategory, Destination, Failing, Post,
     Status as AlertStatus, deliver as deliver_alerts, prometheus_rules,
 };
 pub use anomaly::{Anomalies, AnomalyConfig};

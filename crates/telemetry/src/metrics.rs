@@ -45,6 +45,10 @@ const OUTCOMES: [&str; 14] = [
     "internal",
 ];
 
+/// Of them those that are ours or a provider's fault: nobody's message could have avoided them.
+const FAULTS: [&str; 5] =
+    ["overloaded", "unavailable", "deadline_exceeded", "upstream_interrupted", "internal"];
+
 /// Series of `request_duration` by door, action and outcome, made at first use.
 type Requests = [[[OnceLock<Histogram>; OUTCOMES.len()]; Action::ALL.len()]; Door::ALL.len()];
 
@@ -114,6 +118,20 @@ impl Metrics {
     fn read(&self, reader: &mut dyn Reader) {
         self.0.table.read(reader);
         process::read(reader);
+    }
+
+    /// All messages that ended, and those that failed for reasons that are ours or a provider's.
+    #[must_use]
+    pub fn ended(&self) -> (u64, u64) {
+        let (mut all, mut failed) = (0, 0);
+        for by_outcome in self.0.requests.iter().flatten() {
+            for (outcome, series) in OUTCOMES.iter().zip(by_outcome) {
+                let count = series.get().map_or(0, Histogram::count);
+                all += count;
+                failed += if FAULTS.contains(outcome) { count } else { 0 };
+            }
+        }
+        (all, failed)
     }
 
     /// One message ended; `outcome` is `ok`, `cancelled` or `Failure::kind()`.

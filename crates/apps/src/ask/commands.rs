@@ -9,7 +9,7 @@ use super::{
 };
 use portcullis_domain::{Failure, IngestSource, MessageReply, MessageRequest, Meter, Reply, ReplyBody};
 use portcullis_engine::Inspected;
-use portcullis_knowledge::{Language, text};
+use portcullis_knowledge::{Language, Shelf, text};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -155,7 +155,7 @@ impl AskApp {
         let name = self.readable(None, &request.caller)?;
         let refresh = Duration::from_secs(self.config.refresh_secs);
         let collection = self.state.desk.collection(&name, refresh).await.ok();
-        let Some(index) = collection.as_ref().and_then(portcullis_knowledge::Collection::current) else {
+        let Some(index) = collection.as_ref().and_then(Shelf::current) else {
             let unreadable = self.state.desk.state(&name).is_some_and(|state| state.trouble.is_some());
             let say = if unreadable { Say::DocumentsAway } else { Say::NoDocuments };
             return Ok(say.of(tongue));
@@ -193,14 +193,13 @@ impl AskApp {
         let Ok(collection) = self.state.desk.collection(&name, refresh).await else {
             return Ok(Say::NoDocuments.of(tongue));
         };
-        let checking = tokio::task::spawn_blocking(move || collection.scrub());
-        Ok(match checking.await {
-            Ok(Ok(damage)) if damage.is_empty() => Say::Sound.of(tongue),
-            Ok(Ok(damage)) => {
+        Ok(match collection.scrub().await {
+            Ok(damage) if damage.is_empty() => Say::Sound.of(tongue),
+            Ok(damage) => {
                 let what = damage.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 Say::Damaged.with(tongue, &[("what", &what)])
             }
-            Ok(Err(_)) | Err(_) => Say::DocumentsAway.of(tongue),
+            Err(_) => Say::DocumentsAway.of(tongue),
         })
     }
 }

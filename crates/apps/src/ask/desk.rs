@@ -3,35 +3,38 @@
 //! whoever searches keeps the generation it began with; a query's vector that is late or fails leaves a search by words.
 //! Source: ask.md sections 5, 6 and 8.
 
-use super::config::is_name;
+use super::{
+    config::is_name,
+    passages::{self, Passages, Room},
+};
 use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
 use portcullis_knowledge::{
-    Collection, Embedder, Found, Index, KnowledgeConfig, Language, Purpose, Query, State,
+    Embedder, Found, Index, KnowledgeConfig, Language, Library, Purpose, Question, Shelf, State,
 };
 use portcullis_telemetry::Metrics;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
+
+/// See [`Desk::worded_by`].
+pub(crate) type Outlook = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
 
 /// The collections. Cheap to clone; one for the life of the process.
 #[derive(Clone)]
 pub struct Desk(Arc<Inner>);
 
 struct Inner {
-    folder: PathBuf,
-    config: KnowledgeConfig,
+    library: Library,
     metrics: Metrics,
     embedder: RwLock<Option<Embedder>>,
+    /// How many could word answers, and how many of them would be called now.
+    outlook: RwLock<Option<Outlook>>,
     open: Mutex<AHashMap<String, Opened>>,
 }
 
 #[derive(Clone)]
 struct Opened {
-    collection: Collection,
+    collection: Shelf,
     looked: Instant,
 }
 
@@ -69,21 +72,27 @@ pub(crate) enum Nothing {
 }
 
 impl Desk {
-    /// Over the collections below that folder.
+    /// Over those collections.
     #[must_use]
-    pub fn new(
-        folder: PathBuf,
-        config: KnowledgeConfig,
-        embedder: Option<Embedder>,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(library: Library, embedder: Option<Embedder>, metrics: Metrics) -> Self {
         let (embedder, open) = (RwLock::new(embedder), Mutex::default());
-        Self(Arc::new(Inner { folder, config, metrics, embedder, open }))
+        Self(Arc::new(Inner { library, metrics, embedder, outlook: RwLock::default(), open }))
     }
 
     /// From now on this one embeds questions.
     pub fn embed_with(&self, embedder: Option<Embedder>) {
         *self.0.embedder.write() = embedder;
+    }
+
+    /// From now on these word answers: how many there are, and how many would be called now.
+    pub(crate) fn worded_by(&self, outlook: Outlook) {
+        *self.0.outlook.write() = Some(outlook);
+    }
+
+    /// How many could word answers, and how many of them would be called now.
+    pub(crate) fn outlook(&self) -> (usize, usize) {
+        let outlook = self.0.outlook.read().clone();
+        outlook.map_or((0, 0), |outlook| outlook())
     }
 
     /// Who embeds.
@@ -95,28 +104,23 @@ impl Desk {
     /// The settings of collections.
     #[must_use]
     pub fn config(&self) -> &KnowledgeConfig {
-        &self.0.config
-    }
-
-    /// Where a collection of that name lies; none when it may not be called so.
-    #[must_use]
-    pub fn folder(&self, name: &str) -> Option<PathBuf> {
-        is_name(name).then(|| self.0.folder.join(name))
+        self.0.library.config()
     }
 
     /// Names of the collections that are there, in order.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        names(&self.0.folder)
+    pub async fn names(&self) -> Vec<String> {
+        self.0.library.names(is_name).await
     }
 
     /// The collection of that name, following what other processes published at most every `refresh`.
-    pub(crate) async fn collection(&self, name: &str, refresh: Duration) -> Result<Collection, Nothing> {
+    pub(crate) async fn collection(&self, name: &str, refresh: Duration) -> Result<Shelf, Nothing> {
         self.look(name, false, refresh).await
     }
 
-    async fn look(&self, name: &str, make: bool, refresh: Duration) -> Result<Collection, Nothing> {
-        let folder = self.folder(name).ok_or(Nothing::Unknown)?;
+    async fn look(&self, name: &str, make: bool, refresh: Duration) -> Result<Shelf, Nothing> {
+        if !is_name(name) {
+            return Err(Nothing::Unknown);
+        }
         let now = Instant::now();
         let known = self.0.open.lock().get(name).cloned();
         if let Some(opened) = &known
@@ -124,14 +128,12 @@ impl Desk {
         {
             return Ok(opened.collection.clone());
         }
-        let (inner, name) = (self.0.clone(), name.to_owned());
-        let opening = tokio::task::spawn_blocking(move || inner.look((&folder, &name), make, known, now));
-        opening.await.unwrap_or(Err(Nothing::Unreadable))
+        self.0.look(name, make, known, now).await
     }
 
     /// The collection of that name for taking documents in, made where there is none: what is published through it
     /// answers at once. None when it may not be called so or cannot be opened.
-    pub async fn for_writing(&self, name: &str) -> Option<Collection> {
+    pub async fn for_writing(&self, name: &str) -> Option<Shelf> {
         self.look(name, true, Duration::ZERO).await.ok()
     }
 
@@ -141,11 +143,7 @@ impl Desk {
     }
 
     /// Looks for passages.
-    pub(crate) async fn search(
-        &self,
-        collection: &Collection,
-        asked: &Search<'_>,
-    ) -> Result<Searched, Nothing> {
+    async fn search(&self, collection: &Shelf, asked: &Search<'_>) -> Result<Searched, Nothing> {
         let began = Instant::now();
         let index = collection.current().ok_or_else(|| match collection.state().trouble {
             Some(_) => Nothing::Unreadable,
@@ -165,24 +163,44 @@ impl Desk {
                 }
             }
         };
-        let (text, language, searched) = (asked.text.to_owned(), asked.language, index.clone());
-        let (k, per_document, join) = (asked.k, asked.per_document, asked.join);
         let vector = meaning.as_ref().map(|(_, vector)| vector.clone());
-        let searching = tokio::task::spawn_blocking(move || {
-            let meaning = meaning.as_ref().map(|(space, vector)| (space, vector.as_slice()));
-            searched.search(&Query {
-                text: &text,
-                language,
-                meaning,
-                k,
-                per_document,
-                join,
-                ..Query::default()
-            })
-        });
-        let found = searching.await.map_err(|_| Nothing::Unreadable)?;
+        let question = Question {
+            text: asked.text.to_owned(),
+            language: asked.language,
+            meaning,
+            k: asked.k,
+            per_document: asked.per_document,
+            join: asked.join,
+        };
+        let found = collection.search(&index, question).await.ok_or(Nothing::Unreadable)?;
         self.0.metrics.searched(if found.by_meaning { "hybrid" } else { "lexical" }, began.elapsed());
         Ok(Searched { index, found, vector, without_vector })
+    }
+
+    /// Looks for passages and takes what fits. A generation of which passages cannot be read any more is put aside, and the
+    /// newest sound one before it is asked instead.
+    pub(crate) async fn passages(
+        &self,
+        collection: &Shelf,
+        asked: &Search<'_>,
+        room: Room,
+    ) -> Result<(Searched, Passages), Nothing> {
+        let searched = self.search(collection, asked).await?;
+        let taken = passages::take(&searched.index, &searched.found.hits, room);
+        if taken.unreadable == 0 {
+            return Ok((searched, taken));
+        }
+        let (name, generation) = (collection.name(), searched.index.generation());
+        tracing::error!(collection = name, generation, "passages of an index cannot be read any more");
+        if let Err(error) = collection.condemn(generation).await {
+            tracing::error!(collection = name, %error, "no other generation can be loaded");
+        }
+        let searched = self.search(collection, asked).await?;
+        let taken = passages::take(&searched.index, &searched.found.hits, room);
+        if taken.unreadable > 0 && taken.sources.is_empty() {
+            return Err(Nothing::Unreadable);
+        }
+        Ok((searched, taken))
     }
 
     /// The embedder whose vectors this index has, where it understands the language.
@@ -194,26 +212,29 @@ impl Desk {
 }
 
 impl Inner {
-    /// Opens or follows a collection. Blocking.
-    fn look(
+    /// Opens or follows a collection.
+    async fn look(
         &self,
-        (folder, name): (&Path, &str),
+        name: &str,
         make: bool,
         known: Option<Opened>,
         now: Instant,
-    ) -> Result<Collection, Nothing> {
+    ) -> Result<Shelf, Nothing> {
         let collection = match known {
             Some(opened) => {
-                if let Err(error) = opened.collection.refresh() {
+                if let Err(error) = opened.collection.refresh().await {
                     tracing::warn!(collection = name, %error, "the collection cannot be followed; what is loaded goes on answering");
                 }
                 opened.collection
             }
-            None if !make && !folder.is_dir() => return Err(Nothing::Unknown),
-            None => Collection::open(folder, name, &self.config).map_err(|error| {
-                tracing::error!(collection = name, %error, "the collection cannot be opened");
-                Nothing::Unreadable
-            })?,
+            None => match self.library.collection(name, make).await {
+                Ok(Some(collection)) => collection,
+                Ok(None) => return Err(Nothing::Unknown),
+                Err(error) => {
+                    tracing::error!(collection = name, %error, "the collection cannot be opened");
+                    return Err(Nothing::Unreadable);
+                }
+            },
         };
         if let Some(index) = collection.current() {
             self.metrics.index(name, index.len(), index.bytes(), index.generation());
@@ -222,14 +243,4 @@ impl Inner {
         self.open.lock().insert(name.to_owned(), opened);
         Ok(collection)
     }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| is_name(name) && folder.join(name).is_dir())
-        .collect();
-    names.sort_unstable();
-    names
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use portcullis_domain::{Caller, DocumentsRequest, Failure, IngestRequest, IngestSource, Reply, Scope};
 use portcullis_engine::Inspected;
 use portcullis_knowledge::{
-    Collection, Document,
+    Document, Shelf,
     ingest::{remove::remove, report::IngestError},
 };
 use serde_json::{Value, json};
@@ -270,7 +270,7 @@ impl AskApp {
 
     /// Takes a document out: a new generation without it.
     pub(super) async fn remove(&self, request: &Inspected, document: &str) -> Result<Reply, Failure> {
-        for name in self.state.desk.names() {
+        for name in self.state.desk.names().await {
             if self.readable(Some(&name), &request.caller).is_err() {
                 continue;
             }
@@ -279,15 +279,13 @@ impl AskApp {
             if !index.is_some_and(|index| index.documents().iter().any(|known| known.id == document)) {
                 continue;
             }
-            let id = document.to_owned();
-            let removing = tokio::task::spawn_blocking(move || without(&collection, &id));
-            let generation = removing.await.map_err(|_| unreadable())??;
+            let generation = without(&collection, document).await?;
             return Ok(whole(&json!({ "removed": document, "collection": name, "generation": generation })));
         }
         Err(Failure::NotFound("There is no such document.".into()))
     }
 
-    async fn opened(&self, name: &str) -> Result<Collection, Failure> {
+    async fn opened(&self, name: &str) -> Result<Shelf, Failure> {
         let refresh = Duration::from_secs(self.config.refresh_secs);
         self.state.desk.collection(name, refresh).await.map_err(|_| no_collection())
     }
@@ -314,10 +312,10 @@ fn shown(document: &Document, operator: bool) -> Value {
     out
 }
 
-/// Publishes the collection without a document; the generation that answers then. Blocking.
-fn without(collection: &Collection, id: &str) -> Result<u64, Failure> {
+/// Publishes the collection without a document; the generation that answers then.
+async fn without(collection: &Shelf, id: &str) -> Result<u64, Failure> {
     let now = jiff::Timestamp::now().as_second();
-    remove(collection, &[id.to_owned()], now).map_err(|error| {
+    remove(collection, &[id.to_owned()], now).await.map_err(|error| {
         if let IngestError::Held(_) = error {
             let words = "The collection is being changed by somebody else; try again when that is done.";
             return Failure::Conflict(words.into());

@@ -11,7 +11,7 @@ use super::{
     extract,
     memory::By,
     no_collection,
-    passages::{self, Room},
+    passages::Room,
     prompt::{self, Ask, NO_ANSWER, Passage, Sending},
     unreadable,
     words::{Say, Tongue, tongue as spoken_in},
@@ -96,8 +96,13 @@ impl AskApp {
             join: true,
             patience: Duration::from_millis(self.config.search_ms).min(deadline.remaining()),
         };
-        let searched = match self.state.desk.search(&collection, &search).await {
-            Ok(searched) => searched,
+        let room = Room {
+            chars: self.config.context_chars,
+            passages: asked.passages.unwrap_or(self.config.k_max),
+            flagged: self.config.allow_flagged,
+        };
+        let (searched, taken) = match self.state.desk.passages(&collection, &search, room).await {
+            Ok(found) => found,
             Err(Nothing::Unknown | Nothing::Empty) => return Ok(self.no_documents(asked)),
             Err(Nothing::Unreadable) => return self.without_documents(request, asked, deadline).await,
         };
@@ -105,15 +110,6 @@ impl AskApp {
             self.metrics.degraded("ask", "lexical", reason);
         }
         let language = asked.language.unwrap_or(searched.found.language);
-        let room = Room {
-            chars: self.config.context_chars,
-            passages: asked.passages.unwrap_or(self.config.k_max),
-            flagged: self.config.allow_flagged,
-        };
-        let taken = passages::take(&searched.index, &searched.found.hits, room);
-        if taken.unreadable > 0 && taken.sources.is_empty() {
-            return self.without_documents(request, asked, deadline).await;
-        }
         let looked = Looked {
             asked,
             sources: taken.sources,

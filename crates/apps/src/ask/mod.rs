@@ -95,6 +95,8 @@ impl AskApp {
     /// Over these collections; answers are worded through the routes of `chat`.
     #[must_use]
     pub fn new(chat: ChatApp, state: AskState, config: &AskConfig, metrics: Metrics) -> Self {
+        let (words, route) = (chat.clone(), config.route.clone());
+        state.desk.worded_by(Arc::new(move || words.outlook(&route)));
         Self { chat, state, config: Arc::new(config.clone()), metrics }
     }
 
@@ -181,12 +183,8 @@ impl AskApp {
             join: false,
             patience: Duration::from_millis(self.config.search_ms),
         };
-        let searched = self.state.desk.search(&collection, &asked).await.map_err(nothing)?;
         let room = passages::Room { chars: usize::MAX, passages: k, flagged: true };
-        let found = passages::take(&searched.index, &searched.found.hits, room);
-        if found.unreadable > 0 && found.sources.is_empty() {
-            return Err(unreadable());
-        }
+        let (_, found) = self.state.desk.passages(&collection, &asked, room).await.map_err(nothing)?;
         let mut results = Vec::with_capacity(found.sources.len());
         for mut source in found.sources {
             source.text = request.filter.text(source.text)?;
@@ -199,7 +197,7 @@ impl AskApp {
     async fn collections(&self, request: &Inspected) -> Reply {
         let refresh = Duration::from_secs(self.config.refresh_secs);
         let mut all = Vec::new();
-        for name in self.state.desk.names() {
+        for name in self.state.desk.names().await {
             if self.readable(Some(&name), &request.caller).is_err() {
                 continue;
             }

@@ -5,7 +5,7 @@ use super::*;
 use crate::chat::tests::{PLAIN, Routed, app, inspected};
 use portcullis_domain::{Degraded, MessageRequest, Progress, Scope, Scopes};
 use portcullis_knowledge::{
-    Chunk, Collection, Contents, Document, EmbedFailure, Embedder, KnowledgeConfig, Space,
+    Chunk, Collection, Contents, Document, EmbedFailure, Embedder, KnowledgeConfig, Library, Space,
 };
 use portcullis_testkit::upstream::{Behaviour, OpenAi, Reply as Say};
 use std::path::Path;
@@ -100,7 +100,8 @@ async fn house_of(
     double.always(Behaviour::Say(Say::Text("The notice period is two months [1].".into())));
     let route: Routed<'_> = &[("ask", &[("a", "gpt-double", 0)])];
     let (chat, metrics) = if ai { app(&[("a", &double)], route) } else { app(&[], &[]) };
-    let desk = Desk::new(folder.path().into(), KnowledgeConfig::default(), None, metrics.clone());
+    let library = Library::files(folder.path().into(), KnowledgeConfig::default());
+    let desk = Desk::new(library, None, metrics.clone());
     let none: Ingesting = Arc::new(|_, _, progress, _| {
         progress.set(1, 1);
         Box::pin(async { Ok(Report { added: 1, ..Report::default() }) })

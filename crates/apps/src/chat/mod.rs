@@ -66,6 +66,18 @@ impl ChatApp {
         self.routes.get(route).is_some_and(|route| route.targets.iter().any(remote))
     }
 
+    /// How many beside the builtin model answer to that route, and how many of them would be called now.
+    #[must_use]
+    pub fn outlook(&self, route: &str) -> (usize, usize) {
+        let Some(route) = self.routes.get(route) else { return (0, 0) };
+        let now = Instant::now();
+        let remote =
+            |index: &usize| route.targets.get(*index).is_some_and(|target| target.provider.name() != BUILTIN);
+        let all: Vec<usize> = (0..route.targets.len()).filter(remote).collect();
+        let ready = all.iter().filter(|index| route.readiness(**index, now).is_zero()).count();
+        (all.len(), ready)
+    }
+
     /// An answer that nobody has kept.
     async fn fresh(&self, request: &Inspected, route: &Arc<Route>) -> Result<Reply, Failure> {
         match &request.payload {

@@ -17,7 +17,7 @@ const MAX_PASSAGES: usize = 100;
 /// Longest address of a page, in bytes.
 const MAX_URL: usize = 2048;
 /// Most files in one form.
-const MAX_FILES: usize = 100;
+pub(super) const MAX_FILES: usize = 100;
 /// How far from the first page links are followed.
 const MAX_DEPTH: u32 = 3;
 

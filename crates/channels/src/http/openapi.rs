@@ -385,4 +385,20 @@ mod tests {
             .collect();
         assert_eq!(described, routed);
     }
+
+    // req: S3-DOC-5
+    #[test]
+    fn files_are_described_as_the_form_they_come_in() {
+        let document: serde_json::Value = serde_json::from_str(&super::document()).unwrap();
+        let content = &document["paths"]["/v1/ingest"]["post"]["requestBody"]["content"];
+        let kinds: Vec<&String> = content.as_object().unwrap().keys().collect();
+        assert_eq!(kinds, ["application/json", "multipart/form-data"]);
+        let named = content["multipart/form-data"]["schema"]["$ref"].as_str().unwrap();
+        let form = &document.pointer(named.trim_start_matches('#')).unwrap()["properties"];
+        assert_eq!(
+            (&form["file"]["type"], &form["file"]["items"]["format"]),
+            (&"array".into(), &"binary".into())
+        );
+        assert!(form["collection"].is_object());
+    }
 }

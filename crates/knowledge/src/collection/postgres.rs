@@ -1,23 +1,29 @@
 //! A collection whose generations are rows of Postgres, for several processes that answer from the same documents: the
 //! lists of words are made from the rows and kept in memory, vectors stay with pgvector. Invariants: what answers was
-//! whole and had its sums when it was loaded; another generation becomes active in one transaction; when vectors cannot
-//! be asked for, words answer. Source: ask design section 5, last paragraph.
+//! whole and had its sums when it was loaded; another generation becomes active in one transaction, and only in the place
+//! of the one it was made from; when vectors cannot be asked for, words answer. Source: ask design section 5, last paragraph.
 
-use super::State;
-use crate::{
-    Chunk, Contents, Damage, Document, Found, Index, IndexError, KnowledgeConfig, Language, Query, Space,
-    index,
-};
+mod rows;
+mod writer;
+
+pub use writer::PgWriter;
+
+use super::{Generation, Held, State};
+use crate::{Contents, Damage, Index, IndexError, KnowledgeConfig, Query, index, search::List};
 use parking_lot::{Mutex, RwLock};
-use portcullis_store::{
-    Nearest, PassageDocument, PassageGeneration, PassageRow, Passages, Store, StoreError,
+use portcullis_store::{Nearest, PassageGeneration, PassageRow, Passages, Store, StoreError};
+use rows::{contents, space_of, sums};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
-use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Names of the tables, as damage is told of them.
 const DOCUMENTS: &str = "knowledge_documents";
 const CHUNKS: &str = "knowledge_chunks";
+/// How often a generation is looked for that others replace while it is read.
+const TRIES: usize = 3;
 
 /// A collection in Postgres. Cheap to clone.
 #[derive(Clone)]
@@ -26,11 +32,15 @@ pub struct PgCollection(Arc<Inner>);
 struct Inner {
     name: String,
     store: Store,
+    /// What only this machine needs: vectors that were paid for, and the lock among its processes.
+    folder: PathBuf,
     config: KnowledgeConfig,
     current: RwLock<Option<Arc<Index>>>,
     state: Mutex<State>,
-    /// Held while loading, so that there is one load at a time.
-    loading: tokio::sync::Mutex<()>,
+    /// Which generation was active when it was last followed; held while loading, so that there is one load at a time.
+    followed: tokio::sync::Mutex<Option<i64>>,
+    /// Generations that were found damaged, and how: they are passed over.
+    given_up: Mutex<BTreeMap<i64, String>>,
 }
 
 impl std::fmt::Debug for PgCollection {
@@ -39,37 +49,29 @@ impl std::fmt::Debug for PgCollection {
     }
 }
 
-/// A passage as its row keeps it, beside its position and that of its document.
-#[derive(Serialize, Deserialize)]
-struct Body {
-    ordinal: u32,
-    text: String,
-    chars: (u32, u32),
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pages: Option<(u32, u32)>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    heading: Vec<String>,
-    #[serde(default)]
-    language: Language,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    flagged: bool,
-}
-
 impl PgCollection {
-    /// Opens the collection of that name and loads its active generation; that there is none is fine.
+    /// Opens the collection of that name and loads its active generation; that there is none is fine. What this machine
+    /// keeps of it lies in that folder.
     ///
     /// # Errors
     /// A store that is no Postgres or lacks pgvector, in words that say what to do; a database that is away. Damage is no
     /// error here: [`PgCollection::state`] tells it.
-    pub async fn open(store: Store, name: &str, config: &KnowledgeConfig) -> Result<Self, IndexError> {
+    pub async fn open(
+        store: Store,
+        folder: &Path,
+        name: &str,
+        config: &KnowledgeConfig,
+    ) -> Result<Self, IndexError> {
         store.passages(name)?.prepare().await?;
         let collection = Self(Arc::new(Inner {
             name: name.to_owned(),
             store,
+            folder: folder.to_owned(),
             config: config.clone(),
             current: RwLock::default(),
             state: Mutex::default(),
-            loading: tokio::sync::Mutex::default(),
+            followed: tokio::sync::Mutex::default(),
+            given_up: Mutex::default(),
         }));
         collection.refresh().await?;
         Ok(collection)
@@ -103,37 +105,56 @@ impl PgCollection {
     /// # Errors
     /// A database that is away; then the generation in memory answers on.
     pub async fn refresh(&self) -> Result<bool, IndexError> {
-        let _turn = self.0.loading.lock().await;
+        let mut followed = self.0.followed.lock().await;
         let rows = self.rows()?;
-        let wanted = rows.active().await?;
-        let same = |index: &Arc<Index>| i64::try_from(index.generation()).ok() == wanted;
-        if self.current().as_ref().is_some_and(same) || (wanted.is_none() && self.current().is_none()) {
+        let mut wanted = rows.active().await?;
+        if *followed == wanted && (wanted.is_none() || self.current().is_some()) {
             return Ok(false);
         }
-        let mut known = rows.generations().await?;
-        known.retain(|row| wanted.is_some_and(|wanted| row.generation <= wanted));
-        let (mut found, mut trouble) = (None, None);
-        while let Some(row) = known.pop() {
-            match self.load(&row).await {
-                Ok(index) => {
-                    found = Some(index);
-                    break;
-                }
-                Err(IndexError::Store(error)) => return Err(error.into()),
-                Err(error) => {
-                    tracing::error!(collection = self.name(), generation = row.generation, %error, "a generation cannot be used");
-                    trouble.get_or_insert_with(|| format!("generation {}: {error}", row.generation));
-                }
+        let mut tries = 0;
+        let (found, trouble) = loop {
+            let (found, trouble) = self.newest(wanted).await?;
+            // Somebody published meanwhile and removed what was being read.
+            let now = if trouble.is_some() { rows.active().await? } else { wanted };
+            tries += 1;
+            if now == wanted || tries == TRIES {
+                break (found, trouble);
             }
-        }
+            wanted = now;
+        };
+        *followed = wanted;
         let (generation, created_at) =
             found.as_ref().map(|index| (index.generation(), index.created_at())).unzip();
         let wanted = wanted.and_then(|wanted| u64::try_from(wanted).ok());
-        *self.0.state.lock() = State { generation, created_at, wanted, trouble, quarantined: Vec::new() };
+        let quarantined = self.0.given_up.lock().keys().map(|number| format!("gen-{number}")).collect();
+        *self.0.state.lock() = State { generation, created_at, wanted, trouble, quarantined };
         let mut answering = self.0.current.write();
         let other = answering.as_ref().map(|index| index.generation()) != generation;
         *answering = found.map(Arc::new);
         Ok(other)
+    }
+
+    /// The wanted generation, or the newest sound one before it and what is wrong.
+    async fn newest(&self, wanted: Option<i64>) -> Result<(Option<Index>, Option<String>), IndexError> {
+        let mut known = self.rows()?.generations().await?;
+        known.retain(|row| wanted.is_some_and(|wanted| row.generation <= wanted));
+        let mut trouble = None;
+        while let Some(row) = known.pop() {
+            let given_up = self.0.given_up.lock().get(&row.generation).cloned();
+            let said = match given_up {
+                Some(said) => said,
+                None => match self.load(&row).await {
+                    Ok(index) => return Ok((Some(index), trouble)),
+                    Err(IndexError::Store(error)) => return Err(error.into()),
+                    Err(error) => {
+                        tracing::error!(collection = self.name(), generation = row.generation, %error, "a generation cannot be used");
+                        error.to_string()
+                    }
+                },
+            };
+            trouble.get_or_insert_with(|| format!("generation {}: {said}", row.generation));
+        }
+        Ok((None, trouble))
     }
 
     /// The lists of a generation, made from its rows.
@@ -199,36 +220,11 @@ impl PgCollection {
         }
     }
 
-    /// Makes a generation of these contents and lets it answer. `now` in Unix seconds.
-    ///
-    /// # Errors
-    /// Contents that contradict themselves or are too large; a database that is away. The old generation still answers.
-    pub async fn publish(
-        &self,
-        contents: &Contents,
-        space: Option<&Space>,
-        now: i64,
-    ) -> Result<Arc<Index>, IndexError> {
-        index::check(contents, space)?;
-        let space = contents.vectors.as_ref().and(space);
-        let dimensions = space.map(|space| space.dimensions);
-        let said = space.map(|space| serde_json::to_string(space).unwrap_or_default());
-        let rows = self.rows()?;
-        let (documents, passages) = written(contents, dimensions)?;
-        let number = rows.begin(said.as_deref(), dimensions, now).await?;
-        rows.add(number, &documents, &passages).await?;
-        let keep = i64::try_from(self.0.config.keep_generations).unwrap_or(i64::MAX);
-        rows.publish(number, documents.len() as i64, passages.len() as i64, keep).await?;
-        self.refresh().await?;
-        self.current().ok_or(IndexError::Missing)
-    }
-
-    /// Finds passages: vectors are compared by the database, everything else here. Where the database cannot be asked,
-    /// words answer alone.
-    pub async fn search(&self, query: &Query<'_>) -> Found {
-        let Some(index) = self.current() else { return Found::default() };
+    /// The passages nearest to the question in that generation, compared by the database; none where vectors may not be
+    /// compared or the database cannot be asked: then words answer alone.
+    pub(crate) async fn nearest(&self, index: &Index, query: &Query<'_>) -> Option<List> {
         let asked = index.asked(query);
-        let Some(question) = asked.vector else { return index.answered(query, &asked, None) };
+        let question = asked.vector?;
         let only = asked.allowed.as_ref().map(|allowed| {
             (0..).zip(allowed).filter(|(_, allowed)| **allowed).map(|(n, _)| n).collect::<Vec<i32>>()
         });
@@ -238,168 +234,82 @@ impl PgCollection {
             Ok(rows) => rows.nearest(nearest).await,
             Err(error) => Err(error),
         };
-        let list = found.map(|list| {
-            list.into_iter().filter_map(|(n, cosine)| Some((u32::try_from(n).ok()?, cosine))).collect()
-        });
-        if let Err(error) = &list {
-            tracing::warn!(collection = self.name(), %error, "vectors cannot be compared; words answer alone");
+        match found {
+            Ok(list) => Some(
+                list.into_iter().filter_map(|(n, cosine)| Some((u32::try_from(n).ok()?, cosine))).collect(),
+            ),
+            Err(error) => {
+                tracing::warn!(collection = self.name(), %error, "vectors cannot be compared; words answer alone");
+                None
+            }
         }
-        index.answered(query, &asked, list.ok())
     }
 
-    /// Everything the answering generation was made from, vectors included.
+    /// Everything that generation was made from, vectors included.
     ///
     /// # Errors
     /// [`IndexError::Missing`]; damage; a database that is away.
-    pub async fn contents(&self) -> Result<(Contents, Option<Space>), IndexError> {
-        let row = self.answering().await?.ok_or(IndexError::Missing)?;
+    pub async fn contents(&self, index: &Index) -> Result<Contents, IndexError> {
+        let row = self.row_of(index).await?.ok_or(IndexError::Missing)?;
         let (contents, damages) = self.read(&row, true).await?;
-        match damages.into_iter().next() {
-            Some(damage) => Err(damage.into()),
-            None => Ok((contents, space_of(&row)?)),
-        }
+        damages.into_iter().next().map_or(Ok(contents), |damage| Err(damage.into()))
     }
 
-    async fn answering(&self) -> Result<Option<PassageGeneration>, IndexError> {
-        let Some(index) = self.current() else { return Ok(None) };
+    async fn row_of(&self, index: &Index) -> Result<Option<PassageGeneration>, IndexError> {
         let known = self.rows()?.generations().await?;
         Ok(known.into_iter().find(|row| u64::try_from(row.generation).ok() == Some(index.generation())))
     }
 
-    /// Checks counts and the sums of every document of the generation that answers, vectors included. The damages, none
-    /// when all is sound.
+    /// Checks counts and the sums of every document of the generation that answers, vectors included; when something is
+    /// damaged, the newest sound one before it answers. The damages, none when all is sound.
     ///
     /// # Errors
     /// A database that is away.
-    pub async fn verify(&self) -> Result<Vec<Damage>, IndexError> {
-        match (self.answering().await?, self.current()) {
-            (Some(row), _) => Ok(self.read(&row, true).await?.1),
-            (None, Some(_)) => Ok(vec![Damage::of(CHUNKS, "the generation that answers is gone")]),
-            (None, None) => Ok(Vec::new()),
-        }
-    }
-
-    /// Numbers of the finished generations, rising.
-    ///
-    /// # Errors
-    /// A database that is away.
-    pub async fn generations(&self) -> Result<Vec<u64>, IndexError> {
-        let known = self.rows()?.generations().await?;
-        Ok(known.into_iter().filter_map(|row| u64::try_from(row.generation).ok()).collect())
-    }
-
-    /// Lets an older generation answer: the given one, or the newest before the active one. Its number.
-    ///
-    /// # Errors
-    /// [`IndexError::Missing`] when there is none; a database that is away.
-    pub async fn rollback(&self, to: Option<u64>) -> Result<u64, IndexError> {
-        let rows = self.rows()?;
-        let active = rows.active().await?.and_then(|active| u64::try_from(active).ok());
-        let known = self.generations().await?.into_iter().rev();
-        let mut fit = known.filter(|number| to.map_or(Some(*number) < active, |to| *number == to));
-        let number = fit.next().ok_or(IndexError::Missing)?;
-        if !rows.activate(i64::try_from(number).unwrap_or_default()).await? {
-            return Err(IndexError::Missing);
-        }
-        self.refresh().await?;
-        Ok(number)
-    }
-}
-
-fn space_of(row: &PassageGeneration) -> Result<Option<Space>, IndexError> {
-    let read = row.space.as_deref().map(serde_json::from_str).transpose();
-    read.map_err(|_| Damage::of("knowledge_generations", "the space of the vectors cannot be read").into())
-}
-
-/// The sums of a document, as its passages are added in order.
-#[derive(Default)]
-struct Sums {
-    text: blake3::Hasher,
-    vectors: blake3::Hasher,
-}
-
-fn sums(count: usize) -> Vec<Sums> {
-    std::iter::repeat_with(Sums::default).take(count).collect()
-}
-
-impl Sums {
-    fn add(&mut self, body: &str, vector: Option<&[f32]>) {
-        // With its length, so that no two lists of passages have one sum.
-        self.text.update(&(body.len() as u64).to_le_bytes()).update(body.as_bytes());
-        for number in vector.unwrap_or_default() {
-            self.vectors.update(&number.to_le_bytes());
-        }
-    }
-
-    fn text(&self, document: &str) -> String {
-        self.text.clone().update(document.as_bytes()).finalize().to_hex().to_string()
-    }
-
-    fn vectors(&self) -> String {
-        self.vectors.finalize().to_hex().to_string()
-    }
-}
-
-/// Contents as rows.
-fn written(
-    contents: &Contents,
-    dimensions: Option<usize>,
-) -> Result<(Vec<PassageDocument>, Vec<PassageRow>), IndexError> {
-    let many = |_| IndexError::Contents("more passages than an index takes");
-    let no_text = |_| IndexError::Contents("a passage or document is no text");
-    let mut sums = sums(contents.documents.len());
-    let mut vectors = dimensions.zip(contents.vectors.as_ref()).map(|(long, all)| all.chunks_exact(long));
-    let mut passages = Vec::with_capacity(contents.chunks.len());
-    for (n, chunk) in contents.chunks.iter().enumerate() {
-        let body = Body {
-            ordinal: chunk.ordinal,
-            text: chunk.text.clone(),
-            chars: (chunk.chars.start, chunk.chars.end),
-            pages: chunk.pages,
-            heading: chunk.heading.clone(),
-            language: chunk.language,
-            flagged: chunk.flagged,
+    pub async fn scrub(&self) -> Result<Vec<Damage>, IndexError> {
+        let Some(index) = self.current() else { return Ok(Vec::new()) };
+        let damages = match self.row_of(&index).await? {
+            Some(row) => self.read(&row, true).await?.1,
+            None => vec![Damage::of(CHUNKS, "the generation that answers is gone")],
         };
-        // Postgres keeps no zero byte in a text; as JSON writes it, it is none.
-        let body = serde_json::to_string(&body).map_err(no_text)?;
-        let vector = vectors.as_mut().and_then(Iterator::next).map(<[f32]>::to_vec);
-        if let Some(sum) = sums.get_mut(chunk.document as usize) {
-            sum.add(&body, vector.as_deref());
+        if let Some(first) = damages.first() {
+            self.0.given_up.lock().insert(
+                i64::try_from(index.generation()).unwrap_or_default(),
+                IndexError::from(first.clone()).to_string(),
+            );
+            *self.0.followed.lock().await = None;
+            self.refresh().await?;
         }
-        let document = i32::try_from(chunk.document).map_err(many)?;
-        passages.push(PassageRow { n: i32::try_from(n).map_err(many)?, document, body, vector });
+        Ok(damages)
     }
-    let mut documents = Vec::with_capacity(contents.documents.len());
-    for (n, (document, sum)) in contents.documents.iter().zip(&sums).enumerate() {
-        let body = serde_json::to_string(document).map_err(no_text)?;
-        let (hash, vectors_hash) = (sum.text(&body), sum.vectors());
-        documents.push(PassageDocument { n: i32::try_from(n).map_err(many)?, body, hash, vectors_hash });
-    }
-    Ok((documents, passages))
-}
 
-/// Rows as contents; none where they are not what we write.
-fn contents(documents: &[PassageDocument], passages: &[PassageRow]) -> Option<Contents> {
-    let documents: Vec<Document> =
-        documents.iter().map(|row| serde_json::from_str(&row.body).ok()).collect::<Option<_>>()?;
-    let chunk = |row: &PassageRow| {
-        let body: Body = serde_json::from_str(&row.body).ok()?;
-        Some(Chunk {
-            document: u32::try_from(row.document).ok()?,
-            ordinal: body.ordinal,
-            text: body.text,
-            chars: body.chars.0..body.chars.1,
-            pages: body.pages,
-            heading: body.heading,
-            language: body.language,
-            flagged: body.flagged,
-        })
-    };
-    let chunks: Vec<Chunk> = passages.iter().map(chunk).collect::<Option<_>>()?;
-    let with_vectors = !passages.is_empty() && passages.iter().all(|row| row.vector.is_some());
-    let vectors =
-        with_vectors.then(|| passages.iter().flat_map(|row| row.vector.iter().flatten()).copied().collect());
-    Some(Contents { documents, chunks, vectors })
+    /// Checks every finished generation, vectors included, without changing anything; rising.
+    ///
+    /// # Errors
+    /// A database that is away.
+    pub async fn generations(&self) -> Result<Vec<Generation>, IndexError> {
+        let rows = self.rows()?;
+        let (active, known) = (rows.active().await?, rows.generations().await?);
+        let mut out = Vec::with_capacity(known.len());
+        for row in known {
+            let (_, damaged) = self.read(&row, true).await?;
+            let generation = u64::try_from(row.generation).unwrap_or_default();
+            out.push(Generation {
+                generation,
+                current: active == Some(row.generation),
+                damaged,
+                unread: None,
+            });
+        }
+        Ok(out)
+    }
+
+    /// Takes the collection for writing, among all processes of this database.
+    ///
+    /// # Errors
+    /// [`Held`] says by whom it is held.
+    pub async fn lock(&self, now: i64) -> Result<PgWriter, Held> {
+        PgWriter::take(self, now).await
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use portcullis_store::files::{self, Lock, LockError, Owner};
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Why a collection was not taken for writing.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Held {
     /// Another writer has it.
     #[error("the collection is being written by process {} since {} (Unix seconds)", .0.pid, .0.since)]
     By(Owner),
+    /// Another machine has it.
+    #[error("the collection is being written by a process on another machine")]
+    Elsewhere,
     /// Files of it cannot be used.
     #[error(transparent)]
     Trouble(#[from] IndexError),
@@ -30,16 +33,21 @@ pub struct Writer {
     _lock: Lock,
 }
 
+/// Takes the lock among the processes of this machine.
+pub(super) fn file_lock(folder: &Path, now: i64) -> Result<Lock, Held> {
+    files::lock(&folder.join("LOCK"), now).map_err(|error| match error {
+        LockError::Held(owner) => Held::By(owner),
+        LockError::File(error) => Held::Trouble(error.into()),
+    })
+}
+
 /// Where publishing can be ended, for tests; each is the moment before something happens.
 pub(crate) type Stop<'a> = &'a mut dyn FnMut(&'static str) -> bool;
 
 impl Writer {
     pub(super) fn take(collection: &Collection, now: i64) -> Result<Self, Held> {
         let folder = &collection.0.folder;
-        let lock = files::lock(&folder.path("LOCK"), now).map_err(|error| match error {
-            LockError::Held(owner) => Held::By(owner),
-            LockError::File(error) => Held::Trouble(error.into()),
-        })?;
+        let lock = file_lock(folder.root(), now)?;
         folder.sweep()?;
         Ok(Self { collection: collection.clone(), _lock: lock })
     }

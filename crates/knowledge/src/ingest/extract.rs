@@ -212,4 +212,4 @@ pub fn extract(bytes: &[u8], hint: &Hint, limits: &Limits) -> Result<Extracted, 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

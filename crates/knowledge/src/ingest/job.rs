@@ -14,7 +14,7 @@ use super::{
     report::{Flagged, IngestError, Partial, Phase, Progress, Refused, Report},
     vectors::Vectors,
 };
-use crate::{Chunk, Collection, Contents, Document, Embedder, KnowledgeConfig, Space, collection::Writer};
+use crate::{Chunk, Contents, Document, Embedder, KnowledgeConfig, Shelf, ShelfWriter, Space};
 use candidates::{Candidate, Content, Queue};
 use gather::{Fresh, Gathered};
 use std::{collections::HashMap, sync::Arc};
@@ -67,13 +67,13 @@ pub struct Options {
 /// [`IngestError`]: nothing was published.
 pub async fn run(
     tools: &Tools,
-    collection: &Collection,
+    collection: &Shelf,
     places: &[Place],
     options: Options,
     now: i64,
 ) -> Result<Report, IngestError> {
     let begun = Instant::now();
-    let writer = if options.dry_run { None } else { Some(collection.lock(now)?) };
+    let writer = if options.dry_run { None } else { Some(collection.lock(now).await?) };
     (tools.progress)(&Progress::default());
     let mut queue = Queue::new(places, options.depth, tools).await?;
     let gathered = Gathered::new(collection);
@@ -100,8 +100,8 @@ pub async fn run(
 /// A running job.
 struct Job<'a> {
     tools: &'a Tools,
-    writer: Option<Writer>,
-    collection: &'a Collection,
+    writer: Option<ShelfWriter>,
+    collection: &'a Shelf,
     gathered: Gathered,
     vectors: Option<Vectors<'a>>,
     /// Passages that wait to be embedded together.
@@ -122,8 +122,8 @@ struct Wanted {
 impl<'a> Job<'a> {
     fn begin(
         tools: &'a Tools,
-        writer: Option<Writer>,
-        collection: &'a Collection,
+        writer: Option<ShelfWriter>,
+        collection: &'a Shelf,
         gathered: Gathered,
         now: i64,
     ) -> Result<Self, IngestError> {
@@ -366,8 +366,12 @@ impl<'a> Job<'a> {
 
     async fn publish(&mut self) -> Result<(), IngestError> {
         let space = self.space().cloned();
-        for (key, title, chunks) in self.gathered.load(space.as_ref())? {
-            self.want(&key, &title, &chunks);
+        if let Some(old) = self.gathered.old() {
+            let old_space = old.space().cloned();
+            let contents = self.collection.contents(&old).await?;
+            for (key, title, chunks) in self.gathered.load(contents, old_space.as_ref(), space.as_ref()) {
+                self.want(&key, &title, &chunks);
+            }
         }
         self.embed_waiting(true).await?;
         self.tell(Phase::Publishing);
@@ -376,15 +380,9 @@ impl<'a> Job<'a> {
         }
         let contents: Contents = std::mem::take(&mut self.gathered).contents(space.as_ref())?;
         (self.report.documents, self.report.chunks) = (contents.documents.len(), contents.chunks.len());
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        let now = self.now;
-        let published = spawn_blocking(move || {
-            let published = writer.publish(&contents, space.as_ref(), now);
-            (writer, published)
-        });
-        let (writer, published) = published.await.map_err(|error| IngestError::Broken(error.to_string()))?;
-        self.writer = Some(writer);
-        published?;
+        if let Some(writer) = &self.writer {
+            writer.publish(contents, space.as_ref(), self.now).await?;
+        }
         self.report.published = true;
         Ok(())
     }

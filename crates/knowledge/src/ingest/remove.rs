@@ -2,18 +2,18 @@
 //! was; their text stays in older generations until those go (`knowledge.keep_generations`).
 
 use super::report::IngestError;
-use crate::{Chunk, Collection, Contents};
+use crate::{Chunk, Contents, Shelf};
 use std::collections::HashSet;
 
-/// Removes these documents; how many there were. `now` in Unix seconds. Blocking.
+/// Removes these documents; how many there were. `now` in Unix seconds.
 ///
 /// # Errors
 /// [`IngestError`]: nothing was changed.
-pub fn remove(collection: &Collection, ids: &[String], now: i64) -> Result<usize, IngestError> {
-    let writer = collection.lock(now)?;
+pub async fn remove(collection: &Shelf, ids: &[String], now: i64) -> Result<usize, IngestError> {
+    let writer = collection.lock(now).await?;
     let Some(index) = collection.current() else { return Ok(0) };
     let gone: HashSet<&str> = ids.iter().map(String::as_str).collect();
-    let old = index.contents()?;
+    let old = collection.contents(&index).await?;
     let width = index.space().map_or(0, |space| space.dimensions);
     let mut places = Vec::with_capacity(old.documents.len());
     let mut new = Contents { vectors: old.vectors.as_ref().map(|_| Vec::new()), ..Contents::default() };
@@ -35,6 +35,6 @@ pub fn remove(collection: &Collection, ids: &[String], now: i64) -> Result<usize
             all.extend_from_slice(vectors.get(n * width..(n + 1) * width).unwrap_or_default());
         }
     }
-    writer.publish(&new, index.space(), now)?;
+    writer.publish(new, index.space(), now).await?;
     Ok(removed)
 }

@@ -7,6 +7,7 @@ mod fuse;
 mod lists;
 
 pub use follow_up::follow_up;
+pub(crate) use lists::List;
 
 use crate::{Document, Index, Language, Space, text};
 use std::ops::Range;
@@ -46,6 +47,37 @@ impl Default for Query<'_> {
             join: true,
             depth: 100,
             only: None,
+        }
+    }
+}
+
+/// A question that owns what it asks with, so that it can be asked on another thread.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// As [`Query::text`].
+    pub text: String,
+    /// As [`Query::language`].
+    pub language: Language,
+    /// As [`Query::meaning`].
+    pub meaning: Option<(Space, Vec<f32>)>,
+    /// As [`Query::k`].
+    pub k: usize,
+    /// As [`Query::per_document`].
+    pub per_document: usize,
+    /// As [`Query::join`].
+    pub join: bool,
+}
+
+impl Question {
+    pub(crate) fn query(&self) -> Query<'_> {
+        Query {
+            text: &self.text,
+            language: self.language,
+            meaning: self.meaning.as_ref().map(|(space, vector)| (space, vector.as_slice())),
+            k: self.k,
+            per_document: self.per_document,
+            join: self.join,
+            ..Query::default()
         }
     }
 }
@@ -167,12 +199,7 @@ impl Index {
     }
 
     /// The answer, with the list by meaning that was made here or elsewhere.
-    pub(crate) fn answered(
-        &self,
-        query: &Query<'_>,
-        asked: &Asked<'_>,
-        meaning: Option<lists::List>,
-    ) -> Found {
+    pub(crate) fn answered(&self, query: &Query<'_>, asked: &Asked<'_>, meaning: Option<List>) -> Found {
         let language = asked.language;
         let allows = |n: u32| self.allows(asked, n);
         let terms = lists::terms(self, asked.text, language);

@@ -89,6 +89,7 @@ async fn by_server(
 async fn alone(settings: &Settings, sources: &Sources, offline: bool) -> Result<Alone, Trouble> {
     let secrets = read_secrets(settings, &sources.environment).await;
     Alone::open(settings, &secrets, offline)
+        .await
         .map_err(|error| Trouble::failed(error.to_string()).mend("`portcullis check` names what is wrong"))
 }
 

@@ -6,14 +6,18 @@ use crate::{
     cli::{self, IndexEval, IndexVerify, WhichCollection},
     output::{BAD, DIM, GOOD, Progress, Trouble, WARN, line},
 };
+use parking_lot::Mutex;
 use portcullis_runtime::{
+    ingestion,
     knowledge::{
-        Chunk, Collection, Contents, Document, Embedder, Grams, Index, IndexError, Language, Purpose, Query,
-        Space, VectorCache, Writer,
-        collection::{Held, generations},
+        Chunk, Contents, Document, Grams, Index, IndexError, Language, Library, Purpose, Query, Shelf,
+        ShelfWriter, Space,
+        collection::{Generation, Held},
         eval::{self, Judgements},
+        ingest::again::{self, Means},
         text::{of_question, of_text},
     },
+    read_secrets,
     settings::Sources,
 };
 use serde::Deserialize;
@@ -22,33 +26,36 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Something is damaged.
 const DAMAGED: u8 = 4;
 
 pub(super) fn run(sources: &Sources, command: &cli::Index, as_json: bool) -> Ended {
-    match command {
-        cli::Index::Eval(wanted) => measure(sources, wanted, as_json),
-        cli::Index::Verify(wanted) => verify(sources, wanted, as_json),
-        cli::Index::List(which) => list(sources, which, as_json),
-        cli::Index::Rollback { which, to } => {
-            let generation = change(sources, which, |writer, _| writer.rollback(*to))?;
-            told(as_json, json!({"generation": generation}), &format!("generation {generation} answers"))
+    block_on(async {
+        match command {
+            cli::Index::Eval(wanted) => measure(sources, wanted, as_json).await,
+            cli::Index::Verify(wanted) => verify(sources, wanted, as_json).await,
+            cli::Index::List(which) => list(sources, which, as_json).await,
+            cli::Index::Rollback { which, to } => {
+                let generation = writer(sources, which).await?.rollback(*to).await.map_err(trouble)?;
+                told(as_json, json!({"generation": generation}), &format!("generation {generation} answers"))
+            }
+            cli::Index::Rebuild(which) => {
+                let (generation, passages) = rebuild(sources, which).await?;
+                let said = format!("generation {generation} answers, made anew of {passages} passages");
+                told(as_json, json!({"generation": generation, "passages": passages}), &said)
+            }
+            cli::Index::Prune(which) => {
+                let removed = writer(sources, which).await?.prune().await.map_err(trouble)?;
+                told(as_json, json!({"removed": removed}), &format!("{removed} generations removed"))
+            }
         }
-        cli::Index::Rebuild(which) => {
-            let (generation, passages) = rebuild(sources, which)?;
-            let said = format!("generation {generation} answers, made anew of {passages} passages");
-            told(as_json, json!({"generation": generation, "passages": passages}), &said)
-        }
-        cli::Index::Prune(which) => {
-            let removed = change(sources, which, |writer, _| writer.prune())?;
-            told(as_json, json!({"removed": removed}), &format!("{removed} generations removed"))
-        }
-    }
+    })
 }
 
 fn told(as_json: bool, object: serde_json::Value, words: &str) -> Ended {
@@ -60,34 +67,34 @@ fn told(as_json: bool, object: serde_json::Value, words: &str) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn folder(sources: &Sources, which: &WhichCollection) -> Result<(PathBuf, u64), Trouble> {
+/// The collections, and the embedder that their settings name.
+async fn library(sources: &Sources) -> Result<(Library, String), Trouble> {
     let settings = settings(sources)?.settings;
-    let folder = settings.knowledge.folder(&settings.data_dir).join(&which.collection);
-    if !folder.is_dir() {
-        let what = format!("there is no collection {}", which.collection);
-        return Err(
-            Trouble::failed(what).mend("make it with `portcullis ingest`, or name another with --collection")
-        );
-    }
-    Ok((folder, settings.knowledge.max_index_bytes))
+    let secrets = read_secrets(&settings, &sources.environment).await;
+    let library = ingestion::library(&settings, &secrets).await;
+    let library = library
+        .map_err(|error| Trouble::failed(error.to_string()).mend("`portcullis check` names what is wrong"))?;
+    Ok((library, settings.knowledge.embedder))
 }
 
-/// Changes a collection under its lock.
-fn change<T>(
-    sources: &Sources,
-    which: &WhichCollection,
-    work: impl FnOnce(&Writer, i64) -> Result<T, IndexError>,
-) -> Result<T, Trouble> {
-    let writer = writer(sources, which)?;
-    work(&writer, jiff::Timestamp::now().as_second()).map_err(trouble)
+fn unknown(which: &WhichCollection) -> Trouble {
+    Trouble::failed(format!("there is no collection {}", which.collection))
+        .mend("make it with `portcullis ingest`, or name another with --collection")
 }
 
-fn writer(sources: &Sources, which: &WhichCollection) -> Result<Writer, Trouble> {
-    let (folder, _) = folder(sources, which)?;
-    let config = settings(sources)?.settings.knowledge;
-    let collection = Collection::open(&folder, &which.collection, &config).map_err(trouble)?;
-    collection.lock(jiff::Timestamp::now().as_second()).map_err(|held| match held {
-        Held::By(_) => {
+async fn shelf(library: &Library, which: &WhichCollection) -> Result<Shelf, Trouble> {
+    let found = library.collection(&which.collection, false).await.map_err(trouble)?;
+    found.ok_or_else(|| unknown(which))
+}
+
+async fn writer(sources: &Sources, which: &WhichCollection) -> Result<ShelfWriter, Trouble> {
+    let (library, _) = library(sources).await?;
+    lock(&shelf(&library, which).await?).await
+}
+
+async fn lock(shelf: &Shelf) -> Result<ShelfWriter, Trouble> {
+    shelf.lock(jiff::Timestamp::now().as_second()).await.map_err(|held| match held {
+        Held::By(_) | Held::Elsewhere => {
             Trouble::failed(held.to_string()).safe("nothing was changed").mend("wait for it, or end it")
         }
         Held::Trouble(error) => trouble(error),
@@ -96,46 +103,30 @@ fn writer(sources: &Sources, which: &WhichCollection) -> Result<Writer, Trouble>
 
 /// A new generation of the passages that are sound, with vectors of the embedder in the settings where it can be asked:
 /// those that are kept, and new ones for the rest.
-fn rebuild(sources: &Sources, which: &WhichCollection) -> Result<(u64, usize), Trouble> {
-    let writer = writer(sources, which)?;
-    let (mut contents, mut space) = writer.salvage().map_err(trouble)?;
-    let name = settings(sources)?.settings.knowledge.embedder;
-    block_on(async {
-        let Some(embedder) = evaluate::embedder(sources, &name).await? else { return Ok(()) };
-        if space.as_ref() != Some(&embedder.space) {
-            let mut cache = writer.vectors(&embedder.space).map_err(trouble)?;
-            contents.vectors = Some(again(&contents, &embedder, &mut cache).await?);
-            space = Some(embedder.space.clone());
-        }
-        Ok(())
-    })?;
-    let now = jiff::Timestamp::now().as_second();
-    let index = writer.publish(&contents, space.as_ref(), now).map_err(trouble)?;
-    Ok((index.generation(), index.len()))
-}
-
-/// Vectors of all passages: from the cache, the rest embedded and kept.
-async fn again(
-    contents: &Contents,
-    embedder: &Embedder,
-    cache: &mut VectorCache,
-) -> Result<Vec<f32>, Trouble> {
-    let texts: Vec<String> = (0..contents.chunks.len()).map(|n| indexed(contents, n)).collect();
-    let mut vectors: Vec<Option<Vec<f32>>> = texts.iter().map(|text| cache.get(text)).collect();
-    let missing: Vec<usize> = (0..texts.len()).filter(|n| vectors[*n].is_none()).collect();
-    let mut progress = Progress::new("passages");
-    for (done, part) in missing.chunks(embedder.batch * 4).enumerate() {
-        let wanted: Vec<&str> = part.iter().map(|n| texts[*n].as_str()).collect();
-        let made =
-            evaluate::vectors(embedder, &wanted, Purpose::Passage, &mut Progress::new("passages")).await?;
-        for (n, vector) in part.iter().zip(made) {
-            cache.put(&texts[*n], &vector).map_err(trouble)?;
-            vectors[*n] = Some(vector);
-        }
-        progress.tell(done * embedder.batch * 4 + part.len(), missing.len());
+async fn rebuild(sources: &Sources, which: &WhichCollection) -> Result<(u64, usize), Trouble> {
+    let (library, name) = library(sources).await?;
+    let writer = lock(&shelf(&library, which).await?).await?;
+    let (mut contents, mut space) = writer.salvage().await.map_err(trouble)?;
+    if let Some(embedder) = evaluate::embedder(sources, &name).await?
+        && space.as_ref() != Some(&embedder.space)
+    {
+        let progress = Mutex::new(Progress::new("passages"));
+        let means = Means {
+            embedder: &embedder,
+            at_once: 1,
+            cancel: &CancellationToken::new(),
+            told: &|done, of| progress.lock().tell(done, of),
+        };
+        again::embed(&mut contents, &writer, means).await.map_err(|error| {
+            Trouble::failed(error.to_string())
+                .safe("the index that answers now goes on answering; vectors made so far are kept")
+                .mend("portcullis check")
+        })?;
+        space = Some(embedder.space.clone());
     }
-    cache.sync().map_err(trouble)?;
-    Ok(vectors.into_iter().flatten().flatten().collect())
+    let now = jiff::Timestamp::now().as_second();
+    let index = writer.publish(contents, space.as_ref(), now).await.map_err(trouble)?;
+    Ok((index.generation(), index.len()))
 }
 
 /// What is embedded of a passage.
@@ -151,6 +142,7 @@ fn trouble(error: IndexError) -> Trouble {
         IndexError::Missing => "portcullis index list; or ingest the documents again",
         IndexError::TooLarge { .. } => "raise knowledge.max_index_bytes",
         IndexError::Store(_) => "look at the database",
+        IndexError::Overtaken => "do it again",
         IndexError::Format { .. }
         | IndexError::File(_)
         | IndexError::Contents(_)
@@ -159,9 +151,14 @@ fn trouble(error: IndexError) -> Trouble {
     Trouble::failed(error.to_string()).safe("the index that answers now goes on answering").mend(mend)
 }
 
-fn list(sources: &Sources, which: &WhichCollection, as_json: bool) -> Ended {
-    let (folder, limit) = folder(sources, which)?;
-    let all = generations(&folder, limit).map_err(trouble)?;
+async fn generations(library: &Library, which: &WhichCollection) -> Result<Vec<Generation>, Trouble> {
+    let found = library.generations(&which.collection).await.map_err(trouble)?;
+    found.ok_or_else(|| unknown(which))
+}
+
+async fn list(sources: &Sources, which: &WhichCollection, as_json: bool) -> Ended {
+    let (library, _) = library(sources).await?;
+    let all = generations(&library, which).await?;
     if as_json {
         line(json!({"collection": which.collection, "generations": all}));
         return Ok(ExitCode::SUCCESS);
@@ -175,7 +172,7 @@ fn list(sources: &Sources, which: &WhichCollection, as_json: bool) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(found: &portcullis_runtime::knowledge::collection::Generation) -> String {
+fn one(found: &Generation) -> String {
     let mut out = match found.generation {
         0 => "CURRENT".to_owned(),
         number => format!("generation {number}{}", if found.current { ", current" } else { "" }),
@@ -191,11 +188,14 @@ fn one(found: &portcullis_runtime::knowledge::collection::Generation) -> String 
     out
 }
 
-fn verify(sources: &Sources, wanted: &IndexVerify, as_json: bool) -> Ended {
-    let (folder, limit) = folder(sources, &wanted.which)?;
-    let all = generations(&folder, limit).map_err(trouble)?;
+async fn verify(sources: &Sources, wanted: &IndexVerify, as_json: bool) -> Ended {
+    let (library, embedder) = library(sources).await?;
+    let all = generations(&library, &wanted.which).await?;
     let sound = all.iter().all(|found| found.damaged.is_empty() && found.unread.is_none());
-    let deep = if wanted.deep && sound { Some(deep(sources, &wanted.which)?) } else { None };
+    let deep = match wanted.deep && sound {
+        true => Some(deep(sources, &shelf(&library, &wanted.which).await?, &embedder).await?),
+        false => None,
+    };
     let alike = deep.is_none_or(|(least, _)| least >= ALIKE);
     let damaged = all.iter().any(|found| !found.damaged.is_empty()) || !alike;
     let code = if damaged { DAMAGED } else { u8::from(!sound) };
@@ -225,27 +225,24 @@ const ALIKE: f32 = 0.99;
 const DEEP: usize = 100;
 
 /// Embeds passages again, spread over the index; the least likeness, and of how many.
-fn deep(sources: &Sources, which: &WhichCollection) -> Result<(f32, usize), Trouble> {
-    let (folder, _) = folder(sources, which)?;
-    let config = settings(sources)?.settings.knowledge;
-    let collection = Collection::open(&folder, &which.collection, &config).map_err(trouble)?;
-    let embedder = block_on(evaluate::embedder(sources, &config.embedder))?;
+async fn deep(sources: &Sources, shelf: &Shelf, name: &str) -> Result<(f32, usize), Trouble> {
+    let embedder = evaluate::embedder(sources, name).await?;
     let made_by =
         |index: &Index| embedder.as_ref().is_some_and(|embedder| index.space() == Some(&embedder.space));
-    let index = collection.current().filter(|index| made_by(index));
+    let index = shelf.current().filter(|index| made_by(index));
     let Some((index, embedder)) = index.zip(embedder.as_ref()) else {
-        return Err(Trouble::failed(format!("the index has no vectors of {}", config.embedder))
+        return Err(Trouble::failed(format!("the index has no vectors of {name}"))
             .safe("every byte of it is sound")
             .mend("verify it without --deep"));
     };
-    let mut contents = index.contents().map_err(trouble)?;
+    let mut contents = shelf.contents(&index).await.map_err(trouble)?;
     let vectors = contents.vectors.take().unwrap_or_default();
     let step = contents.chunks.len().div_ceil(DEEP).max(1);
     let picked: Vec<usize> = (0..contents.chunks.len()).step_by(step).collect();
     let texts: Vec<String> = picked.iter().map(|n| indexed(&contents, *n)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut progress = Progress::new("passages");
-    let again = block_on(evaluate::vectors(embedder, &texts, Purpose::Passage, &mut progress))?;
+    let again = evaluate::vectors(embedder, &texts, Purpose::Passage, &mut progress).await?;
     let width = embedder.space.dimensions;
     let cosine = |(n, again): (&usize, &Vec<f32>)| {
         let kept = &vectors[n * width..(n + 1) * width];
@@ -268,12 +265,12 @@ const DEPTH: usize = 400;
 /// Documents in a ranking.
 const RANKED: usize = 100;
 
-fn measure(sources: &Sources, wanted: &IndexEval, as_json: bool) -> Ended {
+async fn measure(sources: &Sources, wanted: &IndexEval, as_json: bool) -> Ended {
     let started = Instant::now();
     let corpus: Vec<Row> = evaluate::rows(&wanted.corpus)?;
     let questions: Vec<Row> = evaluate::rows(&wanted.queries)?;
     let judged = judgements(&wanted.qrels)?;
-    let run = block_on(ranking(sources, &corpus, &questions, &wanted.embedder))?;
+    let run = ranking(sources, &corpus, &questions, &wanted.embedder).await?;
     if let Some(path) = &wanted.run {
         fs::write(path, trec(&run))
             .map_err(|error| Trouble::usage(format!("{}: {error}", path.display())))?;

@@ -9,7 +9,7 @@ use crate::{
     output::{Trouble, line},
 };
 use portcullis_runtime::{
-    Secrets, Settings,
+    Secrets, Settings, StartError,
     ingestion::{self, serve_reader},
     knowledge::{
         IndexError,
@@ -60,7 +60,9 @@ async fn ingest(settings: &Settings, secrets: &Secrets, arguments: &cli::Ingest,
         dry_run: arguments.dry_run,
         depth: arguments.depth,
     };
-    let collection = ingestion::collection(settings, &arguments.collection).map_err(|error| index(&error))?;
+    let library = ingestion::library(settings, secrets).await.map_err(unopened)?;
+    let opened = library.collection(&arguments.collection, true).await.map_err(|error| index(&error))?;
+    let collection = opened.ok_or_else(|| index(&IndexError::Missing))?;
     let mut interrupt = Interrupt::new()?;
     let (bar, cancel) = (Arc::new(Bar::new(json)), CancellationToken::new());
     let told = Arc::clone(&bar);
@@ -148,6 +150,10 @@ fn tell(report: &Report, options: Options, json: bool) {
     }
 }
 
+fn unopened(error: StartError) -> Trouble {
+    Trouble::failed(error.to_string()).safe("the documents themselves").mend("portcullis check")
+}
+
 fn index(error: &IndexError) -> Trouble {
     Trouble::failed(error.to_string()).safe("the documents themselves").mend("portcullis index verify")
 }
@@ -156,7 +162,7 @@ fn trouble(error: &IngestError) -> Trouble {
     let safe = "what was published before goes on answering";
     let mend = match error {
         IngestError::Find(_) => "name files and folders that are there, or raise knowledge.max_files",
-        IngestError::Held(Held::By(_)) => "wait until it is done",
+        IngestError::Held(Held::By(_) | Held::Elsewhere) => "wait until it is done",
         IngestError::Held(Held::Trouble(_)) | IngestError::Index(_) => "portcullis index verify",
         IngestError::Reader(_) => "install the binary again",
         IngestError::Embedder(_) => "portcullis check",

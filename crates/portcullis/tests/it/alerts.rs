@@ -1,6 +1,6 @@
 //! The walk of alerts, with the real binary: a refused key, an empty account, a Signal daemon that is away, a damaged
-//! index. Each is told once, what repeats within the cooldown is counted into the next word, the end is told, and health
-//! names the cause while it lasts.
+//! index, a disk that is nearly full, messages that fail, a process that dies again and again. Each is told once, what
+//! repeats within the cooldown is counted into the next word, the end is told, and health names the cause while it lasts.
 
 use crate::support::{BINARY, PATIENCE, chat, get, post, receiver, until};
 use portcullis_testkit::{
@@ -9,7 +9,7 @@ use portcullis_testkit::{
     upstream::{Behaviour, OpenAi},
 };
 use serde_json::Value;
-use std::fs;
+use std::{fs, net::SocketAddr, time::Duration};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// What the webhook was told, in order.
@@ -53,8 +53,8 @@ async fn health_says(server: &Server, key: &str, component: &str, cause: &str) {
     .await;
 }
 
-async fn answered(server: &Server, key: &str) -> bool {
-    post(server.address(), "/v1/chat/completions", key, &chat(false)).await.status == 200
+async fn answered(server: SocketAddr, key: &str) -> bool {
+    post(server, "/v1/chat/completions", key, &chat(false)).await.status == 200
 }
 
 // req: S2-3.7
@@ -87,7 +87,7 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
         // The account is tried again whenever its hold is over; what was refused meanwhile is counted.
         while repeated == 0 {
             until(category, async || {
-                assert!(!answered(&server, &key).await);
+                assert!(!answered(server.address(), &key).await);
                 !told.bodies.is_empty()
             })
             .await;
@@ -95,7 +95,7 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
         }
         health_says(&server, &key, "outbound:openai", "the account is held").await;
         double.always(Behaviour::Answer);
-        until("calls work again", async || answered(&server, &key).await).await;
+        until("calls work again", async || answered(server.address(), &key).await).await;
         told.wait(category, "resolved").await;
         assert_eq!(told.counts(category)[1], 1, "{:?}", told.seen);
     }
@@ -126,4 +126,63 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     told.wait("index_corrupt", "resolved").await;
     assert_eq!(told.counts("index_corrupt"), [1, 1], "{:?}", told.seen);
     assert_eq!(told.counts("breaker_open"), [0, 0], "no account opens a breaker: {:?}", told.seen);
+}
+
+// req: S2-3.7, S2-3.6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_are_told() {
+    let (url, bodies, _tasks) = receiver().await;
+    let mut told = Told { bodies, seen: Vec::new() };
+    let double = OpenAi::start().await;
+    let config = |free: u64| {
+        format!(
+            "[alerts]\ncooldown_secs = 2\nlook_secs = 1\nerror_rate_secs = 3\nmin_free_bytes = {free}\n\
+             restarts = 3\nrestart_window_secs = 10\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
+             [knowledge]\nwatch_secs = 1\n\
+             [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\nbreaker_reset_secs = 1\nattempts = 1\n\
+             [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n\
+             [routes.ask]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n{}",
+            double.base_url(),
+            crate::support::WIDE
+        )
+    };
+    let full = Options::config(config(1 << 62)).env("OPENAI_API_KEY", double.key());
+    let mut server = Server::start(BINARY, full).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let key = server.key().expect("a first key");
+    told.wait("disk_low", "firing").await;
+    health_says(&server, &key, "disk", "nearly full").await;
+    server.terminate();
+    server.wait(60).await;
+    let mut server = server.restart(move |options| options.config = config(1 << 20)).await.unwrap();
+    health_says(&server, &key, "disk", "healthy").await;
+
+    // People go on asking while it fails and when it works again.
+    let asking = async || {
+        loop {
+            let _well = answered(server.address(), &key).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    double.always(Behaviour::server_error());
+    tokio::select! {
+        _ = told.wait("error_rate", "firing") => {}
+        () = asking() => {}
+    }
+    health_says(&server, &key, "ai_provider", "no AI of the route").await;
+    double.always(Behaviour::Answer);
+    tokio::select! {
+        _ = told.wait("error_rate", "resolved") => {}
+        () = asking() => {}
+    }
+    health_says(&server, &key, "ai_provider", "healthy").await;
+    assert_eq!(told.counts("restart_loop"), [0, 0], "an end in order is no death: {:?}", told.seen);
+
+    for _ in 0..2 {
+        server.kill();
+        server.wait(60).await;
+        server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    }
+    told.wait("restart_loop", "firing").await;
+    told.wait("restart_loop", "resolved").await;
+    assert_eq!([told.counts("disk_low"), told.counts("restart_loop")], [[1, 0], [1, 1]], "{:?}", told.seen);
 }

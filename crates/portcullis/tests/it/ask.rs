@@ -3,7 +3,7 @@
 
 use crate::support::{BINARY, call, get, post, serve, until};
 use portcullis_testkit::{
-    process::run,
+    process::{Options, Server, run},
     upstream::{Behaviour, OpenAi, Reply},
 };
 use serde_json::{Value, json};
@@ -67,10 +67,46 @@ async fn documents_taken_in_beside_a_running_server_answer_over_http_and_at_the_
 
     let alone = run(BINARY, server.folder(), &["ask", "--offline", "How is a backup restored?"], &[]).await;
     assert!(alone.stdout.contains("Stop the server before a backup is restored. [1]"), "{alone:?}");
+    let mut server = server;
+    server.terminate();
+    server.wait(60).await;
     for entry in fs::read_dir(server.folder().join("data/audit")).unwrap() {
         let kept = fs::read(entry.unwrap().path()).unwrap();
         assert!(!String::from_utf8_lossy(&kept).contains("notice period"), "the trail holds no question");
     }
+    let verified = run(BINARY, server.folder(), &["audit", "verify"], &[]).await;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
+}
+
+// req: S2-2.4
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_provider_is_down_passages_answer_and_a_probe_of_its_breaker_brings_whole_answers_back() {
+    let double = OpenAi::start().await;
+    double.always(Behaviour::server_error());
+    let config = format!(
+        "[ask]\ncache_hours = 0\n[providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\nattempts = 1\n\
+         breaker_failures = 2\nbreaker_reset_secs = 1\n\
+         [routes.ask]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n{}",
+        double.base_url(),
+        crate::support::WIDE
+    );
+    let options = Options::config(config).env("OPENAI_API_KEY", double.key());
+    let server = Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    let (address, key) = (server.address(), server.key().expect("a first key"));
+    write_documents(server.folder());
+    let taken = run(BINARY, server.folder(), &["ingest", "docs"], &[]).await;
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    let asked = async || post(address, "/v1/ask", &key, &json!({ "question": QUESTION })).await.json();
+    until("the passages answer", async || asked().await["mode"] == "extractive").await;
+    until("the breaker opens", async || {
+        let answer = asked().await;
+        assert!(answer["mode"] == "extractive" && answer["degraded"] == true, "{answer}");
+        assert!(answer["answer"].as_str().unwrap().contains("two months [1]"), "{answer}");
+        get(address, "/health", &key).await.text().contains("calls fail; they are not made for now")
+    })
+    .await;
+    double.always(Behaviour::Say(Reply::Text("The notice period is two months [1].".into())));
+    until("an AI words answers again", async || asked().await["mode"] == "full").await;
 }
 
 /// A form with one file, as curl sends it.

@@ -1,7 +1,7 @@
 //! Taking in documents with the real binary: hostile files, a reading process that is confined, interruption, and death
 //! at any moment. The models, the index and the processes are the product's own.
 
-use portcullis_runtime::{Settings, ingestion, knowledge::Collection};
+use portcullis_runtime::{Settings, knowledge::Collection};
 use portcullis_testkit::process::{Refused, run};
 use std::{
     fs::{self, File},
@@ -28,7 +28,8 @@ async fn ingest(folder: &Path, args: &[&str]) -> (i32, serde_json::Value, Refuse
 
 fn collection(folder: &Path) -> Collection {
     let settings = Settings { data_dir: folder.join("data"), ..Settings::default() };
-    ingestion::collection(&settings, "default").expect("a collection")
+    let folder = settings.knowledge.folder(&settings.data_dir).join("default");
+    Collection::open(&folder, "default", &settings.knowledge).expect("a collection")
 }
 
 fn home() -> tempfile::TempDir {
@@ -76,6 +77,8 @@ async fn hostile_files_end_their_reader_and_not_the_ingestion() {
     write("bad.txt", b"\xd0\xa1\xd1\x80\xd0\xbe\xff\xd0\xba");
     // A hundred megabytes in one line, of which no byte is on the disk.
     File::create(home.path().join("docs/line.txt")).unwrap().set_len(100 << 20).unwrap();
+    // Two gigabytes, likewise.
+    File::create(home.path().join("docs/film.md")).unwrap().set_len(2 << 30).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", home.path().join("docs/link.txt")).unwrap();
     let bounds = ["--set", "knowledge.extract_memory_bytes=67108864"];
     let (code, report, ended) = ingest(home.path(), &bounds).await;
@@ -95,6 +98,7 @@ async fn hostile_files_end_their_reader_and_not_the_ingestion() {
             ("deep.html", "unreadable"),
             ("empty.pdf", "empty"),
             ("endless.pdf", "broke"),
+            ("film.md", "too_large"),
             ("line.txt", "too_large"),
             ("link.txt", "outside"),
         ]

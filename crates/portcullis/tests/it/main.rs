@@ -37,6 +37,7 @@ mod readers;
 mod reload;
 mod replicas;
 mod secrecy;
+mod shared_index;
 mod signal;
 mod support;
 mod telegram;

@@ -37,7 +37,7 @@ use portcullis_engine::{
     default_actions, default_tiers, identity::AuthConfig, messages::MessagesConfig,
 };
 use portcullis_inspect::{InspectConfig, PolicyConfig};
-use portcullis_knowledge::KnowledgeConfig;
+use portcullis_knowledge::{Backend, KnowledgeConfig};
 use portcullis_pages::PagesConfig;
 use portcullis_providers::{
     EmbedConfig, ExtractConfig, ModelsConfig, ProvidersConfig, UpstreamConfig, presets,
@@ -238,6 +238,11 @@ impl Settings {
         self.auth.problems("auth", &mut out);
         self.embed.problems("embed", &mut out);
         self.knowledge.problems("knowledge", &mut out);
+        if self.knowledge.backend == Backend::Postgres && self.store.url_secret.is_none() {
+            let said = "Indexes in Postgres need a store that is Postgres.";
+            let mend = "Name the secret that holds its address in `store.url_secret`, or leave the key out for files.";
+            out.push(Problem::new("knowledge.backend", said, mend));
+        }
         if !crate::embedding::is_embedder(&self.knowledge.embedder) {
             let said = format!("`{}` is no embedder.", self.knowledge.embedder);
             let mend = "Use builtin, builtin-multilingual, or provider/model.";

@@ -82,6 +82,15 @@ pub fn private_dir(path: &Path) -> Result<(), FileError> {
     check(path, &found, 0o700)
 }
 
+/// Bytes that this user may still write on the disk of that folder.
+///
+/// # Errors
+/// The file system.
+pub fn free(folder: &Path) -> Result<u64, FileError> {
+    let disk = rustix::fs::statvfs(folder).map_err(|error| at(folder)(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 fn check(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), FileError> {
     let mode = found.mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -22,6 +22,14 @@ fn the_same_trouble_is_told_once_per_cooldown_with_its_repetitions() {
     assert_eq!((again.suppressed, again.since, again.at), (2, at(0), at(301)));
 }
 
+// req: S0-11
+#[test]
+fn whoever_is_told_finds_each_alert_of_our_own_in_the_manual() {
+    let manual = include_str!("../../../../docs/manual/on-call.md");
+    let sections: Vec<&str> = manual.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(sections, Category::ALL.map(Category::as_str));
+}
+
 // req: S2-3.7
 #[test]
 fn an_end_is_told_once_and_flapping_within_the_cooldown_is_quiet() {

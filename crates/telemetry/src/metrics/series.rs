@@ -107,6 +107,11 @@ impl Histogram {
         bounds.zip(self.0.counts.iter().map(|count| count.load(Relaxed)))
     }
 
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.0.counts.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
     /// All observations together, in nanoseconds.
     pub(super) fn nanos(&self) -> u64 {
         self.0.nanos.load(Relaxed)

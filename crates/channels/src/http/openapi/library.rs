@@ -1,9 +1,12 @@
 //! The API description of questions to documents. Source: S3-DOC-5; ask.md section 11.
 
-use super::RestError;
+use super::{super::library::MAX_FILES, RestError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{ArrayBuilder, KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
+};
 
 /// A question to the documents of a collection.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -131,6 +134,25 @@ struct IngestRequest {
     depth: Option<u32>,
 }
 
+/// Files to take in. Another field than `collection` is taken for a file and needs a file name.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IngestForm {
+    /// Each in a part with a file name, whose end tells its kind.
+    #[schema(schema_with = files)]
+    file: Vec<String>,
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_.-]+$")]
+    collection: Option<String>,
+}
+
+/// One file or several.
+fn files() -> RefOr<Schema> {
+    let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+    let file = ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).build();
+    let all = ArrayBuilder::new().items(file).min_items(Some(1)).max_items(Some(MAX_FILES)).build();
+    RefOr::T(Schema::Array(all))
+}
+
 /// An ingestion under way or ended.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct IngestJob {
@@ -221,10 +243,9 @@ pub(super) const fn documents() {}
     responses((status = 200, description = "It is out; the answer names the new generation", body = Value), LibraryErrors))]
 pub(super) const fn remove() {}
 
-/// Take a page, and pages it links to, into a collection.
-///
-/// Files come as `multipart/form-data` instead: each in a part with a file name, and `collection` in a part of that name.
-#[utoipa::path(post, path = "/v1/ingest", tag = "documents", request_body = IngestRequest,
+/// Take files, or a page and pages it links to, into a collection.
+#[utoipa::path(post, path = "/v1/ingest", tag = "documents",
+    request_body(content((IngestRequest = "application/json"), (IngestForm = "multipart/form-data"))),
     responses((status = 202, description = "Begun; the answer names the job", body = IngestJob), LibraryErrors))]
 pub(super) const fn ingest() {}
 

@@ -129,7 +129,7 @@ fn deep_pages_are_refused_and_long_lines_are_not() {
     assert!(matches!(named("", line.as_bytes()), Err(Refusal::TooLarge(_))));
 }
 
-fn docx(parts: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn docx(parts: &[(&str, &str)]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, text) in parts {
         archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();

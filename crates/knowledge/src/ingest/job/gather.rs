@@ -2,7 +2,7 @@
 //! stands once, by its key (absolute path or address); a new version replaces the old one whole; chunks come out by
 //! document and then by place, with a vector each or none at all.
 
-use crate::{Chunk, Collection, Contents, Document, Index, IndexError, Space, ingest::report::IngestError};
+use crate::{Chunk, Contents, Document, Index, IndexError, Shelf, Space, ingest::report::IngestError};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -52,7 +52,7 @@ fn key(document: &Document) -> String {
 }
 
 impl Gathered {
-    pub(super) fn new(collection: &Collection) -> Self {
+    pub(super) fn new(collection: &Shelf) -> Self {
         let old = collection.current();
         let documents = old.as_ref().map(|index| index.documents()).unwrap_or_default();
         let places = documents.iter().enumerate().map(|(at, document)| (key(document), at)).collect();
@@ -71,6 +71,11 @@ impl Gathered {
     /// The space of the vectors there were.
     pub(super) fn space(&self) -> Option<&Space> {
         self.old.as_ref()?.space()
+    }
+
+    /// The generation that is built upon.
+    pub(super) fn old(&self) -> Option<Arc<Index>> {
+        self.old.clone()
     }
 
     /// Whether this run has not met it yet.
@@ -160,14 +165,16 @@ impl Gathered {
         Ok((self.entries.len(), chunks.sum()))
     }
 
-    /// Brings in the passages of the documents that stay. Those without a vector of this space are returned.
+    /// Brings in the passages of the documents that stay, of the old generation's contents and the space of their vectors.
+    /// Those without a vector of the new space are returned.
     pub(super) fn load(
         &mut self,
+        old: Contents,
+        old_space: Option<&Space>,
         space: Option<&Space>,
-    ) -> Result<Vec<(String, String, Vec<Chunk>)>, IndexError> {
-        let Some(old) = &self.old else { return Ok(Vec::new()) };
-        let same = space.is_some() && old.space() == space;
-        let Contents { documents, chunks, vectors } = old.contents()?;
+    ) -> Vec<(String, String, Vec<Chunk>)> {
+        let same = space.is_some() && old_space == space;
+        let Contents { documents, chunks, vectors } = old;
         let width = space.map_or(0, |space| space.dimensions);
         let mut of_document: Vec<Passages> = documents.iter().map(|_| Passages::default()).collect();
         for (n, chunk) in chunks.into_iter().enumerate() {
@@ -190,7 +197,7 @@ impl Gathered {
             }
             *entry = Entry::Fresh(Box::new(Fresh { document: document.clone(), chunks, vectors }));
         }
-        Ok(wanted)
+        wanted
     }
 
     /// What the generation is made from. [`Gathered::load`] came before.

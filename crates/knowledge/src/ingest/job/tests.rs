@@ -1,7 +1,7 @@
 //! Whole ingestions in temporary folders, with an embedder that counts.
 
 use super::*;
-use crate::{EmbedFailure, Language, collection::Held};
+use crate::{Collection, EmbedFailure, Language, collection::Held};
 use parking_lot::Mutex;
 use std::{
     fs,
@@ -57,7 +57,7 @@ fn embedder(model: &Arc<Model>, id: &str) -> Embedder {
 struct House {
     _home: tempfile::TempDir,
     docs: PathBuf,
-    collection: Collection,
+    collection: Shelf,
     tools: Tools,
     model: Arc<Model>,
 }
@@ -68,7 +68,7 @@ fn house(files: &[(&str, &str)]) -> House {
     fs::create_dir(&docs).unwrap();
     let config =
         KnowledgeConfig { max_file_bytes: 1 << 20, max_text_bytes: 1 << 20, ..KnowledgeConfig::default() };
-    let collection = Collection::open(&home.path().join("index"), "default", &config).unwrap();
+    let collection = Collection::open(&home.path().join("index"), "default", &config).unwrap().into();
     let model = Arc::new(Model::default());
     let tools = Tools {
         reader: Reader::here(&config),
@@ -193,12 +193,17 @@ async fn prune_looks_only_where_it_was_told_to() {
 // req: S2-2.6
 #[tokio::test(start_paused = true)]
 async fn hostile_files_are_refused_by_name_and_the_rest_is_taken() {
-    let house = house(&[("good.md", "# Notice\n\nTwo months."), ("empty.md", ""), ("deep.html", "")]);
+    let mut house = house(&[("good.md", "# Notice\n\nTwo months."), ("empty.md", ""), ("deep.html", "")]);
     house.write("deep.html", format!("<html>{}", "<div>".repeat(20_000)));
     house.write("locked.pdf", include_bytes!("../extract/tests/locked.pdf"));
     house.write("broken.pdf", b"%PDF-1.7\n1 0 obj << /Type /Catalog /Pages 1 0 R >>");
     house.write("bad.txt", b"\xd0\xa1\xd1\x80\xd0\xbe\xff\xd0\xba");
     house.write("large.txt", "word ".repeat(300_000));
+    // A packed file that unpacks to more than it may.
+    let bomb = format!("<w:document>{}</w:document>", " ".repeat(3 << 20));
+    house.tools.reader =
+        Reader::here(&KnowledgeConfig { max_unpacked_bytes: 1 << 20, ..house.tools.config.clone() });
+    house.write("bomb.docx", super::super::extract::tests::docx(&[("word/document.xml", &bomb)]));
     house.write("tool.md", b"\x7fELF\x02\x01\x01\0\0\0");
     let outside = tempfile::NamedTempFile::new().unwrap();
     std::os::unix::fs::symlink(outside.path(), house.docs.join("link.md")).unwrap();
@@ -210,6 +215,7 @@ async fn hostile_files_are_refused_by_name_and_the_rest_is_taken() {
         refused,
         [
             ("bad.txt", "unreadable"),
+            ("bomb.docx", "too_large"),
             ("broken.pdf", "unreadable"),
             ("deep.html", "unreadable"),
             ("empty.md", "empty"),
@@ -290,7 +296,7 @@ async fn another_model_embeds_everything_anew_even_what_this_run_does_not_look_a
 #[tokio::test(start_paused = true)]
 async fn a_second_writer_is_told_who_holds_the_collection() {
     let house = house(&[("a.md", "A.")]);
-    let _writer = house.collection.lock(7).unwrap();
+    let _writer = house.collection.lock(7).await.unwrap();
     let error = house.ingest(PLAIN).await.unwrap_err();
     assert!(
         matches!(&error, IngestError::Held(Held::By(owner)) if owner.pid == std::process::id()),
@@ -393,8 +399,8 @@ async fn a_document_that_is_taken_out_takes_its_passages_along_and_nothing_else(
     let before = house.collection.current().unwrap();
     let id = before.documents()[1].id.clone();
     let unknown = vec!["d_0000000000000000".to_owned()];
-    assert_eq!(super::super::remove::remove(&house.collection, &unknown, 8).unwrap(), 0);
-    assert_eq!(super::super::remove::remove(&house.collection, &[id], 9).unwrap(), 1);
+    assert_eq!(super::super::remove::remove(&house.collection, &unknown, 8).await.unwrap(), 0);
+    assert_eq!(super::super::remove::remove(&house.collection, &[id], 9).await.unwrap(), 1);
     let after = house.collection.current().unwrap();
     assert_eq!((house.sources(), after.len()), (vec!["a.md".to_owned(), "c.md".to_owned()], 6));
     let (old, new) = (before.contents().unwrap(), after.contents().unwrap());
