@@ -6,7 +6,7 @@ use crate::{Secrets, start::StartError};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use portcullis_channels::telegram::TelegramConfig;
+use portcullis_channels::{signal::SignalConfig, telegram::TelegramConfig};
 use portcullis_domain::{Action, Deadline, Post as Message};
 use portcullis_engine::messages::{ChatDoors, Sending, now_ms};
 use portcullis_resilience::{
@@ -81,29 +81,34 @@ fn destination(
     Ok(Destination::Webhook(webhook(parts, format!("alerts-{index}"), url)))
 }
 
-/// Each administrator of the Telegram door, in private. A door that is not open yet, or does not come back, is no failure of the
+/// Each administrator of the chat doors, in private. A door that is not open yet, or does not come back, is no failure of the
 /// others: the pauses between tries are those of every receiver.
-pub(crate) fn administrators(telegram: &TelegramConfig, chats: &ChatDoors) -> Vec<Destination> {
-    let ids = telegram.admin_ids.iter().filter(|_| telegram.enabled);
-    ids.map(|id| {
-        let (chats, to) = (chats.clone(), format!("telegram:{id}"));
-        Destination::Webhook(Arc::new(move |body| {
-            let (chats, to) = (chats.clone(), to.clone());
-            Box::pin(async move {
-                let how = Sending {
-                    caller: to.clone(),
-                    class: ALERT_CLASS,
-                    expires_at: now_ms().saturating_add(ALERT_LIFE_MS),
-                };
-                match chats.send(&to, &[Message::text(words(&body))], &how).await {
-                    Some(Ok(_)) => Ok(()),
-                    Some(Err(_)) => Err("the outbox does not take it".to_owned()),
-                    None => Err("the chat door is not open".to_owned()),
-                }
-            })
-        }))
-    })
-    .collect()
+pub(crate) fn administrators(
+    telegram: &TelegramConfig,
+    signal: &SignalConfig,
+    chats: &ChatDoors,
+) -> Vec<Destination> {
+    let ids = telegram.admin_ids.iter().filter(|_| telegram.enabled).map(|id| format!("telegram:{id}"));
+    let people = signal.admins.iter().filter(|_| signal.enabled).map(|one| format!("signal:{one}"));
+    ids.chain(people).map(|to| administrator(to, chats.clone())).collect()
+}
+
+fn administrator(to: String, chats: ChatDoors) -> Destination {
+    Destination::Webhook(Arc::new(move |body| {
+        let (chats, to) = (chats.clone(), to.clone());
+        Box::pin(async move {
+            let how = Sending {
+                caller: to.clone(),
+                class: ALERT_CLASS,
+                expires_at: now_ms().saturating_add(ALERT_LIFE_MS),
+            };
+            match chats.send(&to, &[Message::text(words(&body))], &how).await {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(_)) => Err("the outbox does not take it".to_owned()),
+                None => Err("the chat door is not open".to_owned()),
+            }
+        })
+    }))
 }
 
 /// Of the outbox: behind replies and digests that somebody waits for, before what is scheduled.
@@ -240,10 +245,11 @@ mod tests {
     #[tokio::test]
     async fn each_administrator_is_told_and_a_door_that_is_not_open_is_waited_for() {
         let mut telegram = TelegramConfig { admin_ids: vec![7, 9], ..TelegramConfig::default() };
-        assert!(administrators(&telegram, &ChatDoors::default()).is_empty(), "the door is off");
-        telegram.enabled = true;
-        let told = administrators(&telegram, &ChatDoors::default());
-        assert_eq!(told.len(), 2);
+        let mut signal = SignalConfig { admins: vec!["+15550009999".into()], ..SignalConfig::default() };
+        assert!(administrators(&telegram, &signal, &ChatDoors::default()).is_empty(), "the doors are off");
+        (telegram.enabled, signal.enabled) = (true, true);
+        let told = administrators(&telegram, &signal, &ChatDoors::default());
+        assert_eq!(told.len(), 3);
         for destination in told {
             let Destination::Webhook(post) = destination else { panic!("a door is no log") };
             assert_eq!(post(body("firing", "0")).await, Err("the chat door is not open".to_owned()));

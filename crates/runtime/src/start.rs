@@ -413,7 +413,7 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
         metrics: &metrics,
         alerts: &alerts,
     };
-    let admins = alerting::administrators(&settings.telegram, &chat_doors);
+    let admins = alerting::administrators(&settings.telegram, &settings.signal, &chat_doors);
     alerting::deliver(&parts, admins, queue, &background, tokens.background.clone())?;
     trail::anchor(&parts, &settings.audit, &audit, &background, &tokens.background)?;
     let around = collector::Around {

@@ -220,27 +220,42 @@ impl Inner {
         known: Option<Opened>,
         now: Instant,
     ) -> Result<Shelf, Nothing> {
-        let collection = match known {
+        let (collection, other) = match known {
             Some(opened) => {
-                if let Err(error) = opened.collection.refresh().await {
+                let other = opened.collection.refresh().await.unwrap_or_else(|error| {
                     tracing::warn!(collection = name, %error, "the collection cannot be followed; what is loaded goes on answering");
-                }
-                opened.collection
+                    false
+                });
+                (opened.collection, other)
             }
             None => match self.library.collection(name, make).await {
-                Ok(Some(collection)) => collection,
+                Ok(Some(collection)) => (collection, true),
                 Ok(None) => return Err(Nothing::Unknown),
                 Err(error) => {
                     tracing::error!(collection = name, %error, "the collection cannot be opened");
+                    self.metrics.index_load("failed");
                     return Err(Nothing::Unreadable);
                 }
             },
         };
+        if let Some(outcome) = loaded(&collection.state()).filter(|_| other) {
+            self.metrics.index_load(outcome);
+        }
         if let Some(index) = collection.current() {
             self.metrics.index(name, index.len(), index.bytes(), index.generation());
         }
         let opened = Opened { collection: collection.clone(), looked: now };
         self.open.lock().insert(name.to_owned(), opened);
         Ok(collection)
+    }
+}
+
+/// How a load ended; none: there was nothing to load.
+fn loaded(state: &State) -> Option<&'static str> {
+    match (state.generation, state.is_behind(), &state.trouble) {
+        (Some(_), false, _) => Some("ok"),
+        (Some(_), true, _) => Some("older"),
+        (None, _, Some(_)) => Some("failed"),
+        (None, _, None) => None,
     }
 }

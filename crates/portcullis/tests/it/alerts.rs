@@ -5,7 +5,7 @@
 use crate::support::{BINARY, PATIENCE, chat, get, post, receiver, until};
 use portcullis_testkit::{
     process::{Options, Server, run},
-    signal::{ACCOUNT, Signal},
+    signal::{ACCOUNT, Sent, Signal},
     upstream::{Behaviour, OpenAi},
 };
 use serde_json::Value;
@@ -66,7 +66,7 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     let config = format!(
         "[alerts]\ncooldown_secs = 2\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
          [upstream]\nhold_secs = 1\n[knowledge]\nwatch_secs = 1\n\
-         [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\n\
+         [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\nadmins = [\"+15550009999\"]\n\
          [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\n\
          [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
         signal.http_url(),
@@ -126,6 +126,12 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     told.wait("index_corrupt", "resolved").await;
     assert_eq!(told.counts("index_corrupt"), [1, 1], "{:?}", told.seen);
     assert_eq!(told.counts("breaker_open"), [0, 0], "no account opens a breaker: {:?}", told.seen);
+    // Administrators at Signal heard of it too, in private.
+    until("the administrator is told", async || {
+        let to = |sent: &Sent| sent.recipients == ["+15550009999"] && sent.text.contains("index_corrupt");
+        signal.sent().iter().any(to)
+    })
+    .await;
 }
 
 // req: S2-3.7, S2-3.6

@@ -30,6 +30,11 @@ impl Metrics {
         self.0.table.search_duration_seconds.with([list]).observe(took);
     }
 
+    /// An index was loaded, or could not be: `ok`, `older`, `failed`.
+    pub fn index_load(&self, outcome: &'static str) {
+        self.0.table.index_loads_total.with([outcome]).inc();
+    }
+
     /// The index of a collection that answers from now on. Collections are folders of the operator, so bounded.
     pub fn index(&self, collection: &str, chunks: usize, bytes: u64, generation: u64) {
         let all = [

@@ -311,6 +311,8 @@ table! {
     index_bytes: gauge ["collection"];
     /// Generation of a collection's index in use.
     index_generation: gauge ["collection"];
+    /// Indexes of documents that were loaded: `ok`, `older` (the one that should answer is damaged), `failed`.
+    index_loads_total: counter ["outcome"];
     /// Texts turned into vectors for documents and questions.
     embeddings_created_total: counter [];
     /// Usage rows waiting to be stored.

@@ -63,6 +63,7 @@ fn moved() -> Metrics {
     metrics.degraded("ask", "lexical", "late");
     metrics.searched("hybrid", Duration::from_millis(3));
     metrics.index("default", 7, 4096, 2);
+    metrics.index_load("ok");
     metrics.embedded(3);
     metrics.page_fetched("ok");
     metrics.messages_waiting(Door::Signal, "outbox").set(1);
