@@ -89,7 +89,7 @@ async fn take(
         .map_err(|error| told("prepare", &error))?;
     let options = Options { depth: u8::try_from(depth).unwrap_or(u8::MAX), ..Options::default() };
     let now = jiff::Timestamp::now().as_second();
-    let report = job::run(&tools, &collection, &places, options, now).await.map_err(|error| {
+    let report = Box::pin(job::run(&tools, &collection, &places, options, now)).await.map_err(|error| {
         if let IngestError::Held(_) = error {
             return "Somebody else is changing the collection; nothing was changed.".to_owned();
         }

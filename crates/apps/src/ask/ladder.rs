@@ -121,9 +121,10 @@ impl AskApp {
         };
         let mut answered = self.by_passages(request, &looked).await?;
         let state = collection.state();
-        if state.is_behind() && answered.note.is_none() {
+        if state.is_behind() {
             let date = state.created_at.map(date).unwrap_or_default();
-            answered.note = Some(Say::FromIndexOf.with(looked.tongue, &[("date", &date)]));
+            let said = Say::FromIndexOf.with(looked.tongue, &[("date", &date)]);
+            answered.note = Some(answered.note.map_or_else(|| said.clone(), |note| format!("{note} {said}")));
         }
         Ok(answered)
     }

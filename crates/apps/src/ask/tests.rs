@@ -403,6 +403,24 @@ async fn a_damaged_index_is_never_answered_from_and_the_question_is_kept() {
     assert!(matches!(failed, Err(Failure::Unavailable { .. })));
 }
 
+// req: S2-2.6
+#[tokio::test]
+async fn passages_that_cannot_be_read_any_more_are_asked_of_the_generation_before() {
+    let house = house(false, |_| {}).await;
+    let folder = house.folder.path().join("default");
+    publish(&folder, &[]);
+    let asked = || question("How do I restore a backup?");
+    assert_eq!(json(&house.app, asked()).await["generation"], 2);
+    let texts = folder.join("gen-2/chunks.zst");
+    let bytes = std::fs::read(&texts).unwrap();
+    std::fs::write(&texts, vec![0; bytes.len()]).unwrap();
+    let answer = json(&house.app, asked()).await;
+    assert!(answer["answer"].as_str().unwrap().contains("backup is restored"), "{answer}");
+    assert_eq!(answer["generation"], 1);
+    assert!(answer["note"].as_str().unwrap().contains("from the index of"), "{answer}");
+    assert!(folder.join("quarantine").is_dir());
+}
+
 #[tokio::test]
 async fn with_a_damaged_index_an_ai_answers_without_documents_and_says_so() {
     let house = house(true, |_| {}).await;

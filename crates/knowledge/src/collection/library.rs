@@ -93,7 +93,7 @@ impl Library {
         if !make && store.passages(name)?.active().await?.is_none() {
             return Ok(None);
         }
-        let rows = PgCollection::open(store.clone(), &folder, name, &self.config).await?;
+        let rows = Box::pin(PgCollection::open(store.clone(), &folder, name, &self.config)).await?;
         Ok(Some(Shelf::Rows(rows)))
     }
 
@@ -110,7 +110,7 @@ impl Library {
             return looking.await.unwrap_or(Err(IndexError::Contents("it could not be looked at")));
         }
         match self.collection(name, false).await? {
-            Some(Shelf::Rows(rows)) => rows.generations().await.map(Some),
+            Some(Shelf::Rows(rows)) => Box::pin(rows.generations()).await.map(Some),
             Some(Shelf::Files(_)) | None => Ok(None),
         }
     }

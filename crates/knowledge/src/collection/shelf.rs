@@ -1,6 +1,7 @@
 //! A collection wherever it stands: in files or in rows of Postgres. Invariant: what holds for one holds for the other:
 //! whoever searches keeps the generation it began with, one writes at a time, and what is damaged never answers. Work that
-//! blocks runs off the async workers here, so callers need not know where a collection stands.
+//! blocks runs off the async workers here, so callers need not know where a collection stands; the room that a database's
+//! future takes is on the heap, and nobody pays for it who keeps files.
 
 use super::{Collection, Held, PgCollection, PgWriter, State, Writer};
 use crate::{Contents, Damage, Found, Index, IndexError, Space, VectorCache, search::Question};
@@ -74,7 +75,7 @@ impl Shelf {
                 let files = files.clone();
                 off(move || files.refresh()).await
             }
-            Self::Rows(rows) => rows.refresh().await,
+            Self::Rows(rows) => Box::pin(rows.refresh()).await,
         }
     }
 
@@ -84,7 +85,7 @@ impl Shelf {
         let searching = match self {
             Self::Files(_) => spawn_blocking(move || index.search(&question.query())),
             Self::Rows(rows) => {
-                let nearest = rows.nearest(&index, &question.query()).await;
+                let nearest = Box::pin(rows.nearest(&index, &question.query())).await;
                 spawn_blocking(move || {
                     let query = question.query();
                     index.answered(&query, &index.asked(&query), nearest)
@@ -104,7 +105,7 @@ impl Shelf {
                 let index = index.clone();
                 off(move || index.contents()).await
             }
-            Self::Rows(rows) => rows.contents(index).await,
+            Self::Rows(rows) => Box::pin(rows.contents(index)).await,
         }
     }
 
@@ -119,7 +120,7 @@ impl Shelf {
                 let files = files.clone();
                 off(move || files.scrub()).await
             }
-            Self::Rows(rows) => rows.scrub().await,
+            Self::Rows(rows) => Box::pin(rows.scrub()).await,
         }
     }
 
@@ -134,7 +135,7 @@ impl Shelf {
                 off(move || files.condemn(generation)).await
             }
             // Texts in memory do not change below us.
-            Self::Rows(rows) => rows.scrub().await.map(drop),
+            Self::Rows(rows) => Box::pin(rows.scrub()).await.map(drop),
         }
     }
 
@@ -145,7 +146,7 @@ impl Shelf {
     pub async fn lock(&self, now: i64) -> Result<ShelfWriter, Held> {
         Ok(match self {
             Self::Files(files) => ShelfWriter::Files(Arc::new(files.lock(now)?)),
-            Self::Rows(rows) => ShelfWriter::Rows(rows.lock(now).await?),
+            Self::Rows(rows) => ShelfWriter::Rows(Box::pin(rows.lock(now)).await?),
         })
     }
 }
@@ -187,7 +188,7 @@ impl ShelfWriter {
                 let (files, space) = (files.clone(), space.cloned());
                 off(move || files.publish(&contents, space.as_ref(), now)).await
             }
-            Self::Rows(rows) => rows.publish(contents, space, now).await,
+            Self::Rows(rows) => Box::pin(rows.publish(contents, space, now)).await,
         }
     }
 
@@ -201,7 +202,7 @@ impl ShelfWriter {
                 let files = files.clone();
                 off(move || files.rollback(to)).await
             }
-            Self::Rows(rows) => rows.rollback(to).await,
+            Self::Rows(rows) => Box::pin(rows.rollback(to)).await,
         }
     }
 
@@ -215,7 +216,7 @@ impl ShelfWriter {
                 let files = files.clone();
                 off(move || files.salvage()).await
             }
-            Self::Rows(rows) => rows.salvage().await,
+            Self::Rows(rows) => Box::pin(rows.salvage()).await,
         }
     }
 
@@ -229,7 +230,7 @@ impl ShelfWriter {
                 let files = files.clone();
                 off(move || files.prune()).await
             }
-            Self::Rows(rows) => rows.prune().await,
+            Self::Rows(rows) => Box::pin(rows.prune()).await,
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn run(sources: &Sources, arguments: &cli::Ingest, json: bool) -> End
     let settings = settings(sources)?.settings;
     block_on(async {
         let secrets = read_secrets(&settings, &sources.environment).await;
-        ingest(&settings, &secrets, arguments, json).await
+        Box::pin(ingest(&settings, &secrets, arguments, json)).await
     })
 }
 
@@ -76,7 +76,7 @@ async fn ingest(settings: &Settings, secrets: &Secrets, arguments: &cli::Ingest,
     loop {
         let before = fingerprint(&places, settings);
         let now = jiff::Timestamp::now().as_second();
-        let work = job::run(&tools, &collection, &wanted, options, now);
+        let work = Box::pin(job::run(&tools, &collection, &wanted, options, now));
         let outcome = interrupt.or_cancel(work, &tools).await;
         bar.clear();
         let code = match outcome {

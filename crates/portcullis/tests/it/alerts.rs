@@ -143,7 +143,7 @@ async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_ar
     let config = |free: u64| {
         format!(
             "[alerts]\ncooldown_secs = 2\nlook_secs = 1\nerror_rate_secs = 3\nmin_free_bytes = {free}\n\
-             restarts = 3\nrestart_window_secs = 10\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
+             restarts = 3\nrestart_window_secs = 40\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
              [knowledge]\nwatch_secs = 1\n\
              [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\nbreaker_reset_secs = 1\nattempts = 1\n\
              [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n\
@@ -157,9 +157,10 @@ async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_ar
     let key = server.key().expect("a first key");
     told.wait("disk_low", "firing").await;
     health_says(&server, &key, "disk", "nearly full").await;
+    let roomy = config(1 << 20);
     server.terminate();
     server.wait(60).await;
-    let mut server = server.restart(move |options| options.config = config(1 << 20)).await.unwrap();
+    let mut server = server.restart(move |options| options.config = roomy).await.unwrap();
     health_says(&server, &key, "disk", "healthy").await;
 
     // People go on asking while it fails and when it works again.
@@ -174,7 +175,10 @@ async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_ar
         _ = told.wait("error_rate", "firing") => {}
         () = asking() => {}
     }
-    health_says(&server, &key, "ai_provider", "no AI of the route").await;
+    tokio::select! {
+        () = health_says(&server, &key, "ai_provider", "no AI of the route") => {}
+        () = asking() => {}
+    }
     double.always(Behaviour::Answer);
     tokio::select! {
         _ = told.wait("error_rate", "resolved") => {}
@@ -183,7 +187,7 @@ async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_ar
     health_says(&server, &key, "ai_provider", "healthy").await;
     assert_eq!(told.counts("restart_loop"), [0, 0], "an end in order is no death: {:?}", told.seen);
 
-    for _ in 0..2 {
+    for _ in 0..3 {
         server.kill();
         server.wait(60).await;
         server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
