@@ -63,10 +63,11 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     let (url, bodies, _tasks) = receiver().await;
     let mut told = Told { bodies, seen: Vec::new() };
     let (double, signal) = (OpenAi::start().await, Signal::start().await);
+    let admin = signal.person("Administrator").uuid;
     let config = format!(
         "[alerts]\ncooldown_secs = 2\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
          [upstream]\nhold_secs = 1\n[knowledge]\nwatch_secs = 1\n\
-         [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\nadmins = [\"+15550009999\"]\n\
+         [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\nadmins = [\"{admin}\"]\n\
          [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\n\
          [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
         signal.http_url(),
@@ -128,7 +129,7 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     assert_eq!(told.counts("breaker_open"), [0, 0], "no account opens a breaker: {:?}", told.seen);
     // Administrators at Signal heard of it too, in private.
     until("the administrator is told", async || {
-        let to = |sent: &Sent| sent.recipients == ["+15550009999"] && sent.text.contains("index_corrupt");
+        let to = |sent: &Sent| sent.recipients == [admin.as_str()] && sent.text.contains("index_corrupt");
         signal.sent().iter().any(to)
     })
     .await;
@@ -194,5 +195,7 @@ async fn a_full_disk_failing_messages_and_a_process_that_dies_again_and_again_ar
     }
     told.wait("restart_loop", "firing").await;
     told.wait("restart_loop", "resolved").await;
-    assert_eq!([told.counts("disk_low"), told.counts("restart_loop")], [[1, 0], [1, 1]], "{:?}", told.seen);
+    // Each process that comes after deaths tells it once; what the last one told is over with it.
+    let [told_loop, over] = told.counts("restart_loop");
+    assert_eq!((told.counts("disk_low"), told_loop >= 1, over), ([1, 0], true, 1), "{:?}", told.seen);
 }

@@ -192,7 +192,9 @@ async fn two_servers_answer_from_one_collection_and_follow_each_other() {
     let start = async || {
         let options = Options::config(ROWS.to_owned() + crate::support::WIDE)
             .env("STORE_URL", url.clone())
-            .env("ADMIN_KEY", ADMIN_KEY);
+            .env("ADMIN_KEY", ADMIN_KEY)
+            .env("DATA_KEY", "one key for all replicas of this test, made up")
+            .env("API_KEY_PEPPER", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         Server::start(BINARY, options).await.unwrap_or_else(|refused| panic!("{refused:?}"))
     };
     let (first, second) = (start().await, start().await);
