@@ -163,7 +163,7 @@ impl Desk {
                 }
             }
         };
-        let vector = meaning.as_ref().map(|(_, vector)| vector.clone());
+        let (space, vector) = meaning.clone().unzip();
         let question = Question {
             text: asked.text.to_owned(),
             language: asked.language,
@@ -173,6 +173,9 @@ impl Desk {
             join: asked.join,
         };
         let found = collection.search(&index, question).await.ok_or(Nothing::Unreadable)?;
+        // A database that could not be asked for what is near, though the question's language is understood.
+        let compared = found.by_meaning || space.is_none_or(|space| !space.understands(found.language));
+        let without_vector = without_vector.or_else(|| (!compared).then_some("store"));
         self.0.metrics.searched(if found.by_meaning { "hybrid" } else { "lexical" }, began.elapsed());
         Ok(Searched { index, found, vector, without_vector })
     }
