@@ -417,7 +417,7 @@ async fn passages_that_cannot_be_read_any_more_are_asked_of_the_generation_befor
     let answer = json(&house.app, asked()).await;
     assert!(answer["answer"].as_str().unwrap().contains("backup is restored"), "{answer}");
     assert_eq!(answer["generation"], 1);
-    assert!(answer["note"].as_str().unwrap().contains("from the index of"), "{answer}");
+    assert!(answer["note"].as_str().unwrap().contains("From the index of"), "{answer}");
     assert!(folder.join("quarantine").is_dir());
 }
 

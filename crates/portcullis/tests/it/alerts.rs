@@ -65,8 +65,8 @@ async fn a_wrong_key_an_empty_account_a_dead_stream_and_a_damaged_index_are_each
     let (double, signal) = (OpenAi::start().await, Signal::start().await);
     let admin = signal.person("Administrator").uuid;
     let config = format!(
-        "[alerts]\ncooldown_secs = 2\nreceivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n\
-         [upstream]\nhold_secs = 1\n[knowledge]\nwatch_secs = 1\n\
+        "[alerts]\ncooldown_secs = 2\nerror_rate_events = 1000000\n\
+         receivers = [{{ kind = \"webhook\", url = \"{url}\" }}]\n[upstream]\nhold_secs = 1\n[knowledge]\nwatch_secs = 1\n\
          [signal]\nenabled = true\nurl = \"{}\"\nalert_after_secs = 1\nreconnect_max_secs = 1\nadmins = [\"{admin}\"]\n\
          [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\n\
          [routes.default]\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
