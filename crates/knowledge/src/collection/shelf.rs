@@ -234,3 +234,6 @@ impl ShelfWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
