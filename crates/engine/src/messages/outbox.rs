@@ -250,13 +250,14 @@ impl Outbox {
         let (mut rows, mut back) = (Vec::new(), Vec::new());
         // A pause may have begun while these were fetched, or our turn ended.
         let ours = inner.turn.is_ours();
-        let paused = inner.paused_until.lock().filter(|until| *until > now).or((!ours).then_some(now));
+        let paused = !ours || inner.paused_until.lock().is_some_and(|until| until > now);
         {
             let mut pacer = inner.pacer.lock();
             for (patient, row) in taken {
                 let admitted = match paused {
-                    Some(until) => Err(until.min(now + HELD)),
-                    None => pacer.admit(Some(&row.chat), patient, now),
+                    // Back at once: while the pause lasts nothing is fetched, and whoever ends it waits for nothing more.
+                    true => Err(now),
+                    false => pacer.admit(Some(&row.chat), patient, now),
                 };
                 match admitted {
                     Ok(()) => rows.push(row),
