@@ -60,13 +60,11 @@ impl Remembered {
     /// Remembers at most so many texts, about 50 bytes each when it is full; none: nothing.
     #[must_use]
     pub fn new(texts: usize) -> Self {
-        let shards = if texts == 0 { 0 } else { SHARDS };
+        let (places, shards) = if texts == 0 { (0, 0) } else { (texts.next_power_of_two(), SHARDS) };
         Self {
             key: rand::random(),
             names: RandomState::new(),
-            met: (0..if texts == 0 { 0 } else { texts.next_power_of_two() })
-                .map(|_| AtomicU32::new(0))
-                .collect(),
+            met: (0..places).map(|_| AtomicU32::new(0)).collect(),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             most: (texts / SHARDS / 2).max(1),
         }

@@ -2,24 +2,10 @@
 
 use crate::support::{WIDE, metric, post, serve};
 use portcullis_testkit::{
-    pages::{Post, Web, feed_atom},
+    pages::{Post, Web, feed_atom, own_words},
     upstream::OpenAi,
 };
 use serde_json::json;
-
-/// Words that no other post has.
-fn text(number: u64) -> String {
-    let word = |n: u64| {
-        let mut rest = (number * 16 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut letters = String::new();
-        for _ in 0..9 {
-            letters.push(char::from(b'a' + u8::try_from(rest % 26).unwrap()));
-            rest /= 26;
-        }
-        letters
-    };
-    (0..10).map(word).collect::<Vec<_>>().join(" ")
-}
 
 // req: S0-06, S0-07
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,7 +13,7 @@ async fn the_hundred_and_first_embedding_call_of_a_minute_is_not_made_and_the_di
     let (double, web) = (OpenAi::start().await, Web::start().await);
     double.change(|options| options.models.push("gemini-embedding-001".to_owned()));
     let now = jiff::Timestamp::now().to_string();
-    let post_of = |id: u64| Post { id, text: text(id), time: now.clone(), reply_to: None };
+    let post_of = |id: u64| Post { id, text: own_words(id), time: now.clone(), reply_to: None };
     let posts: Vec<Post> = (1..=120).map(post_of).collect();
     let _site = web.here().page("/feed", feed_atom(&posts));
     let config = format!(

@@ -96,6 +96,21 @@ pub fn feed_rss(posts: &[Post]) -> Answer {
     Answer::text("application/rss+xml", &text)
 }
 
+/// Ten words that no other number has, so that no post is like another.
+#[must_use]
+pub fn own_words(number: u64) -> String {
+    let word = |n: u64| {
+        let mut rest = (number * 16 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut letters = String::new();
+        for _ in 0..9 {
+            letters.push(char::from(b'a' + u8::try_from(rest % 26).expect("below 26")));
+            rest /= 26;
+        }
+        letters
+    };
+    (0..10).map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// The posts as Atom.
 #[must_use]
 pub fn feed_atom(posts: &[Post]) -> Answer {

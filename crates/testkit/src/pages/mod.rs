@@ -11,7 +11,7 @@ mod serve;
 mod tests;
 
 pub use answer::Answer;
-pub use channel::{Channel, Post, feed_atom, feed_json, feed_rss};
+pub use channel::{Channel, Post, feed_atom, feed_json, feed_rss, own_words};
 
 use http::{HeaderMap, header};
 use parking_lot::Mutex;

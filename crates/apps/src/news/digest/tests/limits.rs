@@ -6,7 +6,7 @@ use crate::chat::tests::{app_with, providers};
 use portcullis_domain::{Caller, RequestId};
 use portcullis_engine::AdmissionConfig;
 use portcullis_providers::{Call, EmbedConfig, Provider, Reading};
-use portcullis_testkit::upstream::Pace;
+use portcullis_testkit::{pages::own_words, upstream::Pace};
 use std::{io, sync::atomic::AtomicUsize};
 
 /// A newsroom without a store: its threads would not keep to a clock of ours.
@@ -52,7 +52,7 @@ impl Hall {
 
     /// A feed of so many posts, none like another.
     fn feed(&self, number: u64, posts: u64) -> String {
-        let posts: Vec<Post> = (0..posts).map(|n| post(n + 1, 30, &text(number * 1000 + n))).collect();
+        let posts: Vec<Post> = (0..posts).map(|n| post(n + 1, 30, &own_words(number * 1000 + n))).collect();
         let _site = self.web.site("press.example").page(&format!("/feed/{number}"), feed_atom(&posts));
         format!("http://press.example/feed/{number}")
     }
@@ -75,20 +75,6 @@ impl Hall {
             progress: Phases::silent(),
         }
     }
-}
-
-/// Words that are nobody else's.
-fn text(number: u64) -> String {
-    let word = |n: u64| {
-        let mut rest = (number * 16 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut letters = String::new();
-        for _ in 0..9 {
-            letters.push(char::from(b'a' + u8::try_from(rest % 26).unwrap()));
-            rest /= 26;
-        }
-        letters
-    };
-    (0..10).map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// What is logged on this thread.
@@ -117,7 +103,7 @@ async fn of_two_hundred_pages_asked_for_at_once_five_are_under_way_and_sixty_beg
     let site = hall.web.site("press.example").at_once(5);
     let mut sources = Vec::new();
     for number in 0..200 {
-        let slow = feed_atom(&[post(1, 30, &text(number))]).slowly(256, Duration::from_secs(1));
+        let slow = feed_atom(&[post(1, 30, &own_words(number))]).slowly(256, Duration::from_secs(1));
         let _site = hall.web.site("press.example").page(&format!("/feed/{number}"), slow);
         sources.push(format!("http://press.example/feed/{number}"));
     }
