@@ -13,7 +13,7 @@ use portcullis_inspect::model::{BANDS, Calibration};
 const FLAG: f32 = 0.009;
 const BLOCK: f32 = 0.000_6;
 /// The same for texts that were wholly encoded, of which honest ones are few.
-const DECODED_FLAG: f32 = 0.02;
+const DECODED_FLAG: f32 = 0.028;
 /// The same for long texts, of which each here is two dozen honest ones: a single odd one among them is no reason to
 /// miss what stands in all others.
 const LONG_FLAG: f32 = 0.06;

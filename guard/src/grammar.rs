@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The templates, in order.
-pub(crate) const FILES: [(&str, &str); 12] = [
+pub(crate) const FILES: [(&str, &str); 16] = [
     ("attacks", include_str!("../families/attacks.txt")),
     ("attacks_world", include_str!("../families/attacks_world.txt")),
     ("attacks_more", include_str!("../families/attacks_more.txt")),
@@ -20,6 +20,10 @@ pub(crate) const FILES: [(&str, &str); 12] = [
     ("honest_people", include_str!("../families/honest_people.txt")),
     ("honest_tongues", include_str!("../families/honest_tongues.txt")),
     ("attacks_kinds", include_str!("../families/attacks_kinds.txt")),
+    ("attacks_tongues", include_str!("../families/attacks_tongues.txt")),
+    ("honest_questions", include_str!("../families/honest_questions.txt")),
+    ("honest_senses", include_str!("../families/honest_senses.txt")),
+    ("honest_senses_world", include_str!("../families/honest_senses_world.txt")),
 ];
 
 /// One text that grew.

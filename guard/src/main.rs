@@ -126,8 +126,8 @@ fn train(options: &Options) -> Result<ExitCode> {
         if let Some(path) = &options.dump {
             write(path, report::dump(&rows, &scored).as_bytes())?;
         }
-        let written = report::written(&file)?;
-        println!("written honest sentences: {}", written.shares());
+        let written = report::written(&file, options.show)?;
+        println!("written honest sentences: {}, held back: {}", written[0].shares(), written[1].shares());
         let report = report::write(&rows, &scored, &file, written);
         if options.tried || options.check {
             println!("{}", report::brief(&rows, &scored));

@@ -91,18 +91,37 @@ fn clean(row: &Row) -> bool {
 }
 
 /// Honest sentences full of the words of attacks, which nothing was learnt from: shares flagged and blocked.
-pub(crate) fn written(file: &[u8]) -> Result<Tally> {
+pub(crate) fn written(file: &[u8], show: bool) -> Result<[Tally; 2]> {
     let inspector = Inspector::with_model(&InspectConfig::default(), file.to_vec())?;
-    let mut tally = Tally::default();
-    WRITTEN.lines().for_each(|text| tally.add(inspector.inspect(text, Channel::User).score));
-    Ok(tally)
+    Ok(WRITTEN.map(|(_, sentences)| {
+        let mut tally = Tally::default();
+        for text in sentences.lines() {
+            let verdict = inspector.inspect(text, Channel::User);
+            tally.add(verdict.score);
+            if show && verdict.score >= FLAG {
+                let why: Vec<_> = verdict.reasons.iter().map(|reason| reason.id).collect();
+                println!("written\tFALSE\t{:.2}\t{}\t{text}", verdict.score, why.join(" "));
+            }
+        }
+        tally
+    }))
 }
 
-/// Those sentences; tests of the inspector hold it against the same.
-const WRITTEN: &str = include_str!("../../crates/inspect/src/inspector/honest.txt");
+/// Those sentences: the ones that tests of the inspector hold it against, and ones that were written before any template
+/// of their kind, in the manner of public sets for this: one to three such words in a sentence of some other field.
+pub(crate) const WRITTEN: [(&str, &str); 2] = [
+    (
+        "honest sentences full of the words of attacks, flagged / blocked (number)",
+        include_str!("../../crates/inspect/src/inspector/honest.txt"),
+    ),
+    (
+        "the same, one to three such words in everyday, technical and literary senses and in other languages",
+        include_str!("../../crates/inspect/src/inspector/honest_senses.txt"),
+    ),
+];
 
 /// The figures to reach, and what they are.
-fn reach(rows: &[Row], scored: &[Scored<'_>], written: Tally) -> String {
+fn reach(rows: &[Row], scored: &[Scored<'_>], written: [Tally; 2]) -> String {
     let share = |scores: &[(usize, f32)], at: f32, wanted: &dyn Fn(&Row) -> bool| {
         let of: Vec<f32> =
             scores.iter().filter(|(row, _)| wanted(&rows[*row])).map(|(_, score)| *score).collect();
@@ -142,11 +161,10 @@ fn reach(rows: &[Row], scored: &[Scored<'_>], written: Tally) -> String {
             outside / inside.max(f64::MIN_POSITIVE),
         );
     }
-    let _ = writeln!(
-        out,
-        "| honest sentences full of the words of attacks, flagged / blocked (number) | 8 / 1 | {} | |\n",
-        written.shares()
-    );
+    for ((name, _), tally) in WRITTEN.iter().zip(written) {
+        let _ = writeln!(out, "| {name} | 8 / 1 | {} | |", tally.shares());
+    }
+    out.push('\n');
     out
 }
 
@@ -185,7 +203,7 @@ pub(crate) fn dump(rows: &[Row], scored: &[Scored<'_>]) -> String {
 }
 
 /// The report of a training.
-pub(crate) fn write(rows: &[Row], scored: &[Scored<'_>], file: &[u8], written: Tally) -> String {
+pub(crate) fn write(rows: &[Row], scored: &[Scored<'_>], file: &[u8], written: [Tally; 2]) -> String {
     let mut out = String::new();
     let model =
         Inspector::with_model(&InspectConfig::default(), file.to_vec()).map(|made| made.model().to_owned());

@@ -70,8 +70,141 @@ const MOST_PASSES: usize = 2;
 /// Words of somebody who speaks about attacks rather than makes one, and opening quotation marks before one.
 const DAMPING: &str = r#"\b(?:prompt injections?|jailbreak(?:s|ing)?|attack(?:s|ers?)?|examples? of|such as|phrases? like|sentences? like|what does|meaning of|translate|how (?:do|can|should|could|would) (?:i|we|you|one) (?:prevent|detect|block|defend|protect|stop|mitigate)|malicious|adversarial|security (?:review|test|audit|research\w*)|classif(?:y|ier)|red team\w*)\b|["“«'`„「『][^"”»'`]{0,40}(?:ignor|disregard|reveal|forget|bypass|overrid)"#;
 
-/// What is left of a weight when the text speaks about attacks.
+/// What is left of a weight when the text speaks about attacks, or asks whether somebody may do what the rule is about.
 const DAMPED: f32 = 0.4;
+
+/// How a question begins whose subject is not its reader: whoever asks "Should we ignore the previous notice?" gives no
+/// order.
+const ASKING: &[&str] = &[
+    "can a ",
+    "can an ",
+    "can i ",
+    "can my ",
+    "can our ",
+    "can the ",
+    "can we ",
+    "could i ",
+    "could the ",
+    "could we ",
+    "did ",
+    "do i ",
+    "do we ",
+    "does ",
+    "how can i ",
+    "how can we ",
+    "how do i ",
+    "how do we ",
+    "how does ",
+    "how would a ",
+    "how would the ",
+    "is it ",
+    "is there ",
+    "may a ",
+    "may i ",
+    "may my ",
+    "may our ",
+    "may the ",
+    "may we ",
+    "must i ",
+    "must we ",
+    "must the ",
+    "should a ",
+    "should i ",
+    "should my ",
+    "should the ",
+    "should we ",
+    "when ",
+    "where ",
+    "which ",
+    "who ",
+    "why ",
+    "will the ",
+    "would it ",
+    "would the ",
+    "darf ich ",
+    "darf man ",
+    "kann ich ",
+    "kann man ",
+    "muss ich ",
+    "soll ich ",
+    "warum ",
+    "wann ",
+    "wer ",
+    "ai-je ",
+    "dois-je ",
+    "doit-on ",
+    "faut-il ",
+    "peut-on ",
+    "pourquoi ",
+    "puis-je ",
+    "quand ",
+    "qui ",
+    "¿cuándo ",
+    "¿debo ",
+    "¿hay que ",
+    "¿por qué ",
+    "¿puedo ",
+    "¿quién ",
+    "¿se debe ",
+    "¿se puede ",
+    "devo ",
+    "posso ",
+    "por que ",
+    "quando ",
+    "quem ",
+    "chi ",
+    "perché ",
+    "si deve ",
+    "si può ",
+    "kan ik ",
+    "mag ik ",
+    "moet ik ",
+    "waarom ",
+    "wanneer ",
+    "зачем ",
+    "когда ",
+    "кто ",
+    "можно ли ",
+    "могу ли ",
+    "нужно ли ",
+    "почему ",
+    "стоит ли ",
+    "czy mogę ",
+    "czy można ",
+    "dlaczego ",
+    "apakah saya ",
+    "bolehkah ",
+    "mengapa ",
+    "có nên ",
+    "có được ",
+    "tại sao ",
+];
+
+/// Words that speak to the reader: a question about what is theirs is no question about third things.
+const ADDRESSED: &[&str] = &[
+    "you",
+    " dein",
+    " ihre",
+    " tes ",
+    " ton ",
+    " vos ",
+    " votre",
+    " tus ",
+    " seus ",
+    " suas ",
+    " tuoi ",
+    " tue ",
+    " jouw",
+    " uw ",
+    " тво",
+    " ваш",
+    "twoj",
+    " anda",
+    " của bạn",
+];
+
+/// How far the sentence around a hit is looked at, in bytes to each side.
+const SENTENCE: usize = 200;
 
 impl Matcher {
     /// Prepares the table: below a millisecond, patterns are compiled when they are first needed.
@@ -117,17 +250,39 @@ impl Matcher {
         }
         let damping = self.damping.get_or_init(|| compile(DAMPING).ok());
         let spoken_about = damping.as_ref().is_some_and(|pattern| pattern.is_match(copy));
-        let weight = |rule: &Rule| rule.weight * if spoken_about && rule.damped { DAMPED } else { 1.0 };
+        let damped = |hit: &Hit| hit.rule.damped && (spoken_about || asked(copy, hit));
+        let weight = |hit: &Hit| hit.rule.weight * if damped(hit) { DAMPED } else { 1.0 };
         let doubt: f32 = Family::ALL
             .iter()
             .map(|family| {
-                let heaviest =
-                    hits.iter().filter(|hit| hit.rule.family == *family).map(|hit| weight(hit.rule));
+                let heaviest = hits.iter().filter(|hit| hit.rule.family == *family).map(weight);
                 1.0 - heaviest.fold(0.0, f32::max)
             })
             .product();
         (1.0 - doubt, spoken_about)
     }
+}
+
+/// Whether a hit is about setting something aside, in a question whose subject is not its reader. What follows a comma may
+/// be an order again, and "why not" is one.
+fn asked(copy: &str, hit: &Hit) -> bool {
+    let Range { start, end } = hit.span;
+    if hit.rule.family != Family::Override {
+        return false;
+    }
+    let before = &copy[copy.floor_char_boundary(start.saturating_sub(SENTENCE))..start];
+    let after = &copy[end..copy.ceil_char_boundary(copy.len().min(end + SENTENCE))];
+    let ends = ['.', '!', '?', ';', ':'];
+    let from = before.rfind(ends).map_or(0, |at| at + 1);
+    let begin = before[from..].trim_start();
+    let Some(to) = after.find(ends) else { return false };
+    after[to..].starts_with('?')
+        && !begin.contains(',')
+        && !["why not ", "why do"].iter().any(|opening| begin.starts_with(opening))
+        && ASKING.iter().any(|opening| begin.starts_with(opening))
+        && ![begin, &copy[start..end], &after[..to]]
+            .iter()
+            .any(|part| ADDRESSED.iter().any(|word| part.contains(word)))
 }
 
 /// The part of a copy that a match with the sign at `at` lies in, when it holds so many blanks at most.
