@@ -15,7 +15,7 @@ mod tests;
 mod transformer;
 
 pub use matrix::{Activations, BLOCK, GROUP, Misfit, Shape, Weights, pack};
-pub use pages::give_back_code;
+pub use pages::{give_back, share_heap_of_c};
 pub use simd::{Isa, signed};
 pub use transformer::{Attention, Heads, attend};
 

@@ -1,24 +1,44 @@
-//! Memory that only a start needed. A program's code and constants are mapped from its file as they are first used, and stay
-//! counted as its memory until somebody else needs the room: parsing settings, building tables and opening a database leave
-//! more of them behind than serving ever touches. Given back, what is needed again is mapped again from the page cache.
-//! Invariant: only mappings of the program's own file that may not be written and hold no page of their own are given back.
+//! Memory that only a start needed. Code and constants are mapped from their files as they are first used, and stay
+//! counted as a process's memory until somebody else needs the room: parsing settings, building tables and opening a database
+//! leave more of them behind than serving ever touches. Given back, what is needed again is mapped again from the page cache.
+//! Invariant: only mappings of files that may not be written and hold no page of their own are given back, and of the C
+//! library's heap what nobody has.
 //!
-//! Source: madvise(2), `MADV_DONTNEED` on private file mappings; proc_pid_smaps(5).
+//! Source: madvise(2), `MADV_DONTNEED` on private file mappings; proc_pid_smaps(5); mallopt(3); malloc_trim(3).
 
-use std::{fs, ops::Range, path::Path};
+use std::{fs, ops::Range};
 
-/// Gives back the pages of this program's own code and constants that are mapped; how many bytes were. Takes a few
-/// milliseconds; the next use of each piece costs a page fault, some microseconds. Zero where the kernel does not tell
-/// what is mapped, or is not Linux's.
+/// Gives back the pages of code and constants, the program's and its libraries', that are mapped, and what is free in the
+/// heap of the C library; how many bytes of code and constants it was. Takes a few milliseconds; the next use of each piece
+/// costs a page fault, some microseconds. Zero where the kernel does not tell what is mapped, or is not Linux's.
 #[must_use]
-pub fn give_back_code() -> u64 {
-    let Ok(program) = fs::read_link("/proc/self/exe") else { return 0 };
+pub fn give_back() -> u64 {
+    trim();
     let Ok(smaps) = fs::read_to_string("/proc/self/smaps") else { return 0 };
-    own_code(&smaps, &program)
+    unwritten(&smaps)
         .into_iter()
         .filter(|mapping| forget(mapping.place.clone()))
         .map(|mapping| mapping.resident)
         .sum()
+}
+
+/// Lets all threads share one heap of the C library, instead of one each, most of it free: only the database's library
+/// allocates there, and it waits for disks more than for a lock. To be called before there are threads. Nothing happens with
+/// C libraries other than GNU's.
+pub fn share_heap_of_c() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: sets a number of the allocator; there is no second thread yet that could read it.
+        let done = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+        debug_assert_eq!(done, 1, "GNU's allocator knows this number");
+    }
+}
+
+/// Gives free pages of the C library's heap back.
+fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: gives back pages in which nothing is allocated, under the allocator's own locks.
+    let _whether_there_were_any = unsafe { libc::malloc_trim(0) };
 }
 
 /// A mapping that can be given back.
@@ -29,13 +49,13 @@ struct Mapping {
     resident: u64,
 }
 
-/// Mappings of the program's file that are read or run and never written, and hold nothing that differs from the file: what
-/// the loader wrote (addresses) does, and so would code with a debugger's breakpoints.
-fn own_code(smaps: &str, program: &Path) -> Vec<Mapping> {
+/// Mappings of files that are read or run and never written, and hold nothing that differs from the file: what the loader
+/// wrote (addresses) does, and so would code with a debugger's breakpoints.
+fn unwritten(smaps: &str) -> Vec<Mapping> {
     let mut all = Vec::new();
     let mut here: Option<(Range<usize>, u64)> = None;
     for line in smaps.lines() {
-        if let Some(place) = header(line, program) {
+        if let Some(place) = header(line) {
             here = place.map(|place| (place, 0));
             continue;
         }
@@ -52,15 +72,14 @@ fn own_code(smaps: &str, program: &Path) -> Vec<Mapping> {
     all
 }
 
-/// Whether a line begins a mapping; if it is one of the program's that nobody may write, its place.
-fn header(line: &str, program: &Path) -> Option<Option<Range<usize>>> {
+/// Whether a line begins a mapping; if it is one of a file that nobody may write and nobody shares, its place.
+fn header(line: &str) -> Option<Option<Range<usize>>> {
     let mut words = line.split_ascii_whitespace();
     let (from, to) = words.next()?.split_once('-')?;
     let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
     let rights = words.next()?;
-    let own = line.split_once('/').is_some_and(|(_, path)| Path::new("/").join(path) == program);
-    let kept = !rights.starts_with('r') || rights.contains('w') || !rights.ends_with('p');
-    Some((own && !kept).then_some(from..to))
+    let given = rights.starts_with('r') && !rights.contains('w') && rights.ends_with('p');
+    Some((given && line.contains(" /")).then_some(from..to))
 }
 
 /// The number of a line such as `Rss:   12 kB`, in bytes.
@@ -70,9 +89,9 @@ fn kib(line: &str, name: &str) -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 fn forget(place: Range<usize>) -> bool {
-    // SAFETY: the kernel has just said that this mapping is private, from a file, never written by us and without a page of
-    // its own. Forgotten pages read as the file's bytes again, which are those that were there: a running program's file
-    // cannot be written (ETXTBSY). No memory of Rust's lies in it but constants, which keep their bytes.
+    // SAFETY: the kernel has just said that this mapping is private, from a file, not writable and without a page of its own:
+    // its pages are those of the page cache. Forgotten ones are mapped again from there, with the bytes that are there with or
+    // without this call.
     let done = unsafe { libc::madvise(place.start as *mut libc::c_void, place.len(), libc::MADV_DONTNEED) };
     done == 0
 }
@@ -92,18 +111,21 @@ mod tests {
 55d004000000-55d005000000 r--p 04000000 fe:00 1 /opt/the program\nRss:  80 kB\nAnonymous:  80 kB\n\
 55d005000000-55d006000000 rw-p 05000000 fe:00 1 /opt/the program\nRss:  8 kB\nAnonymous:  0 kB\n\
 7f0000000000-7f0000100000 r-xp 00000000 fe:00 2 /lib/libc.so.6\nRss:  900 kB\nAnonymous:  0 kB\n\
-7f0000100000-7f0000200000 rw-p 00000000 00:00 0 \nRss:  50 kB\nAnonymous:  50 kB\n";
+7f0000100000-7f0000200000 r--s 00000000 fe:00 3 /data/shared\nRss:  50 kB\nAnonymous:  0 kB\n\
+7f0000200000-7f0000300000 r--p 00000000 00:00 0 \nRss:  50 kB\nAnonymous:  0 kB\n\
+7f0000300000-7f0000400000 r-xp 00000000 00:00 0 [vdso]\nRss:  4 kB\nAnonymous:  0 kB\n";
 
     #[test]
-    fn only_the_programs_own_unwritten_mappings_are_given_back() {
-        let all = own_code(SMAPS, Path::new("/opt/the program"));
+    fn only_unwritten_mappings_of_files_that_nobody_shares_are_given_back() {
+        let all = unwritten(SMAPS);
         let expected = [
             Mapping { place: 0x55d0_0000_0000..0x55d0_0200_0000, resident: 100 << 10 },
             Mapping { place: 0x55d0_0200_0000..0x55d0_0400_0000, resident: 300 << 10 },
+            Mapping { place: 0x7f00_0000_0000..0x7f00_0010_0000, resident: 900 << 10 },
         ];
         assert_eq!(all, expected);
-        assert_eq!(own_code("", Path::new("/opt/the program")), []);
-        assert_eq!(own_code("no mapping at all\nRss: 1 kB\n", Path::new("/opt/the program")), []);
+        assert_eq!(unwritten(""), []);
+        assert_eq!(unwritten("no mapping at all\nRss: 1 kB\n"), []);
     }
 
     #[test]
@@ -118,7 +140,7 @@ mod tests {
             table
         };
         let before: u64 = TABLE.iter().fold(0, |sum, number| sum ^ number);
-        assert!(give_back_code() > 0, "a running program has mapped code");
+        assert!(give_back() > 0, "a running program has mapped code");
         let after: u64 = TABLE.iter().fold(0, |sum, number| sum ^ number);
         assert_eq!(before, after);
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    portcullis_kernels::share_heap_of_c();
     let cli = cli::read(std::env::args_os());
     let json = cli.common.json;
     match commands::run(cli) {

@@ -203,6 +203,8 @@ async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Durati
     sqlx::query("PRAGMA synchronous = NORMAL").execute(&write).await.map_err(refused)?;
     migrations::sqlite(&write).await?;
     sqlx::query("PRAGMA synchronous = FULL").execute(&write).await.map_err(refused)?;
+    // What the migrations read, the writer does not need again.
+    sqlx::query("PRAGMA shrink_memory").execute(&write).await.map_err(refused)?;
     let read = SqlitePoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(connect)

@@ -105,11 +105,15 @@ impl Scan {
     }
 }
 
+/// Bytes of a word that are looked for. Hardly any other word begins like one of these and goes on differently, and the
+/// automata take half of the memory.
+const BEGINNING: usize = 8;
+
 /// The words of up to 128 rows.
 #[derive(Debug)]
 pub(super) struct Words {
     words: Option<DFA>,
-    /// Length of the longest word, in bytes.
+    /// Length of the longest beginning, in bytes.
     longest: usize,
     /// For each word, the rows that have it, as bits.
     rows: Vec<u128>,
@@ -117,10 +121,11 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new(rows: impl Iterator<Item = &'static [&'static str]>) -> Self {
-        let (mut words, mut of_word): (Vec<&'static str>, Vec<u128>) = (Vec::new(), Vec::new());
+        let (mut words, mut of_word): (Vec<&'static [u8]>, Vec<u128>) = (Vec::new(), Vec::new());
         for (row, list) in rows.enumerate() {
-            for needed in list {
-                let at = words.iter().position(|word| word == needed).unwrap_or_else(|| {
+            for needed in list.iter().map(|needed| needed.as_bytes()) {
+                let needed = &needed[..needed.len().min(BEGINNING)];
+                let at = words.iter().position(|word| *word == needed).unwrap_or_else(|| {
                     words.push(needed);
                     of_word.push(0);
                     words.len() - 1

@@ -17,9 +17,9 @@ use portcullis_runtime::{
 };
 use secrecy::ExposeSecret as _;
 use std::{
+    convert::Infallible,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    pin::pin,
     process::ExitCode,
     time::Duration,
 };
@@ -62,12 +62,9 @@ async fn serve(examined: Examined, sources: Sources) -> Result<End, Trouble> {
                 .safe("nothing was served and no data was changed")
         })?;
     tell(&running, &examined, &sources);
-    let by_signal = {
-        let mut asked = pin!(serve_until_asked(&running, &mut signals));
-        tokio::select! {
-            by_signal = &mut asked => by_signal,
-            () = settled() => asked.await,
-        }
+    let by_signal = tokio::select! {
+        by_signal = serve_until_asked(&running, &mut signals) => by_signal,
+        never = give_back() => match never {},
     };
     let end = if !by_signal && running.begins_again() { End::Again } else { End::Done(ExitCode::SUCCESS) };
     tokio::select! {
@@ -97,14 +94,19 @@ fn again() -> Trouble {
         .mend("start it; the start replaces the database")
 }
 
-/// After so long a start has used all code that only a start uses.
-const SETTLES: Duration = Duration::from_millis(500);
+/// After so long a start has used all code that only a start uses, and a second later the first backup is made.
+const SETTLES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+/// How often the memory that rare work left behind (backups, reloads, reports) is given back later.
+const RARELY: Duration = Duration::from_secs(60);
 
-/// Gives back the memory that only the start needed.
-async fn settled() {
-    tokio::time::sleep(SETTLES).await;
-    let bytes = portcullis_kernels::give_back_code();
-    tracing::debug!(bytes, "code and constants of the start were given back");
+/// Gives back memory that only the start or rare work needed, for as long as the server runs.
+async fn give_back() -> Infallible {
+    let mut pauses = SETTLES.into_iter();
+    loop {
+        tokio::time::sleep(pauses.next().unwrap_or(RARELY)).await;
+        let bytes = portcullis_kernels::give_back();
+        tracing::debug!(bytes, "code and constants that were mapped were given back");
+    }
 }
 
 /// Until the end is asked for; whether by a signal.
