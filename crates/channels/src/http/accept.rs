@@ -10,10 +10,14 @@ use super::{
 };
 use axum::body::Body;
 use http::{Request, Response};
-use hyper::{body::Incoming, service::Service};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use portcullis_resilience::connections::{ConnectionPermit, Connections};
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -60,21 +64,7 @@ impl Acceptor {
     /// bounds that wait.
     pub(super) async fn run(self, stop: CancellationToken) {
         let graceful = GracefulShutdown::new();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_headers(self.limits.headers)
-            .max_buf_size(self.limits.header_bytes.max(MIN_BUFFER_BYTES))
-            .keep_alive(true);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Some(Duration::from_secs(20)))
-            .max_concurrent_streams(H2_STREAMS)
-            .max_header_list_size(u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX));
-        let builder = Arc::new(builder);
+        let protocols = Arc::new(Protocols::new(&self.limits));
         loop {
             let (socket, peer) = tokio::select! {
                 () = stop.cancelled() => break,
@@ -90,7 +80,9 @@ impl Acceptor {
             // A failure here only costs latency.
             let _ignored = socket.set_nodelay(true);
             match self.connections.admit(peer.ip()) {
-                Ok(permit) => self.connection(socket, peer, permit, &builder, &graceful),
+                Ok(permit) => {
+                    self.connection(socket, peer, permit, &protocols, (graceful.watcher(), stop.clone()))
+                }
                 Err(_) => drop(self.tasks.spawn(refuse(socket))),
             }
         }
@@ -103,28 +95,40 @@ impl Acceptor {
         socket: TcpStream,
         peer: SocketAddr,
         permit: ConnectionPermit,
-        builder: &Arc<auto::Builder<TokioExecutor>>,
-        graceful: &GracefulShutdown,
+        protocols: &Arc<Protocols>,
+        (watcher, stop): (Watcher, CancellationToken),
     ) {
-        let (answerer, builder, write_timeout) =
-            (self.answerer.clone(), builder.clone(), self.limits.write_timeout);
-        let (tls, watcher) = (self.tls.clone(), graceful.watcher());
-        let (linger, tasks) = (self.limits.linger, self.tasks.clone());
+        let (answerer, protocols, limits) = (self.answerer.clone(), protocols.clone(), self.limits);
+        let (tls, tasks) = (self.tls.clone(), self.tasks.clone());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let request = match Lingering::wanted(&request) {
-                true => request.map(|body| Body::new(Lingering::new(body, linger, tasks.clone()))),
+                true => request.map(|body| Body::new(Lingering::new(body, limits.linger, tasks.clone()))),
                 false => request.map(Body::new),
             };
-            answerer.clone().answer(request, peer.ip())
+            // In a box of its own: hyper keeps room for it as long as the connection lives, streams included.
+            Box::pin(answerer.clone().answer(request, peer.ip()))
         });
         self.tasks.spawn(async move {
             let _permit = permit;
             match tls {
-                None => serve(builder, watcher, service, WriteTimeout::new(socket, write_timeout)).await,
+                None => {
+                    let first = tokio::time::timeout(limits.header_timeout, speaks_http2(&socket));
+                    let http2 = tokio::select! {
+                        first = first => first,
+                        () = stop.cancelled() => return,
+                    };
+                    let Ok(Ok(http2)) = http2 else { return };
+                    protocols
+                        .serve(http2, watcher, service, WriteTimeout::new(socket, limits.write_timeout))
+                        .await;
+                }
                 Some(acceptor) => {
                     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor().accept(socket));
                     let Ok(Ok(secure)) = handshake.await else { return };
-                    serve(builder, watcher, service, WriteTimeout::new(secure, write_timeout)).await;
+                    let http2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");
+                    protocols
+                        .serve(http2, watcher, service, WriteTimeout::new(secure, limits.write_timeout))
+                        .await;
                 }
             }
         });
@@ -136,21 +140,64 @@ const MIN_BUFFER_BYTES: usize = 8192;
 /// HTTP/2 streams of one connection.
 const H2_STREAMS: u32 = 128;
 
-async fn serve<S, T>(
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    watcher: hyper_util::server::graceful::Watcher,
-    service: T,
-    socket: S,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Send
-        + 'static,
-{
-    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        // Resets, time-outs and bad requests of strangers: theirs, not ours.
-        tracing::debug!(error = %error, "connection ended early");
+/// Both versions of HTTP, with their bounds. Which one is spoken is looked at without reading: a server that reads the first
+/// bytes to find out doubles the buffer of every connection.
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(limits: &AcceptLimits) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_headers(limits.headers)
+            .max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES))
+            .keep_alive(true);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(Duration::from_secs(20)))
+            .max_concurrent_streams(H2_STREAMS)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        Self { http1, http2 }
+    }
+
+    async fn serve<S, T>(&self, http2: bool, watcher: Watcher, service: T, socket: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + Unpin>
+            + Send
+            + 'static,
+    {
+        let socket = TokioIo::new(socket);
+        let ended = match http2 {
+            false => watcher.watch(self.http1.serve_connection(socket, service)).await,
+            true => Box::pin(watcher.watch(self.http2.serve_connection(socket, service))).await,
+        };
+        if let Err(error) = ended {
+            // Resets, time-outs and bad requests of strangers: theirs, not ours.
+            tracing::debug!(error = %error, "connection ended early");
+        }
+    }
+}
+
+/// How HTTP/2 begins (RFC 9113, section 3.4), as far as no method of HTTP/1 does.
+const HTTP2: &[u8] = b"PRI ";
+/// Pause before another look, when less than that has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Whether the other end begins as a client of HTTP/2 does. Reads nothing.
+async fn speaks_http2(socket: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0; HTTP2.len()];
+    loop {
+        let seen = socket.peek(&mut first).await?;
+        if seen == HTTP2.len() || seen == 0 || !HTTP2.starts_with(&first[..seen]) {
+            return Ok(seen == HTTP2.len() && first == HTTP2);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
