@@ -21,6 +21,8 @@ use tokio::time::{sleep, timeout};
 const LARGE_PROMPT_BYTES: usize = 400_000;
 const OPEN_STREAMS: usize = 500;
 const PACED_PER_SEC: u32 = 100;
+/// When a server that was started, and has answered once, is idle: the product makes its first backup after a second.
+const IDLE_AFTER: Duration = Duration::from_secs(3);
 
 /// A measure that is a number of requests under load.
 struct Load {
@@ -197,7 +199,7 @@ async fn memory(options: &Options, upstream: SocketAddr, notes: &[String]) -> Re
     for kind in &options.targets {
         let Some(target) = Target::start(*kind, upstream, options).await? else { continue };
         start.rounds.push((*kind, vec![target.first_answer.as_secs_f64() * 1e3]));
-        sleep(Duration::from_secs(1)).await;
+        sleep(IDLE_AFTER).await;
         let [idle_mib, idle_own_mib] = mib(&target)?;
         let idle_parts = parts(&target)?;
         let plan = target.plan(wire::HOLD_MODEL, 0, true);

@@ -14,6 +14,7 @@ mod floor;
 mod gateway;
 mod injection;
 mod keys;
+mod layout;
 mod load;
 mod machine;
 mod meter;
@@ -50,6 +51,7 @@ portcullis-bench evidence [--data DIR] [--results DIR]   which questions without
 portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates, grouping of posts, what digests cost
 portcullis-bench outbox [--portcullis PATH] [--results DIR]   a flood and a long queue at the Telegram door
 portcullis-bench crowd [--portcullis PATH] [--results DIR]   500 people ask for news within a minute
+portcullis-bench layout FILE [--portcullis PATH]   which functions serve requests, the busiest first
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
 fn main() -> Result<()> {
@@ -72,6 +74,9 @@ fn main() -> Result<()> {
         }
         Some(("outbox", rest)) => runtime.block_on(outbox::run(&options::parse(rest)?)),
         Some(("crowd", rest)) => runtime.block_on(crowd::run(&options::parse(rest)?)),
+        Some(("layout", [file, rest @ ..])) => {
+            runtime.block_on(layout::run(&options::parse(rest)?, file.as_ref()))
+        }
         Some(("upstream", _)) => runtime.block_on(upstream::run()),
         Some(("floor", [upstream])) => runtime.block_on(floor::run(upstream.parse()?)),
         Some(("--help" | "help", _)) => {

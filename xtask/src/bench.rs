@@ -35,6 +35,14 @@ pub(crate) fn train_guard(args: &[String]) -> Result<ExitCode> {
     guard("train", args)
 }
 
+/// Writes which functions of the product serve requests; its next build lays them side by side.
+pub(crate) fn layout(args: &[String]) -> Result<ExitCode> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
+    let file = sys::root().join("crates/portcullis/layout.txt");
+    let status = bench()?.arg("layout").arg(file).args(args).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Runs a command of the program that trains and measures the detector.
 fn guard(command: &str, args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-guard"]))?;

@@ -75,6 +75,12 @@ const COMMANDS: &[Command] = &[
         run: bench::train_guard,
     },
     Command {
+        name: "layout",
+        takes: "",
+        about: "write the order in which the linker lays the functions that serve requests (needs valgrind)",
+        run: bench::layout,
+    },
+    Command {
         name: "pack-model",
         takes: "",
         about: "make the builtin embedding model's file from its published weights, and say whether it differs",

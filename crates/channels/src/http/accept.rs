@@ -114,6 +114,7 @@ impl Acceptor {
                 None => {
                     let first = tokio::time::timeout(limits.header_timeout, speaks_http2(&socket));
                     let http2 = tokio::select! {
+                        biased;
                         first = first => first,
                         () = stop.cancelled() => return,
                     };
@@ -212,11 +213,45 @@ async fn refuse(mut socket: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_refusal_declares_its_true_length() {
         let text = std::str::from_utf8(super::REFUSAL).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
         assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+
+    #[tokio::test]
+    async fn which_http_is_spoken_is_seen_in_the_first_bytes_however_they_come_and_nothing_is_read() {
+        const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for (pieces, expected) in [
+            (vec![PREFACE], true),
+            (vec!["P", "R", "I", " * HTTP/2.0"], true),
+            (vec!["POST /v1/chat/completions HTTP/1.1\r\n"], false),
+            (vec!["P", "UT / HTTP/1.1\r\n"], false),
+            (vec!["PRI", "NT / HTTP/1.1\r\n"], false),
+            (vec!["\u{16}\u{3}\u{1}"], false),
+            (vec![], false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.set_nodelay(true).unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            let whole = pieces.concat();
+            let said = async {
+                for piece in pieces {
+                    client.write_all(piece.as_bytes()).await.unwrap();
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                client.shutdown().await.unwrap();
+            };
+            let (http2, ()) = tokio::join!(speaks_http2(&server), said);
+            assert_eq!(http2.unwrap(), expected, "{whole}");
+            let mut read = String::new();
+            tokio::io::AsyncReadExt::read_to_string(&mut server, &mut read).await.unwrap();
+            assert_eq!(read, whole);
+        }
     }
 }

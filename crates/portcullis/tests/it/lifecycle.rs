@@ -2,8 +2,10 @@
 
 use crate::support::{BINARY, WIDE, chat, get, open, post, request, serve, until};
 use futures_util::future::join_all;
-use http::{Method, Request};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis_testkit::{
     postgres,
     process::{Options, Server, run},
@@ -12,8 +14,34 @@ use portcullis_testkit::{
 };
 use serde_json::json;
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn http2_from_the_first_byte_is_answered_and_who_says_nothing_delays_no_end() {
+    let double = OpenAi::start().await;
+    let mut server = serve(&double, &double.base_url(), WIDE).await;
+    let silent = TcpStream::connect(server.address()).await.unwrap();
+    let socket = TcpStream::connect(server.address()).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    for stream in [false, true] {
+        let mut asked = request(Method::POST, CHAT, "", &chat(stream));
+        *asked.uri_mut() = format!("http://{}{CHAT}", server.address()).parse().unwrap();
+        let answer = sender.send_request(asked).await.unwrap();
+        assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
+        assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
+    }
+    assert_eq!(post(server.address(), CHAT, "", &chat(false)).await.status, 200);
+    drop(sender);
+    driver.await.unwrap();
+    server.terminate();
+    // Shorter than the time in which a head must arrive.
+    assert_eq!(server.wait(8).await, Some(0), "{}", server.stderr());
+    drop(silent);
+}
 
 #[tokio::test]
 async fn sigterm_lets_200_streams_finish_refuses_new_ones_and_exits_0() {
