@@ -70,7 +70,8 @@ const MOST_PASSES: usize = 2;
 /// Words of somebody who speaks about attacks rather than makes one, and opening quotation marks before one.
 const DAMPING: &str = r#"\b(?:prompt injections?|jailbreak(?:s|ing)?|attack(?:s|ers?)?|examples? of|such as|phrases? like|sentences? like|what does|meaning of|translate|how (?:do|can|should|could|would) (?:i|we|you|one) (?:prevent|detect|block|defend|protect|stop|mitigate)|malicious|adversarial|security (?:review|test|audit|research\w*)|classif(?:y|ier)|red team\w*)\b|["“«'`„「『][^"”»'`]{0,40}(?:ignor|disregard|reveal|forget|bypass|overrid)"#;
 
-/// What is left of a weight when the text speaks about attacks, or asks whether somebody may do what the rule is about.
+/// What is left of a weight when the text speaks about attacks, asks whether somebody may do what the rule is about, takes
+/// back its writer's own words, or names the device whose mode it is about.
 const DAMPED: f32 = 0.4;
 
 /// How a question begins whose subject is not its reader: whoever asks "Should we ignore the previous notice?" gives no
@@ -250,7 +251,8 @@ impl Matcher {
         }
         let damping = self.damping.get_or_init(|| compile(DAMPING).ok());
         let spoken_about = damping.as_ref().is_some_and(|pattern| pattern.is_match(copy));
-        let damped = |hit: &Hit| hit.rule.damped && (spoken_about || asked(copy, hit));
+        let harmless = |hit: &Hit| asked(copy, hit) || taken_back(copy, hit) || mode_of_a_thing(copy, hit);
+        let damped = |hit: &Hit| hit.rule.damped && (spoken_about || harmless(hit));
         let weight = |hit: &Hit| hit.rule.weight * if damped(hit) { DAMPED } else { 1.0 };
         let doubt: f32 = Family::ALL
             .iter()
@@ -283,6 +285,104 @@ fn asked(copy: &str, hit: &Hit) -> bool {
         && ![begin, &copy[start..end], &after[..to]]
             .iter()
             .any(|part| ADDRESSED.iter().any(|word| part.contains(word)))
+}
+
+/// What a writer takes back of their own, at the end of what is set aside.
+const OWN_WORDS: &[&str] =
+    &[" my previous ", " my earlier ", " my prior ", " my past ", " my former ", " my original "];
+/// What it is: never instructions, rules or prompts.
+const SAID: &[&str] = &["message", "messages", "text", "conversation"];
+/// Why: words that leave the order no other purpose.
+const MISTAKES: &[&str] = &[
+    "by mistake",
+    "meant for",
+    "mistyped",
+    "my mistake",
+    "oops",
+    "sorry",
+    "typo",
+    "wrong channel",
+    "wrong chat",
+    "wrong file",
+    "wrong group",
+    "wrong person",
+    "wrong thread",
+    "wrong window",
+];
+
+/// Whether a hit sets aside only what its writer said themselves, in a short text that calls it a mistake. The assistant's
+/// instructions are nobody's own message, and they are no mistake.
+fn taken_back(copy: &str, hit: &Hit) -> bool {
+    let Range { start, end } = hit.span;
+    let said = &copy[start..end];
+    let own = OWN_WORDS.iter().find_map(|own| said.split_once(own));
+    hit.rule.family == Family::Override
+        && own.is_some_and(|(_, what)| SAID.contains(&what))
+        && [&copy[..start], &copy[end..]].iter().all(|part| part.len() <= SENTENCE)
+        && MISTAKES.iter().any(|mistake| copy[..start].contains(mistake) || copy[end..].contains(mistake))
+}
+
+/// Modes that devices and programs have.
+const MODES: &[&str] = &["admin", "administrator", "debug", "developer", "diagnostic", "maintenance", "test"];
+/// Words of a sentence that turns a mode on in its reader.
+const READERS: &[&str] = &[
+    "agent",
+    "ai",
+    "all",
+    "and",
+    "answer",
+    "any",
+    "assistant",
+    "bard",
+    "bing",
+    "bot",
+    "chat",
+    "chatbot",
+    "chatgpt",
+    "claude",
+    "conversation",
+    "copilot",
+    "gemini",
+    "gpt",
+    "grok",
+    "here",
+    "llama",
+    "llm",
+    "me",
+    "mistral",
+    "mode",
+    "model",
+    "now",
+    "openai",
+    "order",
+    "output",
+    "response",
+    "session",
+    "siri",
+    "that",
+    "this",
+    "to",
+    "you",
+    "your",
+    "yourself",
+];
+/// Most words of the name of a device.
+const NAME: usize = 4;
+
+/// Whether a hit is a mode of a named device or program, with which its sentence and the text end: "enable developer
+/// mode on a tablet".
+fn mode_of_a_thing(copy: &str, hit: &Hit) -> bool {
+    let after = copy[hit.span.end..].trim_end_matches(['.', '!', '?', ' ']);
+    let Some(name) = [" on ", " in ", " of "].iter().find_map(|of| after.strip_prefix(of)) else {
+        return false;
+    };
+    let said = &copy[hit.span.clone()];
+    hit.rule.id == "role-mode"
+        && !said.contains("you")
+        && MODES.iter().any(|mode| said.trim_end_matches(" mode").ends_with(mode))
+        && name.split(' ').count() <= NAME
+        && name.chars().all(|c| c.is_alphanumeric() || c == ' ')
+        && !name.split(' ').any(|word| READERS.contains(&word.trim_end_matches(char::is_numeric)))
 }
 
 /// The part of a copy that a match with the sign at `at` lies in, when it holds so many blanks at most.
