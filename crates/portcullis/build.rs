@@ -1,31 +1,36 @@
 //! Has the linker lay the functions that serve requests side by side (`layout.txt`, written by `cargo xtask layout`).
 //! Invariant: what the program does does not depend on it; a name in the list that the program does not have is passed over,
-//! and a linker that does not know the argument is not given it.
+//! and a linker that does not know such a script is not given it.
 //!
-//! Source: `--symbol-ordering-file` of LLVM's linker, <https://lld.llvm.org>.
+//! Source: `INSERT` in the linker scripts of LLVM's linker, <https://lld.llvm.org/ELF/linker_script.html>.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "cargo speaks to a build script by its environment and output"
-)]
+#![expect(clippy::disallowed_methods, reason = "cargo speaks to a build script by its environment")]
 
-use std::{env, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 fn main() {
     println!("cargo::rerun-if-changed=layout.txt");
-    let layout = Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("layout.txt");
-    if is("PROFILE", "release")
-        && is("TARGET", "x86_64-unknown-linux-gnu")
-        && has_own_linker()
-        && layout.is_file()
-    {
-        for argument in ["--no-warn-symbol-ordering", &format!("--symbol-ordering-file={}", layout.display())]
-        {
-            println!("cargo::rustc-link-arg-bins=-Xlinker");
+    let folder = |name: &str| PathBuf::from(env::var_os(name).unwrap_or_default());
+    if !(is("PROFILE", "release") && is("TARGET", "x86_64-unknown-linux-gnu") && has_own_linker()) {
+        return;
+    }
+    let script = folder("OUT_DIR").join("layout.ld");
+    let list = fs::read_to_string(folder("CARGO_MANIFEST_DIR").join("layout.txt")).unwrap_or_default();
+    // Without it the program only lies as it would have.
+    if fs::write(&script, in_order(&list)).is_ok() {
+        for argument in ["-Xlinker", &format!("--script={}", script.display())] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }
+}
+
+/// Each function has a section of its own, named after it: the script puts those of the list before all others.
+fn in_order(list: &str) -> String {
+    let sections: String = list.lines().map(|name| format!("    *(.text.{name})\n")).collect();
+    format!("SECTIONS {{\n  .text.serving : {{\n{sections}  }}\n}}\nINSERT BEFORE .text;\n")
 }
 
 fn is(name: &str, value: &str) -> bool {

@@ -45,10 +45,21 @@ fn digests(sent: &[Sent]) -> usize {
     sent.iter().filter(|sent| sent.text.starts_with("📰 Folder 1")).count()
 }
 
+/// The outbox's messages in that state, as they are listed.
+async fn listed(server: &Server, state: &str) -> String {
+    let path = format!("/admin/v1/outbox?limit=1000&state={state}");
+    get(server.admin().unwrap(), &path, ADMIN_KEY).await.text()
+}
+
 /// Messages to that person that are listed as dead.
 async fn reported(server: &Server, person: i64) -> usize {
-    let listed = get(server.admin().unwrap(), "/admin/v1/outbox?state=dead", ADMIN_KEY).await.text();
-    listed.matches(&format!("\"telegram:{person}\"")).count()
+    listed(server, "dead").await.matches(&format!("\"telegram:{person}\"")).count()
+}
+
+/// Whether a message is still to leave: one that was on its way at a kill waits for the time its sender had.
+async fn waits(server: &Server) -> bool {
+    listed(server, "queued").await.contains("\"telegram:")
+        || listed(server, "sending").await.contains("\"telegram:")
 }
 
 /// How many ask how often, and how often the server is killed meanwhile.
@@ -93,7 +104,8 @@ async fn ask_and_kill(size: Size, postgres: Option<&str>) {
     while quiet < 12 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let now = double.sent_so_far();
-        quiet = if now == before && double.pending() == 0 { quiet + 1 } else { 0 };
+        let still = now == before && double.pending() == 0 && !waits(&server).await;
+        quiet = if still { quiet + 1 } else { 0 };
         before = now;
     }
     let (mut charges, mut gifts) = (0, 0);
@@ -109,7 +121,8 @@ async fn ask_and_kill(size: Size, postgres: Option<&str>) {
         let told = given + reported(&server, person.id).await;
         assert!(
             (charged..=charged + size.kills).contains(&told),
-            "{charged} charged, {given} given, {told} with those that are reported: {usage}"
+            "{charged} charged, {given} given, {told} with those that are reported: {usage}\nexpired: {}",
+            listed(&server, "expired").await
         );
         assert!(charged >= 1, "{usage}");
         double.say(person, "/list");
