@@ -17,24 +17,23 @@ const CHARS: u64 = 0x9E37_79B9_7F4A_7C15;
 const WORDS: u64 = 0xD6E8_FEB8_6659_FD93;
 
 /// Hands on every feature of a copy, repeated ones too.
+#[inline]
 pub fn features(copy: &str, mut each: impl FnMut(u32)) {
     if copy.is_empty() {
         return;
     }
-    let mut pieces = Pieces::default();
+    let start = Pieces::start();
+    let mut pieces = start;
     let mut words = Words { runs: [END; 2], word: EMPTY };
-    pieces.push(u64::from(b' '), &mut each);
-    for c in copy.chars() {
+    // A blank ends the last word too.
+    for c in copy.chars().chain([' ']) {
         let code = u64::from(u32::from(c));
-        if c == ' ' {
-            pieces.push(code, &mut each);
-            pieces = Pieces::default();
-        }
         pieces.push(code, &mut each);
+        if c == ' ' {
+            pieces = start;
+        }
         words.push(c, code, &mut each);
     }
-    pieces.push(u64::from(b' '), &mut each);
-    words.end(&mut each);
 }
 
 /// Hands on only the runs of words: a fifth of the features, at a quarter of the cost.
@@ -47,19 +46,32 @@ pub(crate) fn words(copy: &str, mut each: impl FnMut(u32)) {
 }
 
 /// Rolling hashes of the last one to five characters.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Pieces {
     hashes: [u64; LONGEST],
     seen: usize,
 }
 
 impl Pieces {
+    /// Before a word: the blank that it begins with has been seen.
     #[inline]
-    fn push(&mut self, code: u64, each: &mut impl FnMut(u32)) {
-        let step = |hash: u64| (hash ^ code).wrapping_mul(CHARS).rotate_left(23);
+    fn start() -> Self {
+        Self { hashes: Self::default().stepped(u64::from(b' ')), seen: 1 }
+    }
+
+    /// The hashes one character on. Written out: the steps do not wait for each other.
+    #[inline]
+    const fn stepped(&self, code: u64) -> [u64; LONGEST] {
+        const fn step(hash: u64, code: u64) -> u64 {
+            (hash ^ code).wrapping_mul(CHARS).rotate_left(23)
+        }
         let [one, two, three, four, _] = self.hashes;
-        // Written out: the steps do not wait for each other.
-        self.hashes = [step(EMPTY), step(one), step(two), step(three), step(four)];
+        [step(EMPTY, code), step(one, code), step(two, code), step(three, code), step(four, code)]
+    }
+
+    #[inline(always)]
+    fn push(&mut self, code: u64, each: &mut impl FnMut(u32)) {
+        self.hashes = self.stepped(code);
         let [_, two, three, four, five] = self.hashes;
         if self.seen >= LONGEST - 1 {
             each(place(two ^ 2));
@@ -89,6 +101,7 @@ struct Words {
 }
 
 impl Words {
+    #[inline]
     fn push(&mut self, c: char, code: u64, each: &mut impl FnMut(u32)) {
         // Han, Kana and Hangul are written without blanks: each character is a word.
         let single = ('\u{2e80}'..='\u{d7ff}').contains(&c);

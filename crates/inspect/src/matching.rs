@@ -10,7 +10,6 @@ use crate::{
 };
 use regex::Regex;
 use std::{
-    array,
     ops::{ControlFlow, Range},
     sync::OnceLock,
 };
@@ -64,8 +63,6 @@ struct Progress {
     spent: usize,
 }
 
-/// Most rows that the bits of `Signs` tell apart.
-const MOST_ROWS: usize = 64;
 /// How often its pattern may see a whole text, in small parts that overlap, before it is run on the whole once.
 const MOST_PASSES: usize = 2;
 
@@ -86,7 +83,8 @@ impl Matcher {
     /// Every rule that hits a copy, once each. A match holds a sign and no more blanks than its pattern has room for:
     /// each pattern is run on that much of the copy around each of its signs. `plain`: the copy is known to be ASCII.
     pub(crate) fn hits(&self, copy: &str, plain: bool) -> Vec<Hit> {
-        let mut progress: [Progress; MOST_ROWS] = array::from_fn(|_| Progress::default());
+        // Few rows have a sign in a text.
+        let mut looked_for: Vec<(usize, Progress)> = Vec::new();
         let (mut hits, mut done) = (Vec::new(), 0_u64);
         let _all = self.signs.find(copy.as_bytes(), plain, |at, rows| {
             let mut left = rows & !done;
@@ -94,7 +92,11 @@ impl Matcher {
                 let index = left.trailing_zeros() as usize;
                 left &= left - 1;
                 let Some(pattern) = self.rows[index].pattern() else { continue };
-                let progress = &mut progress[index];
+                let known = looked_for.iter().position(|(row, _)| *row == index).unwrap_or_else(|| {
+                    looked_for.push((index, Progress::default()));
+                    looked_for.len() - 1
+                });
+                let (_, progress) = &mut looked_for[known];
                 let near = match pattern.blanks {
                     Some(blanks) if progress.spent < copy.len() * MOST_PASSES => around(copy, at, blanks),
                     Some(_) | None => 0..copy.len(),

@@ -9,7 +9,7 @@ use crate::{
     inspector::Channel,
     language::{GROUPS, Language},
 };
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cell::RefCell, ops::Range};
 
 /// The trained file.
 static TRAINED: &[u8] = include_bytes!("../model/guard.bin");
@@ -239,8 +239,18 @@ impl Model {
         Depth { fully, words }: Depth,
         touched: impl Fn(&Range<usize>) -> bool,
     ) -> Reading {
-        let longest = if copy.len() <= SHORT { copy.len() } else { PIECE + LONGEST_WORD };
-        let mut seen = Seen::for_pieces_of(longest);
+        SEEN.with_borrow_mut(|seen| self.read_with(seen, copy, channel, Depth { fully, words }, touched))
+    }
+
+    fn read_with(
+        &self,
+        seen: &mut Seen,
+        copy: &str,
+        channel: Channel,
+        Depth { fully, words }: Depth,
+        touched: impl Fn(&Range<usize>) -> bool,
+    ) -> Reading {
+        seen.make_room(if copy.len() <= SHORT { copy.len() } else { PIECE + LONGEST_WORD });
         let weights = self.weights(channel);
         if copy.len() <= SHORT {
             let sum = seen.sum(copy, weights);
@@ -346,19 +356,31 @@ impl Sum {
 }
 
 /// The features of a piece, each once. Slots carry the number of their piece, so that nothing is cleared between two.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seen {
     slots: Vec<u32>,
+    /// Of the slots that are used: their number less one.
+    mask: usize,
     piece: u32,
+}
+
+thread_local! {
+    /// At most 64 KiB for each thread that reads texts.
+    static SEEN: RefCell<Seen> = RefCell::default();
 }
 
 /// Bits of a slot that hold the feature; the rest hold the piece.
 const FEATURE_BITS: u32 = 19;
 
 impl Seen {
-    fn for_pieces_of(bytes: usize) -> Self {
+    /// For pieces of so many bytes.
+    fn make_room(&mut self, bytes: usize) {
         // Below seven features a byte: slots stay half empty.
-        Self { slots: vec![0; (bytes * 12 + 64).next_power_of_two()], piece: 0 }
+        let slots = (bytes * 12 + 64).next_power_of_two();
+        if self.slots.len() < slots {
+            *self = Self { slots: vec![0; slots], mask: 0, piece: 0 };
+        }
+        self.mask = slots - 1;
     }
 
     fn sum(&mut self, piece: &str, weights: &[u8]) -> Sum {
@@ -368,21 +390,21 @@ impl Seen {
             self.piece = 1;
         }
         let mut sum = Sum::default();
-        let mask = self.slots.len() - 1;
+        let (mask, number) = (self.mask, self.piece);
+        let slots = self.slots.as_mut_slice();
         features(piece, |place| {
-            let stamp = self.piece << FEATURE_BITS | place;
+            let stamp = number << FEATURE_BITS | place;
             let mut at = place as usize & mask;
-            loop {
-                let slot = self.slots[at];
-                if slot == stamp {
+            while let Some(slot) = slots.get_mut(at) {
+                if *slot == stamp {
                     return;
                 }
-                if slot >> FEATURE_BITS != self.piece {
+                if *slot >> FEATURE_BITS != number {
+                    *slot = stamp;
                     break;
                 }
                 at = (at + 1) & mask;
             }
-            self.slots[at] = stamp;
             sum.weight += weight(weights, place);
             sum.features += 1;
         });

@@ -5,6 +5,7 @@
 //! Source: inspect.md section 1; the pairs are from Unicode's confusables.txt, the letters that attacks use.
 
 use crate::sanitise::{Removed, visible};
+use portcullis_kernels::Isa;
 use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 
@@ -94,41 +95,38 @@ impl Folded {
 
     /// Folds a further piece; false when it is not plain, and then nothing more may be made of this.
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
-        let (blocks, rest) = piece.as_chunks::<BLOCK>();
-        let mut first = [if self.word { b'x' } else { b' ' }; WINDOW];
-        for (at, block) in blocks.iter().enumerate() {
-            let window = match at.checked_sub(1).and_then(|_| piece[at * BLOCK - 1..].first_chunk()) {
-                Some(window) => window,
-                None => {
-                    first[1..].copy_from_slice(block);
-                    &first
-                }
-            };
-            let (folded, kind) = fold(window);
-            if kind.odd {
+        let isa = Isa::best();
+        let mut rest = piece;
+        loop {
+            let done = isa.fold(rest, self.word, &mut self.bytes);
+            if done > 0 {
+                self.word = self.bytes.last() != Some(&b' ');
+            }
+            // Where white space follows white space it goes on byte by byte, for a while.
+            let (next, after) = rest[done..].split_at(LINE.min(rest.len() - done));
+            if !self.squeeze(next) {
                 return false;
             }
-            if kind.runs {
-                self.squeeze(&folded);
-            } else {
-                self.bytes.extend_from_slice(&folded);
-                self.word = folded[BLOCK - 1] != b' ';
+            if after.is_empty() {
+                return true;
             }
+            rest = after;
         }
-        let mut last = [b' '; WINDOW];
-        last[1..=rest.len()].copy_from_slice(rest);
-        let (folded, kind) = fold(&last);
-        self.squeeze(&folded[..rest.len()]);
-        !kind.odd
     }
 
-    fn squeeze(&mut self, folded: &[u8]) {
-        for byte in folded {
-            if *byte != b' ' || self.word {
-                self.bytes.push(*byte);
+    fn squeeze(&mut self, piece: &[u8]) -> bool {
+        for byte in piece {
+            let folded = match byte {
+                b' ' | b'\t' | b'\n' | b'\r' | 0x0c => b' ',
+                b'!'..=b'~' => byte.to_ascii_lowercase(),
+                _ => return false,
+            };
+            if folded != b' ' || self.word {
+                self.bytes.push(folded);
             }
-            self.word = *byte != b' ';
+            self.word = folded != b' ';
         }
+        true
     }
 
     fn into_text(mut self) -> String {
@@ -140,50 +138,8 @@ impl Folded {
     }
 }
 
-/// What compilers turn into vector code: no early end inside.
-const BLOCK: usize = 64;
-/// A block and the byte before it.
-const WINDOW: usize = BLOCK + 1;
-
-struct Kind {
-    /// Not ASCII, or a control character.
-    odd: bool,
-    /// White space after white space, or at the beginning.
-    runs: bool,
-}
-
-/// Folds a block that stands after a byte. Several plain loops: each becomes vector code in every build; one for all of
-/// it, or closures, do not.
-fn fold(window: &[u8; WINDOW]) -> ([u8; BLOCK], Kind) {
-    let (mut least, mut most, mut runs) = (u8::MAX, 0, 0);
-    let mut out = [0; BLOCK];
-    for byte in &window[1..] {
-        least = least.min(*byte);
-        most = most.max(*byte);
-    }
-    for at in 0..BLOCK {
-        let byte = window[at + 1];
-        let lower = byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5);
-        // Of plain text only white space is below a blank.
-        out[at] = lower.max(b' ');
-    }
-    // As signed numbers, which compare faster; bytes beyond ASCII, which are negative then, are odd anyway.
-    let white = |byte: u8| u8::from(byte.cast_signed() <= b' '.cast_signed());
-    for at in 0..BLOCK {
-        runs |= white(window[at]) & white(window[at + 1]);
-    }
-    let odd = most > b'~' || (least < b' ' && controls(window));
-    (out, Kind { odd, runs: runs != 0 })
-}
-
-/// Whether a block has controls that are no white space. Vertical tab is a control character here.
-fn controls(window: &[u8; WINDOW]) -> bool {
-    let mut odd = 0;
-    for byte in &window[1..] {
-        odd |= u8::from(*byte < b' ') & u8::from(byte.wrapping_sub(b'\t') >= 5) | u8::from(*byte == 0x0b);
-    }
-    odd != 0
-}
+/// Bytes that are folded one by one before the kernel is asked again.
+const LINE: usize = 64;
 
 fn push_token(out: &mut String, token: &str) {
     let start = out.len();

@@ -12,10 +12,13 @@ use std::ops::ControlFlow::{self, Continue};
 const GROUP: usize = 4;
 /// Bytes between two looks.
 const STEP: usize = 3;
-/// A window so long holds a whole group wherever the looks fall. Shorter signs are searched for one by one.
+/// A window so long holds a whole group wherever the looks fall.
 pub(crate) const WINDOW: usize = GROUP + STEP - 1;
 /// Places that a group can have in a window.
 const PLACES: usize = WINDOW - GROUP + 1;
+/// Shorter signs of plain text, down to a group, are seen by the groups that reach one byte over their ends; one of these
+/// falls on a look. All others are searched for one by one.
+const NEAR: u8 = 1 << PLACES;
 /// Looks whose results are gathered before any is followed: four bits each in one word.
 const LOOKS: usize = 16;
 const LOOK_BITS: usize = u64::BITS as usize / LOOKS;
@@ -32,15 +35,22 @@ pub(crate) struct Signs {
     /// Open addressing by hash of the window; `signs` in order of their windows.
     slots: Box<[Slot]>,
     signs: Vec<Sign>,
+    near: Vec<(&'static [u8], u64)>,
     short: Vec<(Finder<'static>, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    window: [u8; WINDOW],
-    first: usize,
-    count: usize,
+    /// Nothing is here where it is zero: no sign holds six zero bytes.
+    window: Window,
+    first: u32,
+    count: u32,
 }
+
+/// The bytes of a window in one word, the first lowest.
+type Window = u64;
+/// Those of a word that are a window's.
+const OF_WINDOW: Window = (1 << (8 * WINDOW)) - 1;
 
 #[derive(Clone, Copy, Debug)]
 struct Sign {
@@ -51,8 +61,8 @@ struct Sign {
 }
 
 impl Sign {
-    fn window(&self) -> [u8; WINDOW] {
-        self.text[self.offset..].first_chunk().copied().unwrap_or_default()
+    fn window(&self) -> Window {
+        window(self.text, self.offset).unwrap_or_default()
     }
 }
 
@@ -68,18 +78,24 @@ impl Signs {
                 }
             }
         }
-        let (short, long): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(text, _)| text.len() < WINDOW);
+        let (long, rest): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(text, _)| text.len() >= WINDOW);
+        let (near, short): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|(text, _)| text.len() >= GROUP && text.is_ascii());
         let mut signs: Vec<Sign> =
             long.into_iter().map(|(text, rows)| Sign { text, offset: rarest(text), rows }).collect();
         signs.sort_by_key(Sign::window);
         let mut table = Box::new([0; TABLE]);
         for sign in &signs {
-            for (at, group) in sign.window().array_windows::<GROUP>().enumerate() {
+            let window = &sign.text[sign.offset..][..WINDOW];
+            for (at, group) in window.array_windows::<GROUP>().enumerate() {
                 table[place(*group)] |= 1 << (PLACES - 1 - at);
             }
         }
+        for group in near.iter().flat_map(|(text, _)| groups_around(text)) {
+            table[place(group)] |= NEAR;
+        }
         let short = short.into_iter().map(|(text, rows)| (Finder::new(text), rows)).collect();
-        Self { table, slots: slots(&signs), signs, short }
+        Self { table, slots: slots(&signs), signs, near, short }
     }
 
     /// Tells every sign in the text: where it begins and whose it is, until told to stop. In no particular order. A text
@@ -110,12 +126,14 @@ impl Signs {
         }
         while let Some(group) = text[at..].first_chunk() {
             let places = self.places(*group);
-            for bit in (0..PLACES).filter(|bit| places >> bit & 1 != 0) {
+            for bit in (0..LOOK_BITS).filter(|bit| places >> bit & 1 != 0) {
                 self.follow(text, at, bit, &mut found)?;
             }
             at = (at + STEP).min(text.len());
         }
-        Continue(())
+        // No group reaches over the end of the text.
+        let ends = self.near.iter().filter(|(sign, _)| text.ends_with(sign));
+        ends.map(|(sign, rows)| (text.len() - sign.len(), *rows)).try_for_each(|(at, rows)| found(at, rows))
     }
 
     #[inline]
@@ -124,6 +142,7 @@ impl Signs {
     }
 
     /// The window around a group that may be one of theirs: the one in which it has that place.
+    #[inline]
     fn follow(
         &self,
         text: &[u8],
@@ -131,10 +150,12 @@ impl Signs {
         bit: usize,
         found: &mut impl FnMut(usize, u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        if bit == PLACES {
+            return self.follow_near(text, group, found);
+        }
         let Some(at) = group.checked_sub(PLACES - 1 - bit) else { return Continue(()) };
-        let Some(window) = text[at..].first_chunk::<WINDOW>() else { return Continue(()) };
-        let Some(slot) = self.slot(window) else { return Continue(()) };
-        for sign in &self.signs[slot.first..slot.first + slot.count] {
+        let Some(slot) = window(text, at).and_then(|window| self.slot(window)) else { return Continue(()) };
+        for sign in &self.signs[slot.first as usize..][..slot.count as usize] {
             let Some(begin) = at.checked_sub(sign.offset) else { continue };
             if text[begin..].starts_with(sign.text) {
                 found(begin, sign.rows)?;
@@ -143,45 +164,82 @@ impl Signs {
         Continue(())
     }
 
-    fn slot(&self, window: &[u8; WINDOW]) -> Option<&Slot> {
-        let mask = self.slots.len() - 1;
-        let mut at = slot_of(*window, mask);
-        loop {
-            let slot = &self.slots[at];
-            if slot.count == 0 {
-                return None;
+    /// The shorter signs that begin a byte before a group, with it, or a byte after it begins.
+    fn follow_near(
+        &self,
+        text: &[u8],
+        group: usize,
+        found: &mut impl FnMut(usize, u64) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for at in group.saturating_sub(1)..=group + 1 {
+            for (sign, rows) in &self.near {
+                if text[at..].starts_with(sign) {
+                    found(at, *rows)?;
+                }
             }
-            if slot.window == *window {
+        }
+        Continue(())
+    }
+
+    #[inline]
+    fn slot(&self, window: Window) -> Option<&Slot> {
+        let mask = self.slots.len() - 1;
+        let mut at = slot_of(window, mask);
+        loop {
+            let slot = self.slots.get(at)?;
+            if slot.window == window {
                 return Some(slot);
+            }
+            if slot.window == 0 {
+                return None;
             }
             at = (at + 1) & mask;
         }
     }
 }
 
+/// The window of a text that begins there.
+#[inline]
+fn window(text: &[u8], at: usize) -> Option<Window> {
+    let rest = text.get(at..)?;
+    if let Some(word) = rest.first_chunk() {
+        return Some(u64::from_le_bytes(*word) & OF_WINDOW);
+    }
+    let [a, b, c, d, e, f] = *rest.first_chunk::<WINDOW>()?;
+    Some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+}
+
+/// The groups of which one falls on a look wherever a sign of four or five bytes stands: that of its beginning and those
+/// one byte to either side, with every byte that can stand there.
+fn groups_around(sign: &[u8]) -> impl Iterator<Item = [u8; GROUP]> {
+    let [a, b, c, d] = sign.first_chunk().copied().unwrap_or_default();
+    let after = sign.get(GROUP).copied();
+    let any = move |byte: u8| [[byte, a, b, c], [b, c, d, after.unwrap_or(byte)]];
+    [[a, b, c, d]].into_iter().chain((0..=u8::MAX).flat_map(any))
+}
+
 fn place(group: [u8; GROUP]) -> usize {
     (u32::from_le_bytes(group).wrapping_mul(0x9E37_79B1) >> (u32::BITS - HASH_BITS)) as usize
 }
 
-fn slot_of(window: [u8; WINDOW], mask: usize) -> usize {
-    let [a, b, c, d, e, f] = window;
-    let hash = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (hash >> 40) as usize & mask
+#[inline]
+fn slot_of(window: Window, mask: usize) -> usize {
+    (window.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask
 }
 
 /// At most a quarter full, so that a search ends after a step or two.
 fn slots(signs: &[Sign]) -> Box<[Slot]> {
     let mask = (signs.len() * 4).next_power_of_two().max(4) - 1;
     let mut slots = vec![Slot::default(); mask + 1].into_boxed_slice();
-    let mut first = 0;
+    let mut first = 0_u32;
     for same in signs.chunk_by(|a, b| a.window() == b.window()) {
         let window = same[0].window();
         let mut at = slot_of(window, mask);
         while slots[at].count > 0 {
             at = (at + 1) & mask;
         }
-        slots[at] = Slot { window, first, count: same.len() };
-        first += same.len();
+        slots[at] = Slot { window, first, count: same.len() as u32 };
+        first += same.len() as u32;
     }
     slots
 }

@@ -83,3 +83,60 @@ pub(crate) fn finish(
         *value = whole as f32 * (scale_of * scale) + bias;
     }
 }
+
+/// Bytes that are folded together.
+const LINE: usize = 64;
+
+/// See [`crate::Isa::fold`]. Several plain loops: each becomes vector code, one for all of it does not.
+#[inline(always)]
+pub(crate) fn fold(text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
+    let mut first = [if word { b'x' } else { b' ' }; LINE + 1];
+    let mut done = 0_usize;
+    for line in text.as_chunks::<LINE>().0 {
+        // The line and the byte before it.
+        let window = match done.checked_sub(1).and_then(|before| text[before..].first_chunk()) {
+            Some(window) => window,
+            None => {
+                first[1..].copy_from_slice(line);
+                &first
+            }
+        };
+        let Some(folded) = fold_line(window) else { break };
+        out.extend_from_slice(&folded);
+        done += LINE;
+    }
+    done
+}
+
+#[inline(always)]
+fn fold_line(window: &[u8; LINE + 1]) -> Option<[u8; LINE]> {
+    let (mut least, mut most, mut runs) = (u8::MAX, 0, 0);
+    let mut out = [0; LINE];
+    for byte in &window[1..] {
+        least = least.min(*byte);
+        most = most.max(*byte);
+    }
+    for at in 0..LINE {
+        let byte = window[at + 1];
+        let lower = byte | (u8::from(byte.wrapping_sub(b'A') < 26) << 5);
+        // Of plain text only white space is below a blank.
+        out[at] = lower.max(b' ');
+    }
+    // As signed numbers, which compare faster; bytes beyond ASCII, which are negative then, are odd anyway.
+    let white = |byte: u8| u8::from(byte.cast_signed() <= b' '.cast_signed());
+    for at in 0..LINE {
+        runs |= white(window[at]) & white(window[at + 1]);
+    }
+    let odd = most > b'~' || (least < b' ' && controls(window));
+    (!odd && runs == 0).then_some(out)
+}
+
+/// Whether a line has controls that are no white space. Vertical tab is a control character here.
+#[inline(always)]
+fn controls(window: &[u8; LINE + 1]) -> bool {
+    let mut odd = 0;
+    for byte in &window[1..] {
+        odd |= u8::from(*byte < b' ') & u8::from(byte.wrapping_sub(b'\t') >= 5) | u8::from(*byte == 0x0b);
+    }
+    odd != 0
+}

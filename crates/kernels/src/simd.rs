@@ -136,6 +136,15 @@ impl Isa {
         on!(self, attend_512, attend_256, transformer::attend_head, (head, memory, out));
     }
 
+    /// Appends plain text to `out` as it is compared: ASCII in lower case, each white space as a blank. In lines of 64
+    /// bytes: stops before the first that holds anything else (control characters, bytes beyond ASCII) or white space
+    /// after white space, and at a rest that is no whole line. `word`: what stands before the text is no white space.
+    /// How many bytes were folded.
+    #[must_use = "the rest is not folded"]
+    pub fn fold(self, text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
+        on!(self, fold_512, fold_256, portable::fold, (text, word, out))
+    }
+
     /// GELU of every number, in place.
     pub fn gelu(self, values: &mut [f32]) {
         on!(self, gelu_512, gelu_256, transformer::gelu, (values));
@@ -277,21 +286,22 @@ mod x86 {
 
     /// Plain functions compiled once more for wider registers: the compiler does as well as a hand there.
     macro_rules! widened {
-        ($($wide:ident, $middle:ident: $plain:path, ($($name:ident: $kind:ty),*);)*) => {$(
+        ($($wide:ident, $middle:ident: $plain:path, ($($name:ident: $kind:ty),*) $(-> $gives:ty)?;)*) => {$(
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
-            pub(super) fn $wide($($name: $kind),*) {
-                $plain($($name),*);
+            pub(super) fn $wide($($name: $kind),*) $(-> $gives)? {
+                $plain($($name),*)
             }
 
             #[target_feature(enable = "avx2,popcnt")]
-            pub(super) fn $middle($($name: $kind),*) {
-                $plain($($name),*);
+            pub(super) fn $middle($($name: $kind),*) $(-> $gives)? {
+                $plain($($name),*)
             }
         )*};
     }
 
     widened! {
         hamming_512, hamming_256: portable::hamming, (query: &[u64], rows: &[u64], out: &mut Vec<u32>);
+        fold_512, fold_256: portable::fold, (text: &[u8], word: bool, out: &mut Vec<u8>) -> usize;
         attend_512, attend_256: transformer::attend_head, (head: Head<'_>, memory: &mut Attention, out: &mut [f32]);
         gelu_512, gelu_256: transformer::gelu, (values: &mut [f32]);
         add_norm_512, add_norm_256: transformer::add_norm,

@@ -10,6 +10,25 @@ fn naive_dot(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum()
 }
 
+fn naive_fold(text: &[u8], word: bool) -> (Vec<u8>, usize) {
+    let mut out = Vec::new();
+    for line in text.chunks_exact(64) {
+        let mut white = if out.is_empty() { !word } else { out.last() == Some(&b' ') };
+        for byte in line {
+            let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c);
+            if (blank && white) || !(blank || byte.is_ascii_graphic()) {
+                let done = out.len() / 64 * 64;
+                out.truncate(done);
+                return (out, done);
+            }
+            out.push(if blank { b' ' } else { byte.to_ascii_lowercase() });
+            white = blank;
+        }
+    }
+    let done = out.len();
+    (out, done)
+}
+
 /// Numbers of any length, the extremes among them, that begin anywhere in memory.
 fn numbers(most: usize) -> impl Strategy<Value = Vec<i8>> {
     let number = prop_oneof![4 => any::<i8>(), 1 => Just(i8::MIN), 1 => Just(i8::MAX)];
@@ -24,6 +43,19 @@ proptest! {
         prop_assert_eq!(dot_i8(a, &b), naive);
         for isa in Isa::available() {
             prop_assert_eq!(isa.dot(a, &b), naive, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn every_path_folds_text_as_the_plain_one(
+        text in "[ -~]{0,200}|([a-zA-Z,]{1,9}[ \n\t]{1,2}){0,60}|[a-z ]{60,90}[\u{0}-\u{20}\u{7f}-\u{bf}][a-z ]{0,90}",
+        word in any::<bool>(),
+    ) {
+        let (naive, done) = naive_fold(text.as_bytes(), word);
+        for isa in Isa::available() {
+            let mut out = b"before".to_vec();
+            prop_assert_eq!(isa.fold(text.as_bytes(), word, &mut out), done, "{:?}", isa);
+            prop_assert_eq!(out.strip_prefix(b"before"), Some(&naive[..]), "{:?}", isa);
         }
     }
 

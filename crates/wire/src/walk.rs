@@ -30,7 +30,7 @@ impl<'a> Walk<'a> {
     /// Over a text that nests no deeper than `depth`.
     #[must_use]
     pub fn over(body: &'a [u8], depth: usize) -> Option<Self> {
-        Some(Self { text: str::from_utf8(body).ok()?, at: 0, left: depth })
+        Some(Self { text: simdutf8::basic::from_utf8(body).ok()?, at: 0, left: depth })
     }
 
     /// The byte that the next token begins with.

@@ -52,7 +52,12 @@ proptest! {
         let copy = scored(&text).text;
         let learnt = learnt(&copy);
         let weight: i32 = learnt.iter().map(|place| weight(MODEL.weights(Channel::User), *place)).sum();
-        let sum = Seen::for_pieces_of(copy.len()).sum(&copy, MODEL.weights(Channel::User));
-        prop_assert_eq!((sum.weight, sum.features as usize), (weight, learnt.len()));
+        // What was read before leaves nothing behind.
+        let mut seen = Seen::default();
+        for room in [3 * copy.len(), copy.len(), 1 + copy.len()] {
+            seen.make_room(room);
+            let sum = seen.sum(&copy, MODEL.weights(Channel::User));
+            prop_assert_eq!((sum.weight, sum.features as usize), (weight, learnt.len()));
+        }
     }
 }

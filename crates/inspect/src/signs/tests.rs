@@ -28,7 +28,8 @@ fn the_proof_does_not_prove_what_is_false() {
     }
 }
 
-const ROWS: [&[&str]; 4] = [&["window", "a longer sign"], &["window", "windows"], &["ab", "x"], &["знак"]];
+const ROWS: [&[&str]; 4] =
+    [&["window", "a longer sign"], &["window", "windows"], &["ab", "x", "root"], &["знак", "pwned"]];
 
 static SIGNS: LazyLock<Signs> = LazyLock::new(|| Signs::new(ROWS));
 
@@ -52,7 +53,7 @@ fn apart(found: impl IntoIterator<Item = (usize, u64)>) -> std::collections::BTr
 proptest! {
     #[test]
     fn signs_are_found_wherever_they_stand(
-        text in "(window|windows|a longer sign|ab|x|знак|indow|sign|[a-z ]{0,7}){0,40}",
+        text in "(window|windows|a longer sign|ab|x|знак|root|pwned|roo|wned|indow|sign|[a-zé ]{0,7}){0,40}",
     ) {
         for plain in [false, text.is_ascii()] {
             let mut found = Vec::new();
