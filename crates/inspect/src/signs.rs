@@ -32,6 +32,8 @@ pub(crate) struct Signs {
     /// For each hash of a group the places it has in windows, the last place in the lowest bit, so that what a look finds
     /// is followed from left to right; bytes, because denser forms would cost three operations more for each look.
     table: Box<[u8; TABLE]>,
+    /// A bit for each hash of a window that is one: most windows that are looked up are none.
+    known: Box<[u64; KNOWN / 64]>,
     /// Open addressing by hash of the window; `signs` in order of their windows.
     slots: Box<[Slot]>,
     signs: Vec<Sign>,
@@ -46,6 +48,10 @@ struct Slot {
     first: u32,
     count: u32,
 }
+
+/// Bits of the hash of a window that say whether it may be one: 4 KiB for some 900 windows.
+const KNOWN_BITS: u32 = 15;
+const KNOWN: usize = 1 << KNOWN_BITS;
 
 /// The bytes of a window in one word, the first lowest.
 type Window = u64;
@@ -94,8 +100,12 @@ impl Signs {
         for group in near.iter().flat_map(|(text, _)| groups_around(text)) {
             table[place(group)] |= NEAR;
         }
+        let mut known = Box::new([0; KNOWN / 64]);
+        for window in signs.iter().map(Sign::window) {
+            known[mixed(window) / 64] |= 1 << (mixed(window) % 64);
+        }
         let short = short.into_iter().map(|(text, rows)| (Finder::new(text), rows)).collect();
-        Self { table, slots: slots(&signs), signs, near, short }
+        Self { table, known, slots: slots(&signs), signs, near, short }
     }
 
     /// Tells every sign in the text: where it begins and whose it is, until told to stop. In no particular order. A text
@@ -119,7 +129,10 @@ impl Signs {
             }
             while hits != 0 {
                 let bit = hits.trailing_zeros() as usize;
-                self.follow(text, at + bit / LOOK_BITS * STEP, bit % LOOK_BITS, &mut found)?;
+                let group = at + bit / LOOK_BITS * STEP;
+                if self.promises(text, group, bit % LOOK_BITS) {
+                    self.follow(text, group, bit % LOOK_BITS, &mut found)?;
+                }
                 hits &= hits - 1;
             }
             at += LOOKS * STEP;
@@ -141,8 +154,19 @@ impl Signs {
         u64::from(self.table[place(group)])
     }
 
+    /// Whether a group is worth following: a few steps that sort out nearly all that are not.
+    #[inline(always)]
+    fn promises(&self, text: &[u8], group: usize, bit: usize) -> bool {
+        if bit == PLACES {
+            let groups = text.get(group.saturating_sub(1)..).unwrap_or_default().array_windows::<GROUP>();
+            return groups.take(3).any(|group| self.near.iter().any(|(sign, _)| sign.starts_with(group)));
+        }
+        let at = group.wrapping_sub(PLACES - 1 - bit);
+        let known = |window| self.known[mixed(window) / 64] >> (mixed(window) % 64) & 1 != 0;
+        window(text, at).is_some_and(known)
+    }
+
     /// The window around a group that may be one of theirs: the one in which it has that place.
-    #[inline]
     fn follow(
         &self,
         text: &[u8],
@@ -181,7 +205,6 @@ impl Signs {
         Continue(())
     }
 
-    #[inline]
     fn slot(&self, window: Window) -> Option<&Slot> {
         let mask = self.slots.len() - 1;
         let mut at = slot_of(window, mask);
@@ -199,7 +222,7 @@ impl Signs {
 }
 
 /// The window of a text that begins there.
-#[inline]
+#[inline(always)]
 fn window(text: &[u8], at: usize) -> Option<Window> {
     let rest = text.get(at..)?;
     if let Some(word) = rest.first_chunk() {
@@ -222,9 +245,14 @@ fn place(group: [u8; GROUP]) -> usize {
     (u32::from_le_bytes(group).wrapping_mul(0x9E37_79B1) >> (u32::BITS - HASH_BITS)) as usize
 }
 
-#[inline]
+/// The hash of a window, as many bits as `known` has.
+#[inline(always)]
+fn mixed(window: Window) -> usize {
+    (window.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - KNOWN_BITS)) as usize
+}
+
 fn slot_of(window: Window, mask: usize) -> usize {
-    (window.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask
+    mixed(window) & mask
 }
 
 /// At most a quarter full, so that a search ends after a step or two.
@@ -247,7 +275,7 @@ fn slots(signs: &[Sign]) -> Box<[Slot]> {
 /// The window of a sign whose groups honest text is least likely to hold.
 fn rarest(text: &[u8]) -> usize {
     let likely = |group: &[u8]| {
-        let common = COMMON.chunks(GROUP).any(|known| known == group);
+        let common = COMMON.iter().any(|line| line.chunks(GROUP).any(|known| known == group));
         group.iter().map(|byte| share(*byte)).product::<f64>() + f64::from(u8::from(common))
     };
     let likely = |window: &[u8]| window.windows(GROUP).map(likely).sum::<f64>();
@@ -256,7 +284,14 @@ fn rarest(text: &[u8]) -> usize {
 }
 
 /// Groups that stand in any English text.
-const COMMON: &[u8] = b" thethe  andand  thathathat witwithith tionion ing ment foryou  you arehave this is of t to to t in in t";
+const COMMON: [&[u8]; 6] = [
+    b" an  and are as  at  by  can for fro hav her his how in  is  it  its no  not of  on  one or  out",
+    b" pro sta tha the thi to  was wha whe whi who wit wor youach and are ate atioave d thder e ane of",
+    b"e theached aed tent ere ers es oest everfor fromhat havehe shen her herehichhinghis ighting ion ",
+    b"ionsith ld bmentn thnd tningnot of aof tome one openore ouldoundour out own r threads ans ofs th",
+    b"somet ist thted ter thanthatthe thertheythinthistingtionver verywas werewhatwhenwhicwillwithword",
+    b"workyou your",
+];
 
 /// About the share of a byte in English prose.
 fn share(byte: u8) -> f64 {

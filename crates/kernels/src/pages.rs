@@ -1,25 +1,32 @@
 //! Memory that only a start needed. Code and constants are mapped from their files as they are first used, and stay
 //! counted as a process's memory until somebody else needs the room: parsing settings, building tables and opening a database
 //! leave more of them behind than serving ever touches. Given back, what is needed again is mapped again from the page cache.
-//! Invariant: only mappings of files that may not be written and hold no page of their own are given back, and of the C
-//! library's heap what nobody has.
+//! Invariant: only mappings of files that may not be written and hold no page of their own are given back, of the heaps
+//! what nobody has, and of the stack what lies below all that runs.
 //!
-//! Source: madvise(2), `MADV_DONTNEED` on private file mappings; proc_pid_smaps(5); mallopt(3); malloc_trim(3).
+//! Source: madvise(2), `MADV_DONTNEED` on private mappings; proc_pid_smaps(5); mallopt(3); malloc_trim(3); `mi_collect` of
+//! mimalloc.
 
 use std::{fs, ops::Range};
 
-/// Gives back the pages of code and constants, the program's and its libraries', that are mapped, and what is free in the
-/// heap of the C library; how many bytes of code and constants it was. Takes a few milliseconds; the next use of each piece
+/// Gives back the pages of code and constants, the program's and its libraries', that are mapped, what is free in the heaps
+/// of mimalloc and of the C library, and the stack that this thread does not use; how many bytes of code and constants it was. Takes a few milliseconds; the next use of each piece
 /// costs a page fault, some microseconds. Zero where the kernel does not tell what is mapped, or is not Linux's.
 #[must_use]
 pub fn give_back() -> u64 {
-    trim();
     let Ok(smaps) = fs::read_to_string("/proc/self/smaps") else { return 0 };
-    unwritten(&smaps)
+    let here = 0_u8;
+    if let Some(unused) = below(&smaps, std::ptr::from_ref(&here).addr()) {
+        forget_stack(unused);
+    }
+    let given = unwritten(&smaps)
         .into_iter()
         .filter(|mapping| forget(mapping.place.clone()))
         .map(|mapping| mapping.resident)
-        .sum()
+        .sum();
+    drop(smaps);
+    trim();
+    given
 }
 
 /// Lets all threads share one heap of the C library, instead of one each, most of it free: only the database's library
@@ -34,11 +41,27 @@ pub fn share_heap_of_c() {
     }
 }
 
-/// Gives free pages of the C library's heap back.
+/// Gives free pages of the heaps back.
 fn trim() {
+    // SAFETY: has the allocator give back what is free, which it may do at any call.
+    unsafe { libmimalloc_sys::mi_collect(true) };
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: gives back pages in which nothing is allocated, under the allocator's own locks.
     let _whether_there_were_any = unsafe { libc::malloc_trim(0) };
+}
+
+/// So far below what runs now a stack is left alone: whoever is called from here, and the kernel's signals, stay above.
+const STACK_MARGIN: usize = 32 << 10;
+/// Bytes of a page. Where pages are larger the kernel refuses what does not begin with one, and the stack stays as it is.
+const PAGE: usize = 4 << 10;
+
+/// The part of a thread's stack that it does not use, where it stands at `here`: deep calls of the start went down there.
+fn below(smaps: &str, here: usize) -> Option<Range<usize>> {
+    let mappings = smaps.lines().filter_map(place);
+    let stack = mappings.filter(|(_, rights)| rights.starts_with("rw-p")).map(|(place, _)| place);
+    let start = stack.into_iter().find(|place| place.contains(&here))?.start.next_multiple_of(PAGE);
+    let end = (here.checked_sub(STACK_MARGIN)?) / PAGE * PAGE;
+    (start < end).then_some(start..end)
 }
 
 /// A mapping that can be given back.
@@ -74,12 +97,17 @@ fn unwritten(smaps: &str) -> Vec<Mapping> {
 
 /// Whether a line begins a mapping; if it is one of a file that nobody may write and nobody shares, its place.
 fn header(line: &str) -> Option<Option<Range<usize>>> {
+    let (place, rights) = place(line)?;
+    let given = rights.starts_with('r') && !rights.contains('w') && rights.ends_with('p');
+    Some((given && line.contains(" /")).then_some(place))
+}
+
+/// Where a mapping lies that a line begins, and what may be done with it.
+fn place(line: &str) -> Option<(Range<usize>, &str)> {
     let mut words = line.split_ascii_whitespace();
     let (from, to) = words.next()?.split_once('-')?;
     let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
-    let rights = words.next()?;
-    let given = rights.starts_with('r') && !rights.contains('w') && rights.ends_with('p');
-    Some((given && line.contains(" /")).then_some(from..to))
+    Some((from..to, words.next()?))
 }
 
 /// The number of a line such as `Rss:   12 kB`, in bytes.
@@ -95,6 +123,17 @@ fn forget(place: Range<usize>) -> bool {
     let done = unsafe { libc::madvise(place.start as *mut libc::c_void, place.len(), libc::MADV_DONTNEED) };
     done == 0
 }
+
+#[cfg(target_os = "linux")]
+fn forget_stack(unused: Range<usize>) {
+    // SAFETY: a part of this thread's own stack (its mapping holds a variable of the caller) that lies far below every frame
+    // of it: nothing is there that anybody reads. What grows down there again finds zeros, as at first.
+    let _whether_it_was =
+        unsafe { libc::madvise(unused.start as *mut libc::c_void, unused.len(), libc::MADV_DONTNEED) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget_stack(_unused: Range<usize>) {}
 
 #[cfg(not(target_os = "linux"))]
 fn forget(_place: Range<usize>) -> bool {
@@ -126,6 +165,26 @@ mod tests {
         assert_eq!(all, expected);
         assert_eq!(unwritten(""), []);
         assert_eq!(unwritten("no mapping at all\nRss: 1 kB\n"), []);
+    }
+
+    #[test]
+    fn of_a_stack_what_lies_far_below_is_given_back_and_nothing_else() {
+        let smaps =
+            "7ffd00000000-7ffd00100000 rw-p 00000000 00:00 0  [stack]\nRss:  900 kB\nAnonymous:  900 kB\n";
+        assert_eq!(below(smaps, 0x7ffd_000f_8000), Some(0x7ffd_0000_0000..0x7ffd_000f_0000));
+        for elsewhere in [0x7ffd_0010_0000, 0x7ffd_0000_8000, 0x100] {
+            assert_eq!(below(smaps, elsewhere), None);
+        }
+        fn deep(levels: u32) -> u64 {
+            let here = std::hint::black_box([u64::from(levels); 4096]);
+            if levels == 0 { here[4095] } else { deep(levels - 1) + here[0] }
+        }
+        let thread = std::thread::Builder::new().stack_size(8 << 20).spawn(|| {
+            let before = deep(100);
+            (before, give_back(), deep(100))
+        });
+        let (before, _given, after) = thread.unwrap().join().unwrap();
+        assert_eq!(before, after);
     }
 
     #[test]

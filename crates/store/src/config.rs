@@ -18,7 +18,8 @@ pub struct StoreConfig {
     /// How long known API keys and tokens go on from memory while the store is away, in seconds. A key revoked
     /// meanwhile elsewhere is accepted at most this long (with Redis: at most a second). Default 300.
     pub stale_secs: u64,
-    /// Connections to Postgres, or readers of SQLite, at most. Default 8.
+    /// Connections to Postgres at most. Readers of SQLite are no more than that, and no more than the machine has cores or
+    /// two: what they read is in memory, and each holds some 300 KiB. Default 8.
     pub connections: u32,
     /// Longest wait for a free connection, in milliseconds. Default 3000.
     pub connect_timeout_ms: u64,

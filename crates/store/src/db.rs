@@ -205,8 +205,10 @@ async fn sqlite(config: &StoreConfig, url: &str, busy: Duration, connect: Durati
     sqlx::query("PRAGMA synchronous = FULL").execute(&write).await.map_err(refused)?;
     // What the migrations read, the writer does not need again.
     sqlx::query("PRAGMA shrink_memory").execute(&write).await.map_err(refused)?;
+    let cores = std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let read = SqlitePoolOptions::new()
-        .max_connections(config.connections)
+        .max_connections(config.connections.min(cores.max(2)))
         .acquire_timeout(connect)
         .connect_with(options.create_if_missing(false).read_only(true))
         .await

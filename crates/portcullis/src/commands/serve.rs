@@ -32,12 +32,8 @@ pub(super) fn run(mut sources: Sources, arguments: &cli::Serve) -> Ended {
         }
     }
     let examined = settings(&sources)?;
-    let workers = match examined.settings.server.worker_threads {
-        0 => std::thread::available_parallelism().map_or(2, usize::from),
-        chosen => usize::from(chosen),
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(examined.settings.server.threads())
         .thread_name("portcullis")
         .enable_all()
         .build()
@@ -94,8 +90,10 @@ fn again() -> Trouble {
         .mend("start it; the start replaces the database")
 }
 
-/// After so long a start has used all code that only a start uses, and a second later the first backup is made.
-const SETTLES: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+/// After so long a start has used all code that only a start uses, a second later the first backup is made, and after ten
+/// more the threads that a start needed have ended.
+const SETTLES: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_millis(1500), Duration::from_millis(10_500)];
 /// How often the memory that rare work left behind (backups, reloads, reports) is given back later.
 const RARELY: Duration = Duration::from_secs(60);
 
