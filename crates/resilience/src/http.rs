@@ -8,10 +8,12 @@ mod address;
 mod connect;
 mod guarded;
 mod pieces;
+mod pools;
 
 pub use address::is_public;
 pub use guarded::{Guard, Lookup, Network, Refused};
 pub use pieces::Pieces;
+pub use pools::keep_own_connections;
 
 use bytes::{Bytes, BytesMut};
 use connect::{Connector, Timed};
@@ -20,6 +22,7 @@ use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pools::Pools;
 use portcullis_domain::{Deadline, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,7 +36,7 @@ pub struct HttpConfig {
     pub connect_timeout_secs: u64,
     /// How long an unused connection is kept for the next request, in seconds. Default 60.
     pub idle_secs: u64,
-    /// Unused connections kept for one host. Default 64.
+    /// Unused connections kept for one host, by each thread that serves. Default 64.
     pub max_idle_per_host: usize,
     /// Most bytes of an answer's head; a longer one counts as broken. Default 65536.
     pub max_header_bytes: usize,
@@ -91,7 +94,7 @@ type Pool = hyper_util::client::legacy::Client<Timed, Either<Full<Bytes>, Pieces
 /// The client. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: Pool,
+    pools: Arc<Pools<Pool>>,
     guard: Option<Arc<Guard>>,
 }
 
@@ -120,14 +123,17 @@ impl Client {
             .enable_http1()
             .wrap_connector(Connector { guard: guard.clone() });
         let connector = Timed { inner, timeout: Duration::from_secs(config.connect_timeout_secs) };
+        let config = config.clone();
         #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
-        let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(config.idle_secs))
-            .pool_max_idle_per_host(config.max_idle_per_host)
-            .http1_max_buf_size(config.max_header_bytes.max(8_192))
-            .build(connector);
-        Self { pool, guard }
+        let pool = move || {
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(config.idle_secs))
+                .pool_max_idle_per_host(config.max_idle_per_host)
+                .http1_max_buf_size(config.max_header_bytes.max(8_192))
+                .build(connector.clone())
+        };
+        Self { pools: Arc::new(Pools::new(pool)), guard }
     }
 
     /// What a guarded client can tell of an address without the network; a client without a guard allows all.
@@ -159,7 +165,7 @@ impl Client {
         request: Request<Either<Full<Bytes>, Pieces>>,
     ) -> Result<Response<Incoming>, HttpError> {
         self.check(request.uri()).map_err(HttpError::Refused)?;
-        self.pool.request(request).await.map_err(|error| explain(&error))
+        self.pools.here().request(request).await.map_err(|error| explain(&error))
     }
 }
 

@@ -2,13 +2,16 @@
 //! flushed. Source: gateway.md section 14.
 
 use crate::{kept, stall::Watchdog, vital::Start};
-use portcullis_channels::http::control::{Call, Control, Unusable};
+use portcullis_channels::http::{
+    ServingThreads,
+    control::{Call, Control, Unusable},
+};
 use portcullis_resilience::Registry;
 use portcullis_store::Store;
 use portcullis_telemetry::{Alerts, Audit, Health, LogGuard, Metrics};
 use secrecy::SecretString;
 use serde_json::Value;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long cancelled answers have to say that they were cut.
@@ -45,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) start: Start,
     pub(crate) alerts: Alerts,
     pub(crate) watchdog: Option<Watchdog>,
+    /// They end with it, after what runs on them has been waited for.
+    pub(crate) threads: Option<Arc<ServingThreads>>,
     pub(crate) logs: LogGuard,
 }
 
@@ -161,6 +166,7 @@ impl Running {
         })
         .await;
         tracing::info!("drained");
+        drop(parts.threads.take());
         // The guard writes what is queued when it is dropped, which is now, after the last line.
         let _ = &parts.logs;
     }

@@ -7,7 +7,10 @@
 //! in what it runs.
 
 use std::{sync::mpsc, thread, time::Duration};
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::{Handle, RuntimeMetrics},
+    time::Instant,
+};
 
 /// Watches until dropped.
 #[derive(Debug)]
@@ -47,32 +50,35 @@ impl Watched {
 }
 
 impl Watchdog {
-    /// Looks at the runtime of `handle` every `probe`, and tells `report` of every stall of at least `warn` when it
+    /// Looks at these runtimes every `probe`, and tells `report` of every stall of at least `warn` when it
     /// has ended. The length is exact to one `probe`.
     ///
     /// # Errors
     /// When no thread can be started.
     pub(crate) fn start(
-        handle: Handle,
+        runtimes: Vec<Handle>,
         probe: Duration,
         warn: Duration,
         report: impl Fn(Duration) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = thread::Builder::new().name("stall-watchdog".into()).spawn(move || {
-            let metrics = handle.metrics();
-            let look = |worker| Look {
-                turns: metrics.worker_park_unpark_count(worker),
-                busy: metrics.worker_total_busy_duration(worker),
+            let look = |(metrics, worker): &(RuntimeMetrics, usize)| Look {
+                turns: metrics.worker_park_unpark_count(*worker),
+                busy: metrics.worker_total_busy_duration(*worker),
             };
             let start = Instant::now();
-            let mut workers: Vec<Watched> = (0..metrics.num_workers())
-                .map(|worker| Watched { look: look(worker), since: start })
-                .collect();
+            let metrics = runtimes.iter().map(Handle::metrics);
+            let each = |metrics: RuntimeMetrics| {
+                (0..metrics.num_workers()).map(move |worker| (metrics.clone(), worker))
+            };
+            let places: Vec<_> = metrics.flat_map(each).collect();
+            let mut workers: Vec<Watched> =
+                places.iter().map(|place| Watched { look: look(place), since: start }).collect();
             while stopped.recv_timeout(probe) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let now = Instant::now();
-                for (worker, watched) in workers.iter_mut().enumerate() {
-                    if let Some(lasted) = watched.update(look(worker), now)
+                for (place, watched) in places.iter().zip(&mut workers) {
+                    if let Some(lasted) = watched.update(look(place), now)
                         && lasted >= warn
                     {
                         report(lasted);
@@ -133,7 +139,7 @@ mod tests {
         let stalls = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&stalls);
         let (probe, warn) = (Duration::from_millis(5), Duration::from_millis(200));
-        let watchdog = Watchdog::start(runtime.handle().clone(), probe, warn, move |_| {
+        let watchdog = Watchdog::start(vec![runtime.handle().clone()], probe, warn, move |_| {
             seen.fetch_add(1, Ordering::Relaxed);
         })
         .unwrap();

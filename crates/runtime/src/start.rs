@@ -27,7 +27,7 @@ use portcullis_apps::{
     chat::{ByHand, cache::Answers},
     news::NewsState,
 };
-use portcullis_channels::http::{Doors, Parts as DoorParts, control::Control};
+use portcullis_channels::http::{Doors, Parts as DoorParts, ServingThreads, control::Control};
 use portcullis_domain::{Door, EndClock};
 use portcullis_engine::{
     Admission, AdmissionConfig, Engine, Parts as EngineParts, Screening, Suspicion,
@@ -71,6 +71,8 @@ pub(crate) struct Base {
     chat_doors: ChatDoors,
     pub(crate) tokens: Tokens,
     pub(crate) background: TaskTracker,
+    /// Who serves the main listener's connections; without any, the runtime of the start does.
+    threads: Option<Arc<ServingThreads>>,
     logs: LogGuard,
 }
 
@@ -169,7 +171,11 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
     let seen = print(sources.as_ref());
     // Redis and Postgres over TLS take the process's crypto provider; a second start finds it installed.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let base = base(&settings, &secrets)?;
+    let mut base = base(&settings, &secrets)?;
+    if sources.is_some() {
+        let threads = ServingThreads::start(settings.server.threads()).map_err(StartError::Threads)?;
+        base.threads = Some(Arc::new(threads));
+    }
     // From here on an early return must end what already runs in the background.
     let guard = base.tokens.background.clone().drop_guard();
     let about = (&base.metrics, &base.alerts, &base.health);
@@ -237,6 +243,7 @@ async fn begin(begin: Begin) -> Result<Running, StartError> {
         start: Start::of(&data_dir),
         alerts: base.alerts,
         watchdog,
+        threads: base.threads,
         logs: base.logs,
     }))
 }
@@ -374,6 +381,7 @@ fn doors(
         health: base.health.clone(),
         connections: Connections::new(connections.max_http, connections.max_http_per_address, &base.metrics),
         tasks,
+        threads: base.threads.clone(),
         cut: base.tokens.cut.clone(),
         http: settings.http.clone(),
         admin: settings.admin.clone(),
@@ -436,6 +444,7 @@ fn base(settings: &Settings, secrets: &Secrets) -> Result<Base, StartError> {
         chat_doors,
         tokens,
         background,
+        threads: None,
         logs,
     })
 }
@@ -567,7 +576,7 @@ pub async fn revoke_token(
     Ok(written?)
 }
 
-/// Watches the workers of this runtime from outside.
+/// Watches the workers of this runtime and the threads that serve from outside.
 fn watchdog(settings: &Settings, base: &Base) -> Option<Watchdog> {
     let (metrics, alerts) = (base.metrics.clone(), base.alerts.clone());
     let probe = Duration::from_millis(settings.server.stall_probe_ms);
@@ -584,7 +593,9 @@ fn watchdog(settings: &Settings, base: &Base) -> Option<Watchdog> {
             );
         }
     };
-    Watchdog::start(tokio::runtime::Handle::current(), probe, warn, report)
+    let serving = base.threads.iter().flat_map(|threads| threads.handles());
+    let runtimes = [tokio::runtime::Handle::current()].into_iter().chain(serving.cloned());
+    Watchdog::start(runtimes.collect(), probe, warn, report)
         .inspect_err(|error| tracing::warn!(%error, "no stall watchdog: no thread could be started"))
         .ok()
 }

@@ -7,6 +7,7 @@ use super::{
     linger::{LingerLimits, Lingering},
     routes::Answerer,
     stall::WriteTimeout,
+    threads::ServingThreads,
 };
 use axum::body::Body;
 use http::{Request, Response};
@@ -46,6 +47,8 @@ pub(super) struct Acceptor {
     pub(super) connections: Connections,
     pub(super) limits: AcceptLimits,
     pub(super) tasks: TaskTracker,
+    /// Who serves connections; without any, the runtime that accepts them.
+    pub(super) threads: Option<Arc<ServingThreads>>,
 }
 
 /// Pause after a failed accept (out of file descriptors), so that the loop does not spin.
@@ -108,7 +111,7 @@ impl Acceptor {
             // In a box of its own: hyper keeps room for it as long as the connection lives, streams included.
             Box::pin(answerer.clone().answer(request, peer.ip()))
         });
-        self.tasks.spawn(async move {
+        let serve = async move |socket: TcpStream| {
             let _permit = permit;
             match tls {
                 None => {
@@ -132,7 +135,20 @@ impl Acceptor {
                         .await;
                 }
             }
-        });
+        };
+        match self.threads.as_ref().and_then(|threads| threads.next()) {
+            None => drop(self.tasks.spawn(serve(socket))),
+            Some(thread) => {
+                // Readiness is told to the thread that registers the socket.
+                let Ok(socket) = socket.into_std() else { return };
+                let serve = async move {
+                    if let Ok(socket) = TcpStream::from_std(socket) {
+                        serve(socket).await;
+                    }
+                };
+                drop(self.tasks.spawn_on(serve, thread));
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod rest;
 mod routes;
 mod stall;
 mod stream;
+mod threads;
 mod tls;
 mod trace;
 
@@ -34,6 +35,7 @@ pub use config::{AdminConfig, CorsConfig, GatewayConfig, HttpConfig, MetricsConf
 pub use decode::DecodeLimits;
 pub use hooks::Hooks;
 pub use openapi::document as openapi_document;
+pub use threads::ServingThreads;
 pub use tls::TlsError;
 
 use accept::{AcceptLimits, Acceptor};
@@ -80,6 +82,8 @@ pub struct Parts {
     pub connections: Connections,
     /// Tasks that the shutdown waits for.
     pub tasks: TaskTracker,
+    /// Who serves the connections of the main listener; without any, the runtime that accepts them.
+    pub threads: Option<Arc<ServingThreads>>,
     /// Fires when the drain time is over and streams must end.
     pub cut: CancellationToken,
     /// `[http]`.
@@ -199,6 +203,7 @@ pub struct Doors {
     admin: AdminConfig,
     connections: Connections,
     tasks: TaskTracker,
+    threads: Option<Arc<ServingThreads>>,
 }
 
 impl Doors {
@@ -231,6 +236,7 @@ impl Doors {
             admin: parts.admin,
             connections: parts.connections,
             tasks: parts.tasks,
+            threads: parts.threads,
         }
     }
 
@@ -267,7 +273,8 @@ impl Doors {
             router = router.layer(cors(&self.http.cors.origins));
             direct = None;
         }
-        self.serve(listener, Answerer { router, direct }, self.http.tls.as_ref(), stop)
+        let threads = self.threads.clone();
+        self.serve(listener, Answerer { router, direct }, (self.http.tls.as_ref(), threads), stop)
     }
 
     /// Serves the admin listener likewise.
@@ -280,14 +287,14 @@ impl Doors {
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
         let answerer = Answerer { router: admin::routes(self.door.clone()), direct: None };
-        self.serve(listener, answerer, self.admin.tls.as_ref(), stop)
+        self.serve(listener, answerer, (self.admin.tls.as_ref(), None), stop)
     }
 
     fn serve(
         &self,
         listener: TcpListener,
         answerer: Answerer,
-        tls: Option<&TlsConfig>,
+        (tls, threads): (Option<&TlsConfig>, Option<Arc<ServingThreads>>),
         stop: CancellationToken,
     ) -> Result<impl Future<Output = ()> + Send + use<>, TlsError> {
         let acceptor = Acceptor {
@@ -306,6 +313,7 @@ impl Doors {
                 },
             },
             tasks: self.tasks.clone(),
+            threads,
         };
         Ok(acceptor.run(stop))
     }

@@ -330,8 +330,8 @@ pub struct ConfigSection {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Threads that run requests. More than the machine has cores only adds switching. 0 (default) means one for
-    /// each core. Needs a restart.
+    /// Threads that run requests, and as many for what runs beside them (chat doors, reports, news). Each connection stays on
+    /// one of them. More than the machine has cores only adds switching. 0 (default) means one for each core. Needs a restart.
     pub worker_threads: u16,
     /// How long running requests and streams may go on after SIGTERM before they are cancelled, in seconds.
     /// A supervisor must wait longer than this before it kills. Default 30.
@@ -345,6 +345,17 @@ pub struct ServerConfig {
     pub stall_probe_ms: u64,
     /// How long flushing usage, audit and logs may take at the end of a drain, in seconds. Default 5.
     pub flush_secs: u64,
+}
+
+impl ServerConfig {
+    /// How many threads run requests.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match self.worker_threads {
+            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            chosen => chosen.into(),
+        }
+    }
 }
 
 impl Default for ServerConfig {

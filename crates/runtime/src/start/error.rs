@@ -21,6 +21,11 @@ pub enum StartError {
         "the log file cannot be opened: {0}. Mend: choose another `log.file`, or none for standard error"
     )]
     Logs(io::Error),
+    /// Threads.
+    #[error(
+        "no threads can be started to serve requests: {0}. Mend: raise the limit of threads, or lower `server.worker_threads`"
+    )]
+    Threads(io::Error),
     /// A key of our own.
     #[error(transparent)]
     OwnKey(#[from] OwnKeyError),
