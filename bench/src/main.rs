@@ -10,6 +10,7 @@ mod crowd;
 mod digests;
 mod embed;
 mod evidence;
+mod exercise;
 mod floor;
 mod gateway;
 mod injection;
@@ -51,6 +52,7 @@ portcullis-bench evidence [--data DIR] [--results DIR]   which questions without
 portcullis-bench news [--data DIR] [--results DIR]   text of articles, near-duplicates, grouping of posts, what digests cost
 portcullis-bench outbox [--portcullis PATH] [--results DIR]   a flood and a long queue at the Telegram door
 portcullis-bench crowd [--portcullis PATH] [--results DIR]   500 people ask for news within a minute
+portcullis-bench exercise [--portcullis PATH]   sends what a gateway is sent, and ends the product
 portcullis-bench layout FILE [--portcullis PATH]   which functions serve requests, the busiest first
 portcullis-bench upstream | floor ADDRESS    the servers it starts itself";
 
@@ -74,6 +76,7 @@ fn main() -> Result<()> {
         }
         Some(("outbox", rest)) => runtime.block_on(outbox::run(&options::parse(rest)?)),
         Some(("crowd", rest)) => runtime.block_on(crowd::run(&options::parse(rest)?)),
+        Some(("exercise", rest)) => runtime.block_on(exercise::run(&options::parse(rest)?)),
         Some(("layout", [file, rest @ ..])) => {
             runtime.block_on(layout::run(&options::parse(rest)?, file.as_ref()))
         }

@@ -6,7 +6,7 @@ use crate::{
     options::{Kind, Options},
     wire,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use portcullis_testkit::{child::Owned, free_port, process, program};
 use std::{
     fs,
@@ -26,11 +26,11 @@ pub(crate) struct Target {
     pub(crate) pids: Vec<u32>,
     /// From the start of the process to its first whole answer.
     pub(crate) first_answer: Duration,
-    _owner: Owner,
+    owner: Owner,
 }
 
 /// What stops the process when the target goes away.
-#[expect(dead_code, reason = "held for their Drop")]
+#[expect(dead_code, reason = "most are held for their Drop")]
 enum Owner {
     Child(Owned),
     Nginx(Nginx),
@@ -77,8 +77,7 @@ impl Target {
             Kind::Portcullis => Some(product(upstream, options, "", &[], None::<Untouched>).await?),
         };
         let Some((pid, address, key, owner)) = started else { return Ok(None) };
-        let mut target =
-            Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, _owner: owner };
+        let mut target = Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, owner };
         target.wait_ready().await.with_context(|| format!("{} does not answer", kind.as_str()))?;
         target.first_answer = begun.elapsed();
         Ok(Some(target))
@@ -94,10 +93,17 @@ impl Target {
     ) -> Result<Self> {
         let (pid, address, key, owner) = product(upstream, options, settings, env, Some(prepare)).await?;
         let kind = Kind::Portcullis;
-        let target =
-            Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, _owner: owner };
+        let target = Self { kind, address, key, pids: vec![pid], first_answer: Duration::ZERO, owner };
         target.wait_ready().await?;
         Ok(target)
+    }
+
+    /// Ends the product as an operator does, and waits until it has.
+    pub(crate) async fn end(self) -> Result<()> {
+        let Owner::Product(mut server) = self.owner else { bail!("only the product is ended so") };
+        server.terminate();
+        ensure!(server.wait(60).await == Some(0), "portcullis serve did not end when it was told to");
+        Ok(())
     }
 
     /// How to ask it.

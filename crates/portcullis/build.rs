@@ -27,21 +27,39 @@ fn main() {
     }
 }
 
-/// Each function has a section of its own, named after it: the script puts those of the list before all others.
+/// Each function has a section of its own, named after it, those that a profile calls hot with a word before the name: the
+/// script puts those of the list before all others. In a build with other names than the list's it is their stems that
+/// match, and every function of a stem.
 fn in_order(list: &str) -> String {
-    let sections: String = list.lines().map(|name| format!("    *(.text.{name})\n")).collect();
-    format!("SECTIONS {{\n  .text.serving : {{\n{sections}  }}\n}}\nINSERT BEFORE .text;\n")
+    let sections = |name: &str| format!("    *(.text.hot.{name} .text.{name})\n");
+    let mut all: String = list.lines().map(sections).collect();
+    all.extend(list.lines().filter_map(stem).map(|stem| sections(&format!("{stem}*"))));
+    format!("SECTIONS {{\n  .text.serving : {{\n{all}  }}\n}}\nINSERT BEFORE .text;\n")
+}
+
+/// A name without the compiler's sum of all types that ends it (`17h`, sixteen digits, `E`), which any change of a
+/// dependency's features changes.
+fn stem(name: &str) -> Option<&str> {
+    const SUM: usize = 16;
+    let summed = name.strip_prefix("_ZN").and_then(|_| name.len().checked_sub(SUM + 1))?;
+    name.get(..summed).filter(|stem| stem.ends_with("17h"))
 }
 
 fn is(name: &str, value: &str) -> bool {
     env::var(name).is_ok_and(|is| is == value)
 }
 
+/// Whether a flag of the compiler says how to link.
+fn chooses_linker(flag: &str) -> bool {
+    let option = flag.strip_prefix("-C").unwrap_or(flag).trim_start();
+    option.starts_with("link")
+}
+
 /// Whether the toolchain links by the linker that it brings, and nobody chose another.
 fn has_own_linker() -> bool {
     let rustc = env::var("RUSTC").unwrap_or_default();
     let chosen = env::var_os("RUSTC_LINKER").is_some()
-        || env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("link"));
+        || env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.split('\x1f').any(chooses_linker));
     let sysroot = std::process::Command::new(rustc).args(["--print", "sysroot"]).output();
     let Some(sysroot) = sysroot.ok().and_then(|said| String::from_utf8(said.stdout).ok()) else {
         return false;

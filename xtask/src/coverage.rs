@@ -1,15 +1,11 @@
 //! `cargo xtask coverage CRATE`: which lines of a crate its own tests run, by the compiler's counters. Invariants: only
 //! the crate itself is compiled anew, with counters, and what it stands on is taken as it is; files of tests count neither
-//! as covered nor as missing. Who reads the counters is of the compiler's own LLVM: rustup's component `llvm-tools`, or the
-//! distribution's package of the same version.
+//! as covered nor as missing.
 
-use crate::{cargo, out, sys};
+use crate::{cargo, llvm, out, sys};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Files whose lines are not counted.
 const IGNORED: &str = r"(/\.cargo/|/rustc/|/library/|tests\.rs$|/tests/)";
@@ -51,7 +47,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !sys::root().join(&folder).is_dir() {
         bail!("there is no {folder}");
     }
-    let [profdata, cov] = tools()?;
+    let [profdata, cov] = llvm::tools()?;
     let program = build(name)?;
     let counters = cargo::target_folder()?.join("coverage").join(name);
     // What an earlier build counted does not fit this one.
@@ -64,7 +60,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         bail!("the tests failed: their coverage says nothing");
     }
     let merged = counters.join("all.profdata");
-    sys::output(sys::command(profdata).args(["merge", "--sparse", "-o"]).arg(&merged).args(raw(&counters)?))?;
+    sys::output(
+        sys::command(profdata).args(["merge", "--sparse", "-o"]).arg(&merged).args(llvm::raw(&counters)?),
+    )?;
     let mut export = sys::command(cov);
     export.args(["export", "--summary-only", "--ignore-filename-regex", IGNORED, "--instr-profile"]);
     let told: Value = serde_json::from_str(&sys::output(export.arg(&merged).arg(&program))?)?;
@@ -121,34 +119,6 @@ fn build(name: &str) -> Result<PathBuf> {
     let programs = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let last = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     last.context("cargo named no test program")
-}
-
-fn raw(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-    let all: Result<Vec<PathBuf>> = entries.collect();
-    Ok(all?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "profraw")).collect())
-}
-
-/// `llvm-profdata` and `llvm-cov` of the compiler's own LLVM: another version does not read its counters. Those of rustup
-/// lie beside the compiler, those of a distribution have the version in their names.
-fn tools() -> Result<[PathBuf; 2]> {
-    let told = sys::output(sys::command("rustc").arg("-vV"))?;
-    let word = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let version = word("LLVM version:").context("rustc names no LLVM")?;
-    let host = word("host:").context("rustc names no host")?;
-    let major = version.split('.').next().unwrap_or(version);
-    let home = sys::output(sys::command("rustc").args(["--print", "sysroot"]))?;
-    let beside = Path::new(home.trim()).join("lib/rustlib").join(host).join("bin");
-    let found = ["llvm-profdata", "llvm-cov"].map(|tool| {
-        let own = beside.join(tool);
-        if own.is_file() { Some(own) } else { sys::which(&format!("{tool}-{major}")) }
-    });
-    match found {
-        [Some(profdata), Some(cov)] => Ok([profdata, cov]),
-        _ => bail!(
-            "nobody here reads the counters of LLVM {major}: `rustup component add llvm-tools`, or `apt-get install llvm-{major}`"
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ mod cargo;
 mod codegen;
 mod coverage;
 mod fuzz;
+mod llvm;
 mod out;
 mod pack;
+mod release;
 mod soak;
 mod sys;
 mod test;
@@ -75,10 +77,10 @@ const COMMANDS: &[Command] = &[
         run: bench::train_guard,
     },
     Command {
-        name: "layout",
-        takes: "",
-        about: "write the order in which the linker lays the functions that serve requests (needs valgrind)",
-        run: bench::layout,
+        name: "release",
+        takes: "[--learn]",
+        about: "build the program after a profile of what serving runs; --learn takes the profile and the order of functions anew (needs valgrind and llvm-profdata)",
+        run: release::run,
     },
     Command {
         name: "pack-model",

@@ -1,0 +1,97 @@
+//! `cargo xtask release`: the program as it is given to people, built after a profile of what serving runs
+//! (`crates/portcullis/serving.profdata`), which makes the same code a third faster and denser. With `--learn` the profile
+//! and the order of functions (`layout.txt`) are learnt anew first: the program counts its own branches while it is sent
+//! what a gateway is sent (`portcullis-bench exercise`).
+//!
+//! Invariant: a profile says what is worth optimising and nothing else, so a build without it, or with one of other code,
+//! does the same; what the exercise does not run is not in it and is compiled as always.
+//!
+//! Source: profile-guided optimisation, <https://doc.rust-lang.org/rustc/profile-guided-optimization.html>.
+
+use crate::{bench, cargo, llvm, out, sys};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// What serving runs; written by `--learn`.
+const PROFILE: &str = "crates/portcullis/serving.profdata";
+/// The order of functions; written by `--learn`.
+const LAYOUT: &str = "crates/portcullis/layout.txt";
+/// The compiler's LLVM that wrote the profile: an older one cannot read it.
+const PROFILE_LLVM: u32 = 22;
+/// Blocks that the profile never saw stand away from those that it did.
+const APART: &str = "-Cllvm-args=-enable-split-machine-functions";
+/// Code that changed since is compiled as without a profile; that is no fault to be told of.
+const NO_WARNINGS: &str = "-Cllvm-args=-no-pgo-warn-mismatch";
+
+/// Builds the program, or learns first.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["--learn"] => learn()?,
+        _ => bail!("usage: cargo xtask release [--learn]"),
+    }
+    let program = build()?;
+    out::line(&format!("the program is {}", program.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The program, built after the profile where this compiler can read it.
+pub(crate) fn build() -> Result<PathBuf> {
+    let profile = sys::root().join(PROFILE);
+    let version = llvm::version()?;
+    if version.major < PROFILE_LLVM || !profile.is_file() {
+        out::line(&format!(
+            "built without a profile: the compiler's LLVM is {}, the profile is of {PROFILE_LLVM}",
+            version.major
+        ));
+        return compile(&folder("release")?, &[]);
+    }
+    let profile = format!("-Cprofile-use={}", profile.display());
+    compile(&folder("release")?, &[&profile, APART, NO_WARNINGS])
+}
+
+/// Profile first: the order is that of the functions that are left when it has been used.
+fn learn() -> Result<()> {
+    let [profdata, _] = llvm::tools()?;
+    let counters = folder("counters")?;
+    // What an earlier build counted does not fit this one.
+    drop(fs::remove_dir_all(&counters));
+    fs::create_dir_all(&counters)?;
+    let counting = format!("-Cprofile-generate={}", counters.display());
+    let program = compile(&folder("counting")?, &[&counting])?;
+    drop(fs::remove_dir_all(&counters));
+    fs::create_dir_all(&counters)?;
+    let mut exercise = bench::program()?;
+    exercise.arg("exercise").arg("--portcullis").arg(&program);
+    exercise.env("LLVM_PROFILE_FILE", counters.join("%p-%m.profraw"));
+    ensure!(exercise.status()?.success(), "the exercise failed; nothing was written");
+    let mut merge = sys::command(profdata);
+    // Sparse: without functions that never ran, which would be compiled for size instead of speed.
+    merge.args(["merge", "--sparse", "-o"]).arg(sys::root().join(PROFILE)).args(llvm::raw(&counters)?);
+    sys::output(&mut merge)?;
+    out::line(&format!("written to {PROFILE}"));
+    let mut layout = bench::program()?;
+    layout.arg("layout").arg(sys::root().join(LAYOUT)).arg("--portcullis").arg(build()?);
+    ensure!(layout.status()?.success(), "the order of functions could not be learnt");
+    Ok(())
+}
+
+fn folder(name: &str) -> Result<PathBuf> {
+    Ok(cargo::target_folder()?.join("tuned").join(name))
+}
+
+/// The program alone: beside other packages its dependencies would have other features, and its functions other names.
+fn compile(folder: &Path, flags: &[&str]) -> Result<PathBuf> {
+    let mut command = sys::command("cargo");
+    command.args(["build", "--release", "--locked", "-p", "portcullis", "--target-dir"]).arg(folder);
+    let mut all: Vec<String> = sys::env("RUSTFLAGS").into_iter().collect();
+    all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    let encoded: Vec<&str> = all.iter().map(String::as_str).collect();
+    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", encoded.join("\u{1f}"));
+    ensure!(command.status().context("cannot start cargo")?.success(), "the release build failed");
+    Ok(folder.join("release/portcullis"))
+}
