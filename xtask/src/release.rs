@@ -1,5 +1,5 @@
 //! `cargo xtask release`: the program as it is given to people, built after a profile of what serving runs
-//! (`crates/portcullis/serving.profdata`), which makes the same code a third faster and denser. With `--learn` the profile
+//! (`crates/portcullis/serving.profdata`), so that what runs is compiled for speed and lies densely. With `--learn` the profile
 //! and the order of functions (`layout.txt`) are learnt anew first: the program counts its own branches while it is sent
 //! what a gateway is sent (`portcullis-bench exercise`).
 //!
