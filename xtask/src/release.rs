@@ -58,11 +58,9 @@ pub(crate) fn build() -> Result<PathBuf> {
 fn learn() -> Result<()> {
     let [profdata, _] = llvm::tools()?;
     let counters = folder("counters")?;
-    // What an earlier build counted does not fit this one.
-    drop(fs::remove_dir_all(&counters));
-    fs::create_dir_all(&counters)?;
     let counting = format!("-Cprofile-generate={}", counters.display());
     let program = compile(&folder("counting")?, &[&counting])?;
+    // What an earlier build counted does not fit this one, and what its build scripts counted is nobody's.
     drop(fs::remove_dir_all(&counters));
     fs::create_dir_all(&counters)?;
     let mut exercise = bench::program()?;
@@ -88,10 +86,10 @@ fn folder(name: &str) -> Result<PathBuf> {
 fn compile(folder: &Path, flags: &[&str]) -> Result<PathBuf> {
     let mut command = sys::command("cargo");
     command.args(["build", "--release", "--locked", "-p", "portcullis", "--target-dir"]).arg(folder);
-    let mut all: Vec<String> = sys::env("RUSTFLAGS").into_iter().collect();
-    all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-    let encoded: Vec<&str> = all.iter().map(String::as_str).collect();
-    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", encoded.join("\u{1f}"));
+    // Whoever builds may have flags too. In this form a flag may hold blanks, as a folder's name may.
+    let theirs = sys::env("RUSTFLAGS").unwrap_or_default();
+    let all: Vec<&str> = theirs.split_whitespace().chain(flags.iter().copied()).collect();
+    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", all.join("\u{1f}"));
     ensure!(command.status().context("cannot start cargo")?.success(), "the release build failed");
     Ok(folder.join("release/portcullis"))
 }

@@ -274,16 +274,16 @@ fn slots(signs: &[Sign]) -> Box<[Slot]> {
 
 /// The window of a sign whose groups honest text is least likely to hold.
 fn rarest(text: &[u8]) -> usize {
-    let likely = |group: &[u8]| {
-        let common = COMMON.iter().any(|line| line.chunks(GROUP).any(|known| known == group));
+    let likely = |group: &[u8; GROUP]| {
+        let common = COMMON.iter().any(|line| line.as_chunks().0.binary_search(group).is_ok());
         group.iter().map(|byte| share(*byte)).product::<f64>() + f64::from(u8::from(common))
     };
-    let likely = |window: &[u8]| window.windows(GROUP).map(likely).sum::<f64>();
+    let likely = |window: &[u8]| window.array_windows().map(likely).sum::<f64>();
     let windows = text.windows(WINDOW).enumerate();
     windows.min_by(|(_, a), (_, b)| likely(a).total_cmp(&likely(b))).map_or(0, |(at, _)| at)
 }
 
-/// Groups that stand in any English text.
+/// Groups that stand in any English text, sorted.
 const COMMON: [&[u8]; 6] = [
     b" an  and are as  at  by  can for fro hav her his how in  is  it  its no  not of  on  one or  out",
     b" pro sta tha the thi to  was wha whe whi who wit wor youach and are ate atioave d thder e ane of",

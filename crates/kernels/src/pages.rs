@@ -10,8 +10,8 @@
 use std::{fs, ops::Range};
 
 /// Gives back the pages of code and constants, the program's and its libraries', that are mapped, what is free in the heaps
-/// of mimalloc and of the C library, and the stack that this thread does not use; how many bytes of code and constants it was. Takes a few milliseconds; the next use of each piece
-/// costs a page fault, some microseconds. Zero where the kernel does not tell what is mapped, or is not Linux's.
+/// of mimalloc and of the C library, and the stack that this thread does not use; how many bytes of code and constants it
+/// was. Takes a few milliseconds; the next use of each piece costs a page fault, some microseconds. Zero where the kernel does not tell what is mapped, or is not Linux's.
 #[must_use]
 pub fn give_back() -> u64 {
     let Ok(smaps) = fs::read_to_string("/proc/self/smaps") else { return 0 };
@@ -57,10 +57,9 @@ const PAGE: usize = 4 << 10;
 
 /// The part of a thread's stack that it does not use, where it stands at `here`: deep calls of the start went down there.
 fn below(smaps: &str, here: usize) -> Option<Range<usize>> {
-    let mappings = smaps.lines().filter_map(place);
-    let stack = mappings.filter(|(_, rights)| rights.starts_with("rw-p")).map(|(place, _)| place);
-    let start = stack.into_iter().find(|place| place.contains(&here))?.start.next_multiple_of(PAGE);
-    let end = (here.checked_sub(STACK_MARGIN)?) / PAGE * PAGE;
+    let mut mappings = smaps.lines().filter_map(place);
+    let (stack, _) = mappings.find(|(place, rights)| place.contains(&here) && rights.starts_with("rw-p"))?;
+    let (start, end) = (stack.start, here.checked_sub(STACK_MARGIN)? / PAGE * PAGE);
     (start < end).then_some(start..end)
 }
 
