@@ -15,13 +15,12 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
     CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Learn, Registry,
     breaker::BreakerPolicy,
     bulkhead::BulkheadPolicy,
-    http::{Client, Guard, HttpConfig, HttpError, Network},
+    http::{AnswerBody, Client, Guard, HttpConfig, HttpError, Network},
     pacing::PacePolicy,
 };
 use portcullis_telemetry::{Alerts, Metrics};
@@ -384,7 +383,7 @@ impl Pages {
 
     async fn judged(
         &self,
-        response: Response<Incoming>,
+        response: Response<AnswerBody>,
         ask: Ask<'_>,
         host: &Arc<str>,
     ) -> Result<Answer, PageError> {

@@ -6,22 +6,26 @@
 
 mod address;
 mod connect;
+mod driven;
 mod guarded;
 mod pieces;
+mod pool;
 mod pools;
 
 pub use address::is_public;
 pub use guarded::{Guard, Lookup, Network, Refused};
 pub use pieces::Pieces;
+pub use pool::AnswerBody;
 pub use pools::keep_own_connections;
 
 use bytes::{Bytes, BytesMut};
 use connect::{Connector, Timed};
+use driven::Outgoing;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Either, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pool::Pool;
 use pools::Pools;
 use portcullis_domain::{Deadline, Problem};
 use schemars::JsonSchema;
@@ -88,13 +92,10 @@ pub enum HttpError {
     Timeout,
 }
 
-#[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
-type Pool = hyper_util::client::legacy::Client<Timed, Either<Full<Bytes>, Pieces>>;
-
 /// The client. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pools: Arc<Pools<Pool>>,
+    pools: Arc<Pools<Arc<Pool>>>,
     guard: Option<Arc<Guard>>,
 }
 
@@ -124,15 +125,7 @@ impl Client {
             .wrap_connector(Connector { guard: guard.clone() });
         let connector = Timed { inner, timeout: Duration::from_secs(config.connect_timeout_secs) };
         let config = config.clone();
-        #[expect(clippy::disallowed_types, reason = "this is the one shared client that the ban points to")]
-        let pool = move || {
-            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(Duration::from_secs(config.idle_secs))
-                .pool_max_idle_per_host(config.max_idle_per_host)
-                .http1_max_buf_size(config.max_header_bytes.max(8_192))
-                .build(connector.clone())
-        };
+        let pool = move || Pool::new(connector.clone(), config.clone());
         Self { pools: Arc::new(Pools::new(pool)), guard }
     }
 
@@ -148,7 +141,7 @@ impl Client {
     ///
     /// # Errors
     /// [`HttpError::Connect`], [`HttpError::Refused`], [`HttpError::Broken`].
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<AnswerBody>, HttpError> {
         self.start(request.map(Either::Left)).await
     }
 
@@ -156,16 +149,13 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`Client::send`].
-    pub async fn send_pieces(&self, request: Request<Pieces>) -> Result<Response<Incoming>, HttpError> {
+    pub async fn send_pieces(&self, request: Request<Pieces>) -> Result<Response<AnswerBody>, HttpError> {
         self.start(request.map(Either::Right)).await
     }
 
-    async fn start(
-        &self,
-        request: Request<Either<Full<Bytes>, Pieces>>,
-    ) -> Result<Response<Incoming>, HttpError> {
+    async fn start(&self, request: Request<Outgoing>) -> Result<Response<AnswerBody>, HttpError> {
         self.check(request.uri()).map_err(HttpError::Refused)?;
-        self.pools.here().request(request).await.map_err(|error| explain(&error))
+        self.pools.here().request(request).await
     }
 }
 
@@ -209,7 +199,8 @@ where
 }
 
 /// The cause in words, without the URL that hyper's own text may hold and the name that a certificate may.
-fn explain(error: &hyper_util::client::legacy::Error) -> HttpError {
+/// `connecting`: nothing was sent yet.
+fn explain(error: &(dyn Error + 'static), connecting: bool) -> HttpError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let mut deepest = String::new();
     while let Some(inner) = cause {
@@ -227,7 +218,7 @@ fn explain(error: &hyper_util::client::legacy::Error) -> HttpError {
         deepest = inner.to_string();
         cause = inner.source();
     }
-    if error.is_connect() { HttpError::Connect(deepest) } else { HttpError::Broken(deepest) }
+    if connecting { HttpError::Connect(deepest) } else { HttpError::Broken(deepest) }
 }
 
 /// What is wrong with TLS, without names.

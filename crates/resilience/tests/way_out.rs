@@ -5,14 +5,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
     Attempt, CallCtx, CallError, CallPermit, Class, Dependency, DependencyPolicy, GuardConfig, Guarded,
     Learn,
     breaker::{BreakerPolicy, BreakerState},
     bulkhead::BulkheadPolicy,
-    http::{Client, HttpConfig, HttpError, collect},
+    http::{AnswerBody, Client, HttpConfig, HttpError, collect},
     pacing::PacePolicy,
 };
 use portcullis_telemetry::{Alerts, Metrics};
@@ -87,7 +86,7 @@ impl House {
             .body(Full::from(body))
     }
 
-    async fn send(&self, stream: bool) -> Result<hyper::Response<Incoming>, (Class, Refused)> {
+    async fn send(&self, stream: bool) -> Result<hyper::Response<AnswerBody>, (Class, Refused)> {
         let hard = |error| (Class::HardFailure, Refused::Transport(error));
         let request = self.request(stream).map_err(|_| (Class::CallerFault, Refused::Request))?;
         let response = self.client.send(request).await.map_err(hard)?;
@@ -116,7 +115,7 @@ impl House {
     }
 
     /// The beginning of a streamed answer.
-    async fn open(&self) -> Result<(Incoming, CallPermit), CallError<Refused>> {
+    async fn open(&self) -> Result<(AnswerBody, CallPermit), CallError<Refused>> {
         let Guarded { value, permit } = self.dependency.call(&ctx(LONG), |_| self.send(true)).await?;
         Ok((value.into_body(), permit))
     }

@@ -9,13 +9,12 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use portcullis_domain::{Action, Deadline};
 use portcullis_resilience::{
     CallCtx, CallError, Class, Dependency, DependencyPolicy, GuardConfig, Registry,
     breaker::BreakerPolicy,
     bulkhead::BulkheadPolicy,
-    http::{Client, collect},
+    http::{AnswerBody, Client, collect},
     pacing::{Learn, PacePolicy},
 };
 use portcullis_telemetry::{
@@ -194,7 +193,7 @@ impl Collector {
         self.judge(response).await
     }
 
-    async fn judge(&self, response: Response<Incoming>) -> Result<u64, (Class, String)> {
+    async fn judge(&self, response: Response<AnswerBody>) -> Result<u64, (Class, String)> {
         let status = response.status().as_u16();
         let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = wait.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);

@@ -206,7 +206,7 @@ impl Server {
         path: &str,
         body: Option<&Value>,
         deadline: Deadline,
-    ) -> Result<http::Response<hyper::body::Incoming>, RemoteError> {
+    ) -> Result<http::Response<outbound::AnswerBody>, RemoteError> {
         let unreachable = |reason: String| RemoteError::Unreachable { base: self.base.clone(), reason };
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(key) = &self.key {

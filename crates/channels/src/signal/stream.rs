@@ -11,8 +11,7 @@ use super::{
     wire::{RpcError, Socket, Target, Wire},
 };
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use portcullis_resilience::socket::ReadHalf;
+use portcullis_resilience::{http::AnswerBody, socket::ReadHalf};
 use portcullis_telemetry::{AlertCategory, Alerts, Component, HealthState, Metrics};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -101,7 +100,7 @@ impl Timing {
 }
 
 enum Source {
-    Body(Incoming),
+    Body(AnswerBody),
     Half(ReadHalf, Socket),
 }
 

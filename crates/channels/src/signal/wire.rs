@@ -9,11 +9,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use portcullis_domain::Deadline;
 use portcullis_resilience::{
-    http::{Client, HttpError, collect},
+    http::{AnswerBody, Client, HttpError, collect},
     socket::{self, Place, ReadHalf, WriteHalf},
 };
 use serde_json::{Value, json};
@@ -177,7 +176,7 @@ impl Wire {
     }
 
     /// Opens the stream of events.
-    pub(crate) async fn open_events(&self, base: &str) -> Result<Incoming, RpcError> {
+    pub(crate) async fn open_events(&self, base: &str) -> Result<AnswerBody, RpcError> {
         let account = self.0.account.replace('+', "%2B");
         let request = Request::get(format!("{base}/api/v1/events?account={account}"))
             .header(header::ACCEPT, "text/event-stream")

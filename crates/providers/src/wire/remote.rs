@@ -23,12 +23,14 @@ use bytes::Bytes;
 use http::{Response, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use portcullis_domain::{
     ByteStream, ChatRequest, Deadline, EmbedInput, EmbedRequest, Failure, Format, InputCode, Meter,
     RequestId, Spliced, Usage,
 };
-use portcullis_resilience::{CallPermit, Class, http::Client};
+use portcullis_resilience::{
+    CallPermit, Class,
+    http::{AnswerBody, Client},
+};
 use portcullis_wire::{Head, Told, look, look::tokens_of, openai::look_vectors};
 use secrecy::SecretString;
 use send::{Sent, hard, late, wrong_schema};
@@ -108,7 +110,7 @@ pub(crate) struct Exchange<'a> {
 }
 
 /// A streamed answer that has begun.
-pub(crate) struct Opened(Box<Source<Incoming>>);
+pub(crate) struct Opened(Box<Source<AnswerBody>>);
 
 impl Opened {
     /// The rest of it; the permit is held to its end.
@@ -386,7 +388,7 @@ fn no_address() -> Refusal {
     Refusal::passed_on(Failure::NotFound("The provider of this model does not offer it.".into()), "no_model")
 }
 
-fn is_event_stream(response: &Response<Incoming>) -> bool {
+fn is_event_stream(response: &Response<AnswerBody>) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     // Some servers leave it out; the first event then shows what it is.
     kind.is_none_or(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))

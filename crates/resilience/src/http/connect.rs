@@ -2,7 +2,7 @@
 
 use super::guarded::Guard;
 use http::Uri;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
@@ -26,7 +26,7 @@ pub(super) struct Timed {
 }
 
 impl tower::Service<Uri> for Timed {
-    type Response = <HttpsConnector<Connector> as tower::Service<Uri>>::Response;
+    type Response = Stream;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -74,7 +74,10 @@ pub(super) fn place(uri: &Uri) -> (&str, u16) {
     (host, uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
 }
 
-/// A plain socket as hyper's pool wants it.
+/// An open connection: plain, or with TLS.
+pub(super) type Stream = MaybeHttpsStream<Socket>;
+
+/// A plain socket as the TLS layer wants it.
 #[derive(Debug)]
 pub(super) struct Socket(TokioIo<TcpStream>);
 

@@ -15,11 +15,10 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use portcullis_domain::{Deadline, Failure, Spliced};
 use portcullis_resilience::{
     Class,
-    http::{HttpError, collect},
+    http::{AnswerBody, HttpError, collect},
 };
 use portcullis_telemetry::Span;
 use secrecy::ExposeSecret as _;
@@ -80,7 +79,7 @@ impl Remote {
         deadline: Deadline,
         until: Deadline,
         report: &Report,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<AnswerBody>, Failed> {
         let Sent { uri, accept, body, lane, learner } = sent;
         let bytes = match &body {
             Spliced::Whole(body) => body.len(),
@@ -119,7 +118,7 @@ impl Remote {
     /// An answer with an error status.
     async fn refused(
         &self,
-        response: Response<Incoming>,
+        response: Response<AnswerBody>,
         until: Deadline,
         learner: &Learner<'_>,
         report: &Report,
