@@ -181,13 +181,20 @@ fn said(
 /// A character has at least one byte: most texts need not be counted.
 fn fits(member: &str, text: &str, most: usize) -> Result<(), Failure> {
     if text.len() > most {
-        let chars = text.chars().count();
+        let chars = chars(text);
         if chars > most {
             let message = format!("A text of {chars} characters is longer than the {most} allowed.");
             return Err(Failure::invalid(member.to_owned(), message));
         }
     }
     Ok(())
+}
+
+/// How many characters a text has, counted as bytes that begin one. In pieces whose sums fit a byte: that is vector code.
+fn chars(text: &str) -> usize {
+    let begins = |byte: &u8| u8::from(byte.cast_signed() >= -0x40);
+    let pieces = text.as_bytes().chunks(usize::from(u8::MAX));
+    pieces.map(|piece| usize::from(piece.iter().map(begins).sum::<u8>())).sum()
 }
 
 /// What a person wrote at a chat door goes on without what only hides in it, in composed form. What was hidden is counted
@@ -385,4 +392,19 @@ pub(crate) fn note(
     ];
     who.prove(engine, action, None, incident, details);
     incident
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_counted_as_the_library_counts_them() {
+        for piece in ["a", "é", "한", "🔓", "aé한🔓"] {
+            for times in [0, 1, 50, 63, 64, 65, 127, 128, 254, 255, 256, 1_000] {
+                let text = piece.repeat(times);
+                assert_eq!(chars(&text), text.chars().count(), "{times} times {piece}");
+            }
+        }
+    }
 }

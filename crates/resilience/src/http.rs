@@ -155,7 +155,8 @@ impl Client {
 
     async fn start(&self, request: Request<Outgoing>) -> Result<Response<AnswerBody>, HttpError> {
         self.check(request.uri()).map_err(HttpError::Refused)?;
-        self.pools.here().request(request).await
+        // In a box: callers' futures hold this one, and each that is begun moves all it holds.
+        Box::pin(self.pools.here().request(request)).await
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Text<'a> {
     pub escaped: bool,
 }
 
-/// Bytes of a string that are looked at together.
-const BLOCK: usize = 64;
+/// Bytes of a string that are looked at word by word: most strings end before.
+const SHORT: usize = 64;
 
 impl<'a> Walk<'a> {
     /// Over a text that nests no deeper than `depth`.
@@ -205,22 +205,20 @@ impl Text<'_> {
 fn ordinary(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Most strings are short, names and words: eight bytes a step, and the place is known at once.
-    for word in bytes.as_chunks::<8>().0.iter().take(BLOCK / 8) {
+    for word in bytes.as_chunks::<8>().0.iter().take(SHORT / 8) {
         let found = specials(u64::from_le_bytes(*word));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    let special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-    // No early end inside, which compilers turn into vector code.
-    for block in bytes[at..].as_chunks::<BLOCK>().0 {
-        if block.iter().fold(false, |any, byte| any | special(byte)) {
-            break;
-        }
-        at += BLOCK;
+    // A long text: looked for its end, and for what may not stand in it without an early end inside; both are vector code.
+    let end = memchr::memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+    let control = |byte: &u8| *byte < b' ';
+    if !bytes[at..end].iter().fold(false, |any, byte| any | control(byte)) {
+        return end;
     }
-    bytes[at..].iter().position(special).map_or(bytes.len(), |found| at + found)
+    bytes[at..end].iter().position(control).map_or(end, |found| at + found)
 }
 
 /// The highest bit of each byte that is special; the lowest of these bits is right. Source: Anderson, "Bit Twiddling Hacks".

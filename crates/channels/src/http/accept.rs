@@ -126,13 +126,16 @@ impl Acceptor {
                         .serve(http2, watcher, service, WriteTimeout::new(socket, limits.write_timeout))
                         .await;
                 }
+                // In a box: every connection without TLS would keep room for one with it.
                 Some(acceptor) => {
-                    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor().accept(socket));
-                    let Ok(Ok(secure)) = handshake.await else { return };
-                    let http2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");
-                    protocols
-                        .serve(http2, watcher, service, WriteTimeout::new(secure, limits.write_timeout))
-                        .await;
+                    let secure = async move {
+                        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor().accept(socket));
+                        let Ok(Ok(secure)) = handshake.await else { return };
+                        let http2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");
+                        let socket = WriteTimeout::new(secure, limits.write_timeout);
+                        protocols.serve(http2, watcher, service, socket).await;
+                    };
+                    Box::pin(secure).await;
                 }
             }
         };

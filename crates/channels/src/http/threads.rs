@@ -9,9 +9,13 @@ use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How often an idle thread wakes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Started threads.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ impl ServingThreads {
             let end = end.clone();
             thread::Builder::new().name(format!("portcullis-{number}")).spawn(move || {
                 keep_own_connections(number);
-                runtime.block_on(end.cancelled());
+                runtime.block_on(end.run_until_cancelled(tick()));
                 // Work on a blocking thread must not hold the end.
                 runtime.shutdown_background();
             })?;
@@ -54,6 +58,14 @@ impl ServingThreads {
     pub(super) fn next(&self) -> Option<&Handle> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.handles.get(turn % self.handles.len().max(1))
+    }
+}
+
+/// Keeps a timer that ends sooner than those of requests, which are of seconds. Without one the first of theirs would be
+/// the next to end, and the runtime calls itself back from waiting for each such: a system call and a turn in vain.
+async fn tick() {
+    loop {
+        tokio::time::sleep(TICK).await;
     }
 }
 

@@ -9,6 +9,7 @@ use hyper_util::{
 };
 use std::{
     error::Error,
+    fmt,
     future::Future,
     io,
     pin::Pin,
@@ -26,7 +27,7 @@ pub(super) struct Timed {
 }
 
 impl tower::Service<Uri> for Timed {
-    type Response = Stream;
+    type Response = MaybeHttpsStream<Socket>;
     type Error = Box<dyn Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -74,8 +75,21 @@ pub(super) fn place(uri: &Uri) -> (&str, u16) {
     (host, uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 }))
 }
 
-/// An open connection: plain, or with TLS.
-pub(super) type Stream = MaybeHttpsStream<Socket>;
+/// An open connection, plain or with TLS, in a box: a plain one would keep room for the keys and buffers of TLS.
+pub(super) type Stream = Box<dyn ReadWrite>;
+
+/// What hyper needs of a connection.
+pub(super) trait ReadWrite: hyper::rt::Read + hyper::rt::Write + fmt::Debug + Send + Unpin {}
+
+impl<T: hyper::rt::Read + hyper::rt::Write + fmt::Debug + Send + Unpin> ReadWrite for T {}
+
+/// Whichever it is.
+pub(super) fn boxed(stream: MaybeHttpsStream<Socket>) -> Stream {
+    match stream {
+        MaybeHttpsStream::Http(plain) => Box::new(plain),
+        MaybeHttpsStream::Https(secure) => Box::new(secure),
+    }
+}
 
 /// A plain socket as the TLS layer wants it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 
 use super::{
     HttpConfig, HttpError,
-    connect::Timed,
+    connect::{Timed, boxed},
     driven::{Driven, Outgoing},
     explain,
 };
@@ -78,7 +78,7 @@ impl Pool {
         loop {
             let (mut open, used) = match self.take(&place) {
                 Some(open) => (open, true),
-                None => (self.open(&place).await?, false),
+                None => (Box::pin(self.open(&place)).await?, false),
             };
             request.uri_mut().clone_from(&target);
             if !named {
@@ -101,13 +101,14 @@ impl Pool {
 
     async fn open(&self, place: &Place) -> Result<Box<Open>, HttpError> {
         let host = host(place).map_err(|error| explain(&error, true))?;
-        let uri = Uri::builder().scheme(place.0.clone()).authority(place.1.clone()).path_and_query("/").build();
+        let uri =
+            Uri::builder().scheme(place.0.clone()).authority(place.1.clone()).path_and_query("/").build();
         let uri = uri.map_err(|error| explain(&error, true))?;
         let mut connector = self.connector.clone();
         poll_fn(|context| connector.poll_ready(context)).await.map_err(|error| explain(&*error, true))?;
         let stream = connector.call(uri).await.map_err(|error| explain(&*error, true))?;
         // Below 8 KiB hyper refuses to work.
-        let driven = Driven::open(stream, self.config.max_header_bytes.max(8_192)).await;
+        let driven = Driven::open(boxed(stream), self.config.max_header_bytes.max(8_192)).await;
         let driven = driven.map_err(|error| explain(&error, true))?;
         Ok(Box::new(Open { driven, place: place.clone(), host }))
     }
@@ -150,7 +151,8 @@ impl Pool {
             old.extend(of_place.drain(..first_young));
             !of_place.is_empty()
         });
-        let oldest = unused.by_place.values().filter_map(|of_place| of_place.first()).map(|(since, _)| *since);
+        let oldest =
+            unused.by_place.values().filter_map(|of_place| of_place.first()).map(|(since, _)| *since);
         let next = oldest.min().map(|oldest| oldest + idle);
         unused.watched = next.is_some();
         drop(unused);

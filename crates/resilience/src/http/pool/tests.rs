@@ -251,7 +251,8 @@ async fn an_answer_that_comes_in_pieces_wakes_who_reads_it() {
     let (read, ()) = tokio::join!(async { whole(client.send(get(&url)).await.unwrap()).await }, async {
         let mut socket = server.next().await;
         heard(&mut socket).await;
-        let answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n4\r\nmore\r\n0\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n4\r\nmore\r\n0\r\n\r\n";
         for piece in answer.chunks(7) {
             socket.write_all(piece).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
