@@ -139,12 +139,13 @@ impl Acceptor {
                 }
             }
         };
-        match self.threads.as_ref().and_then(|threads| threads.next()) {
+        match self.threads.as_ref().and_then(|threads| threads.seat()) {
             None => drop(self.tasks.spawn(serve(socket))),
-            Some(thread) => {
+            Some((thread, seat)) => {
                 // Readiness is told to the thread that registers the socket.
                 let Ok(socket) = socket.into_std() else { return };
                 let serve = async move {
+                    let _seat = seat;
                     if let Ok(socket) = TcpStream::from_std(socket) {
                         serve(socket).await;
                     }

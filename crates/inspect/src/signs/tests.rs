@@ -50,6 +50,38 @@ fn apart(found: impl IntoIterator<Item = (usize, u64)>) -> std::collections::BTr
     found.into_iter().flat_map(bits).filter(|(_, row)| *row != 0).collect()
 }
 
+/// What stands at a place, told once for each row.
+fn found(text: &str) -> std::collections::BTreeSet<(usize, u64)> {
+    let mut found = Vec::new();
+    let end = SIGNS.find(text.as_bytes(), false, |at, rows| {
+        found.push((at, rows));
+        Continue(())
+    });
+    assert!(end.is_continue());
+    apart(found)
+}
+
+#[test]
+fn a_text_of_signs_alone_overflows_nothing_and_all_are_found() {
+    for sign in ["window", "windows", "a longer sign", "root", "pwned", "знак"] {
+        for shift in 0..STEP {
+            let text = "-".repeat(shift) + &sign.repeat(5_000 / sign.len());
+            assert_eq!(found(&text), apart(naive(&text)), "{sign}, {shift}");
+        }
+    }
+}
+
+#[test]
+fn who_has_heard_enough_is_told_no_more() {
+    let (text, mut told) = ("windows and windows ".repeat(100), 0);
+    let end = SIGNS.find(text.as_bytes(), true, |_, _| {
+        told += 1;
+        if told == 3 { ControlFlow::Break(()) } else { Continue(()) }
+    });
+    assert!(end.is_break());
+    assert_eq!(told, 3);
+}
+
 proptest! {
     #[test]
     fn signs_are_found_wherever_they_stand(
