@@ -179,46 +179,36 @@ fn rates(headers: &mut HeaderMap, views: &[LimitView], now: jiff::Timestamp) {
     let shown = || views.iter().filter(|view| view.scope != LimitScope::Global);
     let Some(tightest) = shown().min_by(|a, b| tightness(a).total_cmp(&tightness(b))) else { return };
     let mut out = Values { bytes: BytesMut::with_capacity(RATE_BYTES), digits: itoa::Buffer::new() };
-    let mut value = |write: &dyn Fn(&mut Values)| {
-        write(&mut out);
-        out.end()
-    };
-    let list = |out: &mut Values, first: &str, second: &str, figures: fn(&LimitView) -> (u32, u32)| {
+    let mut list = |name: &'static HeaderName, first: &str, second: &str, figures: Figures| {
         for (index, view) in shown().enumerate() {
             let (one, other) = figures(view);
             out.text(if index == 0 { "\"" } else { ", \"" });
             out.text(view.scope.as_str());
             out.text(first);
-            out.number(one);
+            out.number(one.into());
             out.text(second);
-            out.number(other);
+            out.number(other.into());
         }
+        out.end(headers, &[name]);
     };
-    let policy = value(&|out| list(out, "\";q=", ";w=", |view| (view.quota, view.window_secs)));
-    let state = value(&|out| list(out, "\";r=", ";t=", |view| (view.remaining, view.reset_secs)));
-    let limit = value(&|out| out.number(tightest.quota));
-    let remaining = value(&|out| out.number(tightest.remaining));
-    let reset = value(&|out| out.number(now.as_second().saturating_add(i64::from(tightest.reset_secs))));
-    let wait = value(&|out| {
-        out.number(tightest.reset_secs);
-        out.text("s");
-    });
-    let all = [
-        (&POLICY, policy),
-        (&STATE, state),
-        (&LIMIT, limit.clone()),
-        (&REMAINING, remaining.clone()),
-        (&RESET, reset),
-        (&LIMIT_REQUESTS, limit),
-        (&REMAINING_REQUESTS, remaining),
-        (&RESET_REQUESTS, wait),
+    list(&POLICY, "\";q=", ";w=", |view| (view.quota, view.window_secs));
+    list(&STATE, "\";r=", ";t=", |view| (view.remaining, view.reset_secs));
+    let at = now.as_second().saturating_add(i64::from(tightest.reset_secs));
+    let numbers: [(i64, &str, &[&'static HeaderName]); 4] = [
+        (tightest.quota.into(), "", &[&LIMIT, &LIMIT_REQUESTS]),
+        (tightest.remaining.into(), "", &[&REMAINING, &REMAINING_REQUESTS]),
+        (at, "", &[&RESET]),
+        (tightest.reset_secs.into(), "s", &[&RESET_REQUESTS]),
     ];
-    for (name, value) in all {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
+    for (number, unit, names) in numbers {
+        out.number(number);
+        out.text(unit);
+        out.end(headers, names);
     }
 }
+
+/// What a list of policies says of each.
+type Figures = fn(&LimitView) -> (u32, u32);
 
 /// Room for the values of all rate headers of a caller with five levels.
 const RATE_BYTES: usize = 384;
@@ -229,18 +219,27 @@ struct Values {
     digits: itoa::Buffer,
 }
 
+/// None of these is inlined: written out for each of a dozen headers they are among the longest code of an answer, and code
+/// that is not in the nearest cache costs more than calls do.
 impl Values {
+    #[inline(never)]
     fn text(&mut self, text: &str) {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    fn number(&mut self, number: impl itoa::Integer) {
+    #[inline(never)]
+    fn number(&mut self, number: i64) {
         self.bytes.extend_from_slice(self.digits.format(number).as_bytes());
     }
 
-    /// What was written since the last end.
-    fn end(&mut self) -> Option<HeaderValue> {
-        HeaderValue::from_maybe_shared(self.bytes.split().freeze()).ok()
+    /// What was written since the last end is the value of these.
+    #[inline(never)]
+    fn end(&mut self, headers: &mut HeaderMap, names: &[&'static HeaderName]) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.bytes.split().freeze()) {
+            for name in names {
+                headers.insert(*name, value.clone());
+            }
+        }
     }
 }
 
