@@ -12,7 +12,6 @@ use crate::{bench, cargo, llvm, out, sys};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
-    hash::{DefaultHasher, Hasher as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -40,7 +39,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The program, built after the profile where this compiler can read it.
+/// The program, built after the profile where this compiler can read it. A profile is a source like others to cargo: what
+/// was built after an older one is built again.
 pub(crate) fn build() -> Result<PathBuf> {
     let profile = sys::root().join(PROFILE);
     let version = llvm::version()?;
@@ -51,7 +51,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         ));
         return compile(&folder("release")?, &[]);
     }
-    let profile = format!("-Cprofile-use={}", by_content(&profile)?.display());
+    let profile = format!("-Cprofile-use={}", profile.display());
     compile(&folder("release")?, &[&profile, APART, NO_WARNINGS])
 }
 
@@ -77,18 +77,6 @@ fn learn() -> Result<()> {
     layout.arg("layout").arg(sys::root().join(LAYOUT)).arg("--portcullis").arg(build()?);
     ensure!(layout.status()?.success(), "the order of functions could not be learnt");
     Ok(())
-}
-
-/// A copy that is named after what is in it: cargo tells builds apart by their flags and does not look into the files that
-/// these name, so under one name what was built after an older profile would pass for new.
-fn by_content(profile: &Path) -> Result<PathBuf> {
-    let bytes = fs::read(profile)?;
-    let mut sum = DefaultHasher::new();
-    sum.write(&bytes);
-    let copy = folder(&format!("{:016x}.profdata", sum.finish()))?;
-    fs::create_dir_all(folder("")?)?;
-    fs::write(&copy, bytes)?;
-    Ok(copy)
 }
 
 fn folder(name: &str) -> Result<PathBuf> {
