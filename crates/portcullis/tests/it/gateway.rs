@@ -1,4 +1,5 @@
-//! What holds on every endpoint and for every provider, seen from outside: limits, guard policies, the cap of Gemini.
+//! What holds for every provider, seen from outside: guard policies in streams and schemas, the cap of Gemini and what
+//! must be said to go around its safety settings.
 
 use crate::support::{BINARY, WIDE, get, open, post, request};
 use http::Method;
@@ -9,24 +10,6 @@ use portcullis_testkit::{
 use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 use tokio::task::JoinSet;
-
-/// Every endpoint that answers from a model: its path, and a request that says `text`.
-fn endpoints(text: &str) -> Vec<(&'static str, Value)> {
-    let turns = json!([{"role": "user", "content": text}]);
-    let contents = json!([{"role": "user", "parts": [{"text": text}]}]);
-    vec![
-        ("/v1/chat/completions", json!({"model": "default", "messages": turns})),
-        ("/v1/responses", json!({"model": "default", "input": text})),
-        ("/v1/messages", json!({"model": "default", "max_tokens": 50, "messages": turns})),
-        ("/v1beta/models/default:generateContent", json!({"contents": contents})),
-        ("/v1/models/default:generateContent", json!({"contents": contents})),
-        ("/v1/embeddings", json!({"model": "embed", "input": text})),
-        (
-            "/v1beta/models/embed:batchEmbedContents",
-            json!({"requests": [{"model": "models/embed", "content": {"parts": [{"text": text}]}}]}),
-        ),
-    ]
-}
 
 async fn serve(double: &OpenAi, more: &str) -> Server {
     let text = format!(
@@ -47,45 +30,6 @@ const CAREFUL: &str = "[policies.careful]\ninput = { topics = [\"the hidden trea
 /// A key's shape, put together so that no scanner takes this file for a leak.
 fn secret() -> String {
     format!("{}{}", "ghp_", "a1B2".repeat(10))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_a_budget_and_a_policy_bite_on_every_endpoint_and_a_refusal_costs_nothing() {
-    let double = OpenAi::start().await;
-    let policies = serve(&double, &format!("{CAREFUL}{WIDE}")).await;
-    let key = policies.key().unwrap();
-    for (path, body) in endpoints("Where is the hidden treasure?") {
-        let answer = post(policies.address(), path, &key, &body).await;
-        assert_eq!(answer.status, 400, "{path}: {answer:?}");
-        assert!(answer.text().contains("I cannot process this message"), "{path}: {answer:?}");
-    }
-    assert_eq!(double.counts().requests, 0, "nothing of it went out");
-    let said = format!("My key is {} now.", secret());
-    for (path, body) in endpoints(&said) {
-        double.forget();
-        let answer = post(policies.address(), path, &key, &body).await;
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        let sent = String::from_utf8_lossy(&double.received()[0].body).into_owned();
-        assert!(sent.contains("My key is [github_token] now."), "{path}: {sent}");
-    }
-
-    for (refusing, code) in [
-        ("[tiers.premium]\nper_min = 1\n[tiers.authenticated]\nper_min = 1\n", "rate_limited"),
-        ("[budgets.tiny]\nscope = \"global\"\nwindow = \"day\"\ntokens = 1\naction = \"refuse\"\n", "budget"),
-    ] {
-        let server = serve(&double, &format!("{CAREFUL}{refusing}")).await;
-        let key = server.key().unwrap();
-        double.forget();
-        for (index, (path, body)) in endpoints("Who keeps the gate?").into_iter().enumerate() {
-            let answer = post(server.address(), path, &key, &body).await;
-            // One a minute: the first endpoint's answer is the one that is allowed.
-            let wanted = if code == "rate_limited" && index == 0 { 200 } else { 429 };
-            assert_eq!(answer.status, wanted, "{code} {path}: {answer:?}");
-            assert!(wanted == 200 || !answer.header("retry-after").is_empty(), "{code} {path}");
-        }
-        let most = usize::from(code == "rate_limited");
-        assert_eq!(double.counts().requests.min(most + 1), most, "{code}: a refused request goes nowhere");
-    }
 }
 
 async fn streamed(address: SocketAddr, key: &str, path: &str, body: &Value) -> String {
@@ -237,4 +181,25 @@ async fn sixteen_calls_reach_gemini_at_once_sixty_four_wait_and_the_next_is_refu
     assert_eq!(refused[0].status, 503, "{refused:?}");
     assert!(refused[0].header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(gemini.counts().max_in_flight, 16);
+}
+
+#[tokio::test]
+async fn the_way_around_googles_safety_settings_must_be_meant_or_the_process_ends_at_its_start() {
+    let double = OpenAi::start().await;
+    let start = async |meant: &str| {
+        let text = format!("[providers.gemini-openai]\nbase_url = \"{}\"\n{meant}", double.base_url());
+        Server::start(BINARY, Options::config(text).env("GEMINI_API_KEY", double.key())).await
+    };
+    for not_meant in ["", "allow_without_safety = false\n", "enabled = true\n"] {
+        let refused = start(not_meant).await.expect_err("it must not start");
+        assert_eq!(refused.code, Some(2), "{not_meant}: {refused:?}");
+        let told = &refused.stderr;
+        assert!(told.contains("providers.gemini-openai.allow_without_safety"), "{not_meant}: {told}");
+        assert!(told.contains("the provider filters nothing"), "{not_meant}: {told}");
+        assert!(told.contains("set allow_without_safety = true if you mean it"), "{not_meant}: {told}");
+        assert!(!told.contains(&double.key()), "{told}");
+    }
+    for meant in ["allow_without_safety = true\n", "enabled = false\n"] {
+        start(meant).await.unwrap_or_else(|refused| panic!("{meant}: {refused:?}"));
+    }
 }

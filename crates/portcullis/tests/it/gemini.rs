@@ -162,6 +162,10 @@ for (const model of ['gem', 'gpt']) {
     calls.push(...(chunk.functionCalls ?? []));
   }
   console.log(model, 'tool stream:', calls.length, JSON.stringify(calls[0].args));
+  const { embeddings } = await ai.models.embedContent({ model: `${model}-embed`, contents: ['a gate', 'a door'],
+    config: { outputDimensionality: 8 } });
+  console.log(model, 'vectors:', embeddings.map((one) => one.values.length).join(),
+    embeddings[0].values.some((number, at) => number !== embeddings[1].values[at]));
 }
 try {
   await ai.models.generateContent({ model: 'nothing', contents });
@@ -184,7 +188,7 @@ async fn the_official_javascript_client_of_google_runs_unmodified() {
     let model = |name: &str| {
         format!(
             "{name} whole: {SAID} STOP\n{name} stream: {SAID} STOP true\n{name} tool: {{\"at\":\"door\"}}\n\
-             {name} tool stream: 1 {{\"at\":\"door\"}}\n"
+             {name} tool stream: 1 {{\"at\":\"door\"}}\n{name} vectors: 8,8 true\n"
         )
     };
     let errors = "error: ApiError 404\nerror: ApiError 401\n";

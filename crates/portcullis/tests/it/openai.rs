@@ -237,6 +237,10 @@ for (const model of ['whole', 'chat', 'claude']) {
   const chatTools = [{ type: 'function', function: { name: 'look', parameters } }];
   const asked = await client.chat.completions.create({ model, messages, tools: chatTools });
   console.log(model, 'chat tool:', asked.choices[0].message.tool_calls[0].function.arguments);
+  const running = client.chat.completions.stream({ model, messages, tools: chatTools });
+  const [end] = (await running.finalChatCompletion()).choices;
+  console.log(model, 'chat tool stream:', end.message.tool_calls[0].function.name,
+    end.message.tool_calls[0].function.arguments, end.finish_reason);
   const schema = { type: 'object', properties: { word: { type: 'string' } }, required: ['word'], additionalProperties: false };
   const shaped = await client.chat.completions.parse({ model, messages,
     response_format: { type: 'json_schema', json_schema: { name: 'word', schema, strict: true } } });
@@ -272,6 +276,7 @@ async fn the_official_javascript_client_runs_unmodified() {
         tool.clone(),
         words.clone(),
         words.clone(),
+        tool.clone(),
         tool,
         json_words(),
     ]);
@@ -282,7 +287,8 @@ async fn the_official_javascript_client_runs_unmodified() {
         format!(
             "{name} whole: {SAID} completed req_\n{name} stream: true {SAID}\n\
              {name} tool: look {{\"at\":\"door\"}}\n{name} chat: {SAID} stop\n{name} chat stream: {SAID}\n\
-             {name} chat tool: {{\"at\":\"door\"}}\n{name} chat schema: gate\n"
+             {name} chat tool: {{\"at\":\"door\"}}\n\
+             {name} chat tool stream: look {{\"at\":\"door\"}} tool_calls\n{name} chat schema: gate\n"
         )
     };
     let rest = "models: true claude\nvectors: 2 384\n\
@@ -291,6 +297,70 @@ async fn the_official_javascript_client_runs_unmodified() {
          error: AuthenticationError 401 invalid_api_key null\n";
     assert_eq!(told(&output), model("whole") + &model("chat") + &model("claude") + rest);
     doubles.check();
+}
+
+const VECTORS_PYTHON: &str = r#"
+import sys, json, base64, struct, openai
+client = openai.OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
+wanted = json.loads(sys.argv[3])
+def same(found):
+    return [max(abs(a - b) for a, b in zip(*pair, strict=True)) < 1e-6 for pair in zip(found, wanted, strict=True)]
+for more in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
+    answer = client.embeddings.create(model="embed-double", input=["a gate", "a door"], **more)
+    found = [one.embedding for one in answer.data]
+    if "base64" in more.values():
+        found = [struct.unpack("<16f", base64.b64decode(text, validate=True)) for text in found]
+    print(same(found), [one.index for one in answer.data], answer.model, answer.usage.total_tokens)
+short = client.embeddings.create(model="embed-double", input="a gate", dimensions=8)
+print(len(short.data[0].embedding))
+"#;
+
+const VECTORS_NODE: &str = r#"
+import OpenAI from 'openai';
+const [baseURL, apiKey, vectors] = process.argv.slice(1);
+const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+const wanted = JSON.parse(vectors);
+for (const more of [{}, { encoding_format: 'float' }, { encoding_format: 'base64' }]) {
+  const answer = await client.embeddings.create({ model: 'embed-double', input: ['a gate', 'a door'], ...more });
+  const same = answer.data.map(({ embedding, index }) => {
+    const bytes = typeof embedding === 'string' && Buffer.from(embedding, 'base64');
+    const found = bytes ? wanted[index].map((_, at) => bytes.readFloatLE(at * 4)) : embedding;
+    return found.length === wanted[index].length && found.every((one, at) => Math.abs(one - wanted[index][at]) < 1e-6);
+  });
+  console.log(same.join(), answer.data.map((one) => one.index).join(), answer.model, answer.usage.total_tokens);
+}
+const short = await client.embeddings.create({ model: 'embed-double', input: 'a gate', dimensions: 8 });
+console.log(short.data[0].embedding.length);
+"#;
+
+#[tokio::test]
+async fn the_official_clients_read_a_providers_vectors_in_both_encodings() {
+    let double = OpenAi::start().await;
+    let server = serve(&double, &double.base_url(), WIDE).await;
+    let key = server.key().expect("a first key is printed");
+    // What the provider says itself, asked without a gateway between.
+    let body = json!({"model": "embed-double", "input": ["a gate", "a door"]});
+    let own = post(double.address(), "/v1/embeddings", &double.key(), &body).await.json();
+    let vectors = json!([own["data"][0]["embedding"], own["data"][1]["embedding"]]).to_string();
+    let base = format!("{}/v1", server.url());
+    let args = [base.as_str(), &key, &vectors];
+    for (python, line) in
+        [(true, "[True, True] [0, 1] embed-double 4\n"), (false, "true,true 0,1 embed-double 4\n")]
+    {
+        double.forget();
+        let output = if python {
+            python::openai_client(VECTORS_PYTHON, &args).await
+        } else {
+            node::run(VECTORS_NODE, &args).await
+        };
+        let Some(output) = output else { continue };
+        assert_eq!(told(&output), format!("{}8\n", line.repeat(3)));
+        assert!(double.violations().is_empty(), "{:?}", double.violations());
+        let received = double.received();
+        let asked: Vec<_> = received.iter().map(|sent| sent.json["encoding_format"].clone()).collect();
+        // Without a word of the caller's these clients ask for base64 and decode it themselves.
+        assert_eq!(asked, ["base64", "float", "base64", "base64"]);
+    }
 }
 
 const FAULTS: &str = r#"
@@ -364,6 +434,20 @@ whole = client.chat.completions.create(model="default", messages=ask, thinking=N
 print("whole:", whole.choices[0].message.content, whole.usage.total_tokens > 0)
 chunks = client.chat.completions.create(model="default", messages=ask, stream=True, temperature=None)
 print("stream:", "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices))
+tools = [{"type": "function", "function": {"name": "look", "description": "Looks.",
+    "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}}]
+called = client.chat.completions.create(model="default", messages=ask, tools=tools, tool_choice="auto").choices[0]
+call = called.message.tool_calls[0]
+print("tool:", call.type, call.function.name, call.function.arguments, called.finish_reason)
+chunks = [chunk.choices[0] for chunk in client.chat.completions.create(model="default", messages=ask, tools=tools,
+    tool_choice="auto", stream=True, extra_body={"tool_stream": True}) if chunk.choices]
+pieces = [piece.function for chunk in chunks for piece in chunk.delta.tool_calls or []]
+print("tool stream:", pieces[0].name, "".join(piece.arguments or "" for piece in pieces), chunks[-1].finish_reason)
+turns = ask + [called.message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "A cat."}]
+last = client.chat.completions.create(model="default", messages=turns, tools=tools)
+print("result:", last.choices[0].message.content)
+vectors = client.embeddings.create(model="embed-double", input=["a gate", "a door"], dimensions=8)
+print("vectors:", [len(one.embedding) for one in vectors.data], vectors.usage.total_tokens)
 "#;
 
 #[tokio::test]
@@ -371,9 +455,14 @@ async fn the_official_client_of_zai_runs_unmodified() {
     let double = OpenAi::start().await;
     let server = serve(&double, &double.base_url(), WIDE).await;
     let key = server.key().expect("a first key is printed");
+    [Behaviour::Answer, Behaviour::Answer, call(), call()].into_iter().for_each(|said| double.next(said));
     let Some(output) = python::zai_client(ZAI, &[&format!("{}/v1/", server.url()), &key]).await else {
         return;
     };
-    assert_eq!(told(&output), format!("whole: {SAID} True\nstream: {SAID}\n"));
+    let wanted = format!(
+        "whole: {SAID} True\nstream: {SAID}\ntool: function look {{\"at\":\"door\"}} tool_calls\n\
+         tool stream: look {{\"at\":\"door\"}} tool_calls\nresult: {SAID}\nvectors: [8, 8] 4\n"
+    );
+    assert_eq!(told(&output), wanted);
     assert!(double.violations().is_empty(), "{:?}", double.violations());
 }

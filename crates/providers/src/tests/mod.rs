@@ -2,6 +2,7 @@
 
 mod builtin;
 mod lanes;
+mod presets;
 mod refusals;
 mod streams;
 mod whole;
@@ -44,6 +45,15 @@ impl World {
         double: OpenAi,
         change: impl FnOnce(&mut ProviderConfig, &mut UpstreamConfig),
     ) -> Self {
+        Self::named("double", double, change)
+    }
+
+    /// The same under another name: a preset's gives its row, and the double's key is the secret it asks for.
+    pub(super) fn named(
+        name: &str,
+        double: OpenAi,
+        change: impl FnOnce(&mut ProviderConfig, &mut UpstreamConfig),
+    ) -> Self {
         let mut provider = ProviderConfig {
             base_url: Some(double.base_url()),
             key_secret: Some("double_key".into()),
@@ -62,7 +72,7 @@ impl World {
         let (alerts, receiver) = Alerts::new(&AlertsConfig::default(), metrics.clone());
         let key = double.key();
         let parts = Parts {
-            providers: &ProvidersConfig::from([("double".to_owned(), provider)]),
+            providers: &ProvidersConfig::from([(name.to_owned(), provider)]),
             models: &ModelsConfig::default(),
             embed: &EmbedConfig::default(),
             extract: &ExtractConfig::default(),
@@ -76,7 +86,7 @@ impl World {
             embedders: crate::Embedders::in_folder(std::path::Path::new("no-such-folder")),
         };
         let secret = |name: &str| match name {
-            "double_key" => Some(SecretString::from(key.clone())),
+            "double_key" | "moonshot_api_key" | "zai_api_key" => Some(SecretString::from(key.clone())),
             "other_key" => Some(SecretString::from("other-key".to_owned())),
             _ => None,
         };

@@ -6,7 +6,7 @@ use portcullis_testkit::upstream::{Behaviour, OpenAi, Options, Pace, Received, R
 use std::{fmt::Write as _, time::Duration};
 
 /// A request as the provider got it.
-fn outgoing(received: &Received) -> String {
+pub(super) fn outgoing(received: &Received) -> String {
     let mut out = format!("{} {}\n", received.method, received.target);
     let mut headers: Vec<_> = received.headers.iter().collect();
     headers.sort_by_key(|(name, _)| name.as_str());

@@ -176,6 +176,10 @@ impl<B> Passing<B> {
         self.measure();
         match result {
             Ok(()) if self.source.scanner.done() => self.complete(),
+            // Who always has more is never waited for, so no timer looks at the clock.
+            Ok(()) if self.source.came.is_some_and(|came| came >= self.source.clocks.ends) => {
+                self.broken("timeout", "the answer is longer than upstream.stream_timeout_secs");
+            }
             Ok(()) => {}
             Err(broken) => self.broken_by(&broken),
         }
