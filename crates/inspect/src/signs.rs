@@ -22,12 +22,6 @@ const NEAR: u8 = 1 << PLACES;
 /// Looks whose results are gathered before any is followed: four bits each in one word.
 const LOOKS: usize = 16;
 const LOOK_BITS: usize = u64::BITS as usize / LOOKS;
-/// The bits of shorter signs in the word of a block's looks.
-const ALL_NEAR: u64 = u64::MAX / ((1 << LOOK_BITS) - 1) * NEAR as u64;
-/// Bytes between two blocks of looks.
-const BLOCK: usize = LOOKS * STEP;
-/// Blocks that are looked at before what they hit is sorted out.
-const BLOCKS: usize = 8;
 /// Bits of a group's hash: 64 KiB of table, of which a text touches little.
 const HASH_BITS: u32 = 16;
 const TABLE: usize = 1 << HASH_BITS;
@@ -38,8 +32,7 @@ pub(crate) struct Signs {
     /// For each hash of a group the places it has in windows, the last place in the lowest bit, so that what a look finds
     /// is followed from left to right; bytes, because denser forms would cost three operations more for each look.
     table: Box<[u8; TABLE]>,
-    /// A bit for each hash of a window that is one, and of a group that begins a shorter sign: most that are looked up are
-    /// none.
+    /// A bit for each hash of a window that is one: most windows that are looked up are none.
     known: Box<[u64; KNOWN / 64]>,
     /// Open addressing by hash of the window; `signs` in order of their windows.
     slots: Box<[Slot]>,
@@ -64,8 +57,6 @@ const KNOWN: usize = 1 << KNOWN_BITS;
 type Window = u64;
 /// Those of a word that are a window's.
 const OF_WINDOW: Window = (1 << (8 * WINDOW)) - 1;
-/// Those that are a group's.
-const OF_GROUP: Window = (1 << (8 * GROUP)) - 1;
 
 #[derive(Clone, Copy, Debug)]
 struct Sign {
@@ -110,9 +101,7 @@ impl Signs {
             table[place(group)] |= NEAR;
         }
         let mut known = Box::new([0; KNOWN / 64]);
-        let begins = near.iter().filter_map(|(text, _)| text.first_chunk::<GROUP>());
-        let begins = begins.map(|group| Window::from(u32::from_le_bytes(*group)));
-        for window in signs.iter().map(Sign::window).chain(begins) {
+        for window in signs.iter().map(Sign::window) {
             known[mixed(window) / 64] |= 1 << (mixed(window) % 64);
         }
         let short = short.into_iter().map(|(text, rows)| (Finder::new(text), rows)).collect();
@@ -131,26 +120,22 @@ impl Signs {
             finder.find_iter(text).try_for_each(|at| found(at, *rows))?;
         }
         let mut at = 0;
-        let (mut windows, mut near) = (Hits::default(), Hits::default());
-        while text.len() - at >= BLOCK + GROUP - STEP {
-            let begin = at;
-            for block in 0..BLOCKS {
-                let Some(looked) = text[at..].first_chunk::<{ BLOCK + GROUP - STEP }>() else { break };
-                let mut places = 0;
-                for look in 0..LOOKS {
-                    let from = look * STEP;
-                    let group = [looked[from], looked[from + 1], looked[from + 2], looked[from + 3]];
-                    places |= self.places(group) << (look * LOOK_BITS);
+        while let Some(block) = text[at..].first_chunk::<{ LOOKS * STEP + GROUP - STEP }>() {
+            let mut hits = 0_u64;
+            for look in 0..LOOKS {
+                let from = look * STEP;
+                let group = [block[from], block[from + 1], block[from + 2], block[from + 3]];
+                hits |= self.places(group) << (look * LOOK_BITS);
+            }
+            while hits != 0 {
+                let bit = hits.trailing_zeros() as usize;
+                let group = at + bit / LOOK_BITS * STEP;
+                if self.promises(text, group, bit % LOOK_BITS) {
+                    self.follow(text, group, bit % LOOK_BITS, &mut found)?;
                 }
-                windows.add(block, places & !ALL_NEAR);
-                near.add(block, places & ALL_NEAR);
-                at += BLOCK;
+                hits &= hits - 1;
             }
-            windows.keep(|look, bit| self.is_known(text, begin + look, bit));
-            near.keep(|look, _| self.may_be_near(text, begin + look));
-            for (look, bit) in windows.take().chain(near.take()) {
-                self.follow(text, begin + look, bit, &mut found)?;
-            }
+            at += LOOKS * STEP;
         }
         while let Some(group) = text[at..].first_chunk() {
             let places = self.places(*group);
@@ -169,22 +154,16 @@ impl Signs {
         u64::from(self.table[place(group)])
     }
 
-    /// Whether the window in which a group has that place may be one of theirs: sorts out nearly all that are not.
+    /// Whether a group is worth following: a few steps that sort out nearly all that are not.
     #[inline(always)]
-    fn is_known(&self, text: &[u8], group: usize, bit: usize) -> bool {
-        window(text, group.wrapping_sub(PLACES - 1 - bit)).is_some_and(|window| self.knows(window))
-    }
-
-    /// Whether a shorter sign may begin a byte before a group, with it, or a byte after it begins.
-    #[inline(always)]
-    fn may_be_near(&self, text: &[u8], group: usize) -> bool {
-        let Some(around) = window(text, group.wrapping_sub(1)) else { return true };
-        (0..3).fold(false, |may, byte| may | self.knows(around >> (8 * byte) & OF_GROUP))
-    }
-
-    #[inline(always)]
-    fn knows(&self, window: Window) -> bool {
-        self.known[mixed(window) / 64] >> (mixed(window) % 64) & 1 != 0
+    fn promises(&self, text: &[u8], group: usize, bit: usize) -> bool {
+        if bit == PLACES {
+            let groups = text.get(group.saturating_sub(1)..).unwrap_or_default().array_windows::<GROUP>();
+            return groups.take(3).any(|group| self.near.iter().any(|(sign, _)| sign.starts_with(group)));
+        }
+        let at = group.wrapping_sub(PLACES - 1 - bit);
+        let known = |window| self.known[mixed(window) / 64] >> (mixed(window) % 64) & 1 != 0;
+        window(text, at).is_some_and(known)
     }
 
     /// The window around a group that may be one of theirs: the one in which it has that place.
@@ -239,67 +218,6 @@ impl Signs {
             }
             at = (at + 1) & mask;
         }
-    }
-}
-
-/// Looks that found something. They are gathered and sorted out without asking how many there are: a processor that has to
-/// guess that for each block guesses wrong in every other one, which takes longer than all the rest.
-struct Hits {
-    /// Block, look and bit of each in one number, from the first look on.
-    list: [u16; Self::MOST + 1],
-    count: usize,
-}
-
-impl Default for Hits {
-    fn default() -> Self {
-        Self { list: [0; Self::MOST + 1], count: 0 }
-    }
-}
-
-impl Hits {
-    const MOST: usize = BLOCKS * u64::BITS as usize;
-    /// So many of a block are taken as if they were there; few blocks have more.
-    const USUAL: usize = 4;
-
-    #[inline(always)]
-    fn add(&mut self, block: usize, mut hits: u64) {
-        let of_block = (block * u64::BITS as usize) as u16;
-        let mut one = |hits: &mut u64| {
-            self.list[self.count] = of_block + hits.trailing_zeros() as u16;
-            self.count += usize::from(*hits != 0);
-            *hits &= hits.wrapping_sub(1);
-        };
-        for _ in 0..Self::USUAL {
-            one(&mut hits);
-        }
-        while hits != 0 {
-            one(&mut hits);
-        }
-    }
-
-    /// Leaves those of which it is so.
-    #[inline(always)]
-    fn keep(&mut self, mut is_so: impl FnMut(usize, usize) -> bool) {
-        let mut kept = 0;
-        for at in 0..self.count.min(Self::MOST) {
-            let hit = self.list[at];
-            let (look, bit) = Self::of(hit);
-            self.list[kept] = hit;
-            kept += usize::from(is_so(look, bit));
-        }
-        self.count = kept;
-    }
-
-    /// All of them, and none is left: how far the look stands from the first, and which bit of it.
-    fn take(&mut self) -> impl Iterator<Item = (usize, usize)> {
-        let count = std::mem::take(&mut self.count);
-        self.list[..count].iter().map(|hit| Self::of(*hit))
-    }
-
-    #[inline(always)]
-    fn of(hit: u16) -> (usize, usize) {
-        let hit = usize::from(hit);
-        (hit / LOOK_BITS * STEP, hit % LOOK_BITS)
     }
 }
 
