@@ -12,6 +12,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+const HALF: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n";
 const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A server whose connections the test serves itself.
@@ -42,6 +43,14 @@ impl Server {
 
     async fn next(&mut self) -> TcpStream {
         self.accepted.recv().await.unwrap()
+    }
+
+    /// Takes the next connection, reads a request and answers it.
+    async fn answer(&mut self, answer: &[u8]) -> TcpStream {
+        let mut socket = self.next().await;
+        heard(&mut socket).await;
+        socket.write_all(answer).await.unwrap();
+        socket
     }
 
     fn connections(&self) -> usize {
@@ -125,22 +134,12 @@ async fn a_connection_that_was_closed_while_unused_is_replaced_and_nobody_notice
     let mut server = Server::start().await;
     let client = Client::new(&HttpConfig::default());
     let asking = client.send(get(&server.url.clone()));
-    let (answer, first) = tokio::join!(asking, async {
-        let mut socket = server.next().await;
-        heard(&mut socket).await;
-        socket.write_all(WHOLE).await.unwrap();
-        socket
-    });
+    let (answer, first) = tokio::join!(asking, server.answer(WHOLE));
     assert_eq!(whole(answer.unwrap()).await, "ok");
     drop(first);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let asking = client.send(get(&server.url.clone()));
-    let (answer, mut second) = tokio::join!(asking, async {
-        let mut socket = server.next().await;
-        heard(&mut socket).await;
-        socket.write_all(WHOLE).await.unwrap();
-        socket
-    });
+    let (answer, mut second) = tokio::join!(asking, server.answer(WHOLE));
     assert_eq!(whole(answer.unwrap()).await, "ok");
     exchange(&client, &server.url, &mut second).await;
     assert_eq!(server.connections(), 2);
@@ -165,13 +164,7 @@ async fn an_answer_thrown_away_closes_its_connection_but_where_the_rest_has_arri
         let mut server = Server::start().await;
         let client = Client::new(&HttpConfig::default());
         let asking = client.send(get(&server.url.clone()));
-        let (answer, mut first) = tokio::join!(asking, async {
-            let mut socket = server.next().await;
-            heard(&mut socket).await;
-            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n";
-            socket.write_all(head).await.unwrap();
-            socket
-        });
+        let (answer, mut first) = tokio::join!(asking, server.answer(HALF));
         let mut body = answer.unwrap().into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data");
         if rest_arrived {
@@ -184,11 +177,7 @@ async fn an_answer_thrown_away_closes_its_connection_but_where_the_rest_has_arri
         } else {
             assert!(is_closed(&mut first).await);
             let url = server.url.clone();
-            let (answer, ()) = tokio::join!(client.send(get(&url)), async {
-                let mut socket = server.next().await;
-                heard(&mut socket).await;
-                socket.write_all(WHOLE).await.unwrap();
-            });
+            let (answer, _second) = tokio::join!(client.send(get(&url)), server.answer(WHOLE));
             assert_eq!(whole(answer.unwrap()).await, "ok");
         }
         assert_eq!(server.connections(), connections);
@@ -212,12 +201,7 @@ async fn what_stood_unused_too_long_is_closed_even_when_nobody_asks_again() {
     let mut server = Server::start().await;
     let client = Client::new(&HttpConfig { idle_secs: 1, ..HttpConfig::default() });
     let url = server.url.clone();
-    let (answer, mut socket) = tokio::join!(client.send(get(&url)), async {
-        let mut socket = server.next().await;
-        heard(&mut socket).await;
-        socket.write_all(WHOLE).await.unwrap();
-        socket
-    });
+    let (answer, mut socket) = tokio::join!(client.send(get(&url)), server.answer(WHOLE));
     assert_eq!(whole(answer.unwrap()).await, "ok");
     assert!(is_closed(&mut socket).await);
 }
@@ -304,12 +288,10 @@ fn an_answer_dropped_outside_of_any_runtime_only_closes_its_connection() {
     let (answer, mut socket) = runtime.block_on(async {
         let mut server = Server::start().await;
         let url = server.url.clone();
-        let (answer, socket) = tokio::join!(client.send(get(&url)), async {
-            let mut socket = server.next().await;
-            heard(&mut socket).await;
-            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
-            socket
-        });
+        let (answer, socket) = tokio::join!(
+            client.send(get(&url)),
+            server.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
+        );
         (answer.unwrap(), socket)
     });
     drop(answer);
