@@ -3,6 +3,7 @@
 //! Invariant: sums run in a fixed order of sixteen lanes, so that every width gives the same bits.
 
 use crate::matrix::{Activations, BLOCK, GROUP, Weights};
+use std::mem::MaybeUninit;
 
 /// Dot product of the common length.
 #[inline(always)]
@@ -86,13 +87,16 @@ pub(crate) fn finish(
 
 /// Bytes that are folded together.
 const LINE: usize = 64;
+/// Where a folded line goes.
+pub(crate) type Room = [MaybeUninit<u8>; LINE];
 
-/// See [`crate::Isa::fold`]. Several plain loops: each becomes vector code, one for all of it does not.
+/// See [`crate::Isa::fold`]; into the lines of `room`, as many as there are. Several plain loops: each becomes vector code,
+/// one for all of it does not.
 #[inline(always)]
-pub(crate) fn fold(text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
+pub(crate) fn fold(text: &[u8], word: bool, room: &mut [Room]) -> usize {
     let mut first = [if word { b'x' } else { b' ' }; LINE + 1];
     let mut done = 0_usize;
-    for line in text.as_chunks::<LINE>().0 {
+    for (line, room) in text.as_chunks::<LINE>().0.iter().zip(room) {
         // The line and the byte before it.
         let window = match done.checked_sub(1).and_then(|before| text[before..].first_chunk()) {
             Some(window) => window,
@@ -102,7 +106,7 @@ pub(crate) fn fold(text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
             }
         };
         let Some(folded) = fold_line(window) else { break };
-        out.extend_from_slice(&folded);
+        *room = folded.map(MaybeUninit::new);
         done += LINE;
     }
     done

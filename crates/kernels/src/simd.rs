@@ -1,7 +1,7 @@
 //! The one place with `unsafe`: instructions of x86-64 processors behind safe functions. Invariants: an [`Isa`] with
 //! wide instructions is made only where the processor was asked and has them, which is what makes calling them sound;
 //! memory is read and written through references to arrays of exactly the register's size, so that no length is
-//! trusted; everything else is safe code. Every path gives what `portable` gives, to the last bit.
+//! trusted; of a vector only what was written is counted as there; everything else is safe code. Every path gives what `portable` gives, to the last bit.
 
 use crate::{
     matrix::{Activations, Weights},
@@ -142,7 +142,13 @@ impl Isa {
     /// How many bytes were folded.
     #[must_use = "the rest is not folded"]
     pub fn fold(self, text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
-        on!(self, fold_512, fold_256, portable::fold, (text, word, out))
+        // Room for all of it at once: asked for line by line it would cost as much as the folding.
+        out.reserve(text.len());
+        let room = out.spare_capacity_mut().as_chunks_mut().0;
+        let done = on!(self, fold_512, fold_256, portable::fold, (text, word, room));
+        // SAFETY: folding has written the first `done` bytes of the room, all of which is spare capacity.
+        unsafe { out.set_len(out.len() + done) };
+        done
     }
 
     /// GELU of every number, in place.
@@ -301,7 +307,7 @@ mod x86 {
 
     widened! {
         hamming_512, hamming_256: portable::hamming, (query: &[u64], rows: &[u64], out: &mut Vec<u32>);
-        fold_512, fold_256: portable::fold, (text: &[u8], word: bool, out: &mut Vec<u8>) -> usize;
+        fold_512, fold_256: portable::fold, (text: &[u8], word: bool, room: &mut [portable::Room]) -> usize;
         attend_512, attend_256: transformer::attend_head, (head: Head<'_>, memory: &mut Attention, out: &mut [f32]);
         gelu_512, gelu_256: transformer::gelu, (values: &mut [f32]);
         add_norm_512, add_norm_256: transformer::add_norm,
