@@ -4,21 +4,23 @@
 //!
 //! Source: inspect.md section 1; the pairs are from Unicode's confusables.txt, the letters that attacks use.
 
-use crate::sanitise::{Removed, visible};
+mod cleaned;
+
+use crate::sanitise::Removed;
+use cleaned::cleaned;
 use portcullis_kernels::Isa;
 use std::borrow::Cow;
-use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 
 /// See the module. What hidden characters spelled stands at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Scored {
+pub(crate) struct Scored<'a> {
     pub(crate) text: String,
     /// The text before its letters were folded, without what hides; nothing where that is the text itself.
-    pub(crate) clean: Option<String>,
+    pub(crate) clean: Option<Cow<'a, str>>,
     pub(crate) removed: Removed,
 }
 
-impl Scored {
+impl Scored<'_> {
     /// The copy, and whether it is known to be plain ASCII.
     pub(crate) fn folded(self) -> (String, bool) {
         let plain = self.clean.is_none();
@@ -26,57 +28,46 @@ impl Scored {
     }
 }
 
-/// Longest expansion by NFKC, in characters for each byte of text.
-const EXPANSION: usize = 2;
-
-pub(crate) fn scored(text: &str) -> Scored {
-    let mut plain = Folded::with_capacity(text.len());
-    if plain.push(text.as_bytes()) {
-        return Scored { text: plain.into_text(), ..Scored::default() };
+pub(crate) fn scored(text: &str) -> Scored<'_> {
+    if let Some(text) = Folded::whole(text) {
+        return Scored { text, ..Scored::default() };
     }
-    let seen = visible(text);
-    let (clean, hidden, removed) = match &seen {
-        Some(seen) => (seen.text.as_str(), seen.hidden.as_str(), seen.removed),
-        None => (text, "", Removed::default()),
-    };
-    let folded: Cow<'_, str> = match is_nfkc_quick(clean.chars()) {
-        IsNormalized::Yes => clean.into(),
-        IsNormalized::No | IsNormalized::Maybe => compatible(clean).into(),
-    };
-    let mut out = String::with_capacity(folded.len() + hidden.len() + 1);
-    for token in folded.split(char::is_whitespace).chain(hidden.split(' ')).filter(|token| !token.is_empty())
-    {
-        if !out.is_empty() {
-            out.push(' ');
+    let seen = cleaned(text);
+    let mut out = String::with_capacity(seen.text.len() + seen.hidden.len() + 1);
+    push_words(&mut out, &seen.text);
+    push_words(&mut out, &seen.hidden);
+    Scored { text: out, clean: Some(seen.text), removed: seen.removed }
+}
+
+/// Folds clean text of any script: stretches of plain text by the kernel, everything else word by word.
+fn push_words(out: &mut String, text: &str) {
+    let isa = Isa::best();
+    let mut stretch = Vec::new();
+    let mut rest = text.trim_start();
+    if !rest.is_empty() && !out.is_empty() {
+        out.push(' ');
+    }
+    while !rest.is_empty() {
+        stretch.clear();
+        let done = isa.fold(rest.as_bytes(), false, &mut stretch);
+        out.push_str(str::from_utf8(&stretch).unwrap_or_default());
+        // The word that is not plain may have begun in what is folded; a word is folded byte by byte.
+        let begun = out.len() - out.rfind(' ').map_or(0, |blank| blank + 1);
+        out.truncate(out.len() - begun);
+        rest = text[text.len() - rest.len() + done - begun..].trim_start();
+        let mut plain = 0;
+        while plain < LINE && !rest.is_empty() {
+            let (token, after) = rest.split_at(word_end(rest));
+            plain = if push_token(out, token) { plain + token.len() } else { 0 };
+            if !after.is_empty() {
+                out.push(' ');
+            }
+            rest = after.trim_start();
         }
-        push_token(&mut out, token);
     }
-    Scored { text: out, clean: Some(folded.into_owned()), removed }
-}
-
-/// NFKC. Runs of combining marks are cut first: sorting them is what makes normalising slow, and no word has so many.
-fn compatible(text: &str) -> String {
-    text.chars()
-        .map(short)
-        .scan(0_u32, cut_runs)
-        .flatten()
-        .nfkc()
-        .take(text.len().saturating_mul(EXPANSION))
-        .collect()
-}
-
-/// Two ligatures of Arabic are whole sentences that become up to eighteen characters: a blank says as much.
-const fn short(c: char) -> char {
-    if matches!(c, '\u{fdfa}' | '\u{fdfb}') { ' ' } else { c }
-}
-
-/// Most combining marks on one letter that are kept; Unicode's stream-safe format allows thirty.
-const MARKS: u32 = 30;
-
-#[expect(clippy::unnecessary_wraps, reason = "the form that `scan` asks for")]
-fn cut_runs(run: &mut u32, c: char) -> Option<Option<char>> {
-    *run = if unicode_normalization::char::is_combining_mark(c) { *run + 1 } else { 0 };
-    Some((*run <= MARKS).then_some(c))
+    if out.ends_with(' ') {
+        out.pop();
+    }
 }
 
 /// The scored copy of plain ASCII, made piece by piece: lower case, white space as single blanks, none at the ends.
@@ -88,9 +79,10 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
-    /// For so many bytes at once.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), word: false }
+    /// The copy of a text, if it is plain.
+    fn whole(text: &str) -> Option<String> {
+        let mut folded = Self { bytes: Vec::with_capacity(text.len()), word: false };
+        folded.push(text.as_bytes()).then(|| folded.into_text())
     }
 
     /// Folds a further piece; false when it is not plain, and then nothing more may be made of this.
@@ -141,27 +133,63 @@ impl Folded {
 /// Bytes that are folded one by one before the kernel is asked again.
 const LINE: usize = 64;
 
-fn push_token(out: &mut String, token: &str) {
-    let start = out.len();
+/// Where the word ends that a text begins with.
+fn word_end(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let white = match byte {
+            b'\t'..=b'\r' | b' ' => true,
+            // First bytes of characters of which some are white.
+            0xc2 | 0xe1..=0xe3 => text[at..].chars().next().is_some_and(char::is_whitespace),
+            _ => false,
+        };
+        if white {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Adds a word as it is compared; whether it is plain ASCII.
+fn push_token(out: &mut String, token: &str) -> bool {
     if token.is_ascii() {
+        let start = out.len();
         out.push_str(token);
         out[start..].make_ascii_lowercase();
-        return;
+        return true;
     }
     // A token must have an ASCII letter already: a wholly Cyrillic word is a word, whatever it looks like.
-    if token.bytes().any(|byte| byte.is_ascii_alphabetic()) {
-        for c in token.chars() {
-            match looks_like(c) {
-                Some(ascii) => out.push(ascii),
-                None => break,
-            }
-        }
-        if out[start..].chars().count() == token.chars().count() {
-            return;
-        }
-        out.truncate(start);
+    if token.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && token.chars().all(|c| c.is_ascii() || looks_like(c).is_some())
+    {
+        out.extend(token.chars().filter_map(looks_like));
+        return false;
     }
-    out.extend(token.chars().flat_map(char::to_lowercase));
+    for c in token.chars() {
+        match lower(c) {
+            Some(lower) => out.push(lower),
+            None => out.extend(c.to_lowercase()),
+        }
+    }
+    false
+}
+
+/// The lower case of a character of the common ranges: the tables of the standard library are several times slower.
+const fn lower(c: char) -> Option<char> {
+    let code = c as u32;
+    let lower = match c {
+        '\0'..='\x7f' => return Some(c.to_ascii_lowercase()),
+        '\u{430}'..='\u{45f}' | '\u{df}'..='\u{ff}' | '\u{2e80}'..='\u{a63f}' | '\u{ac00}'..='\u{d7a3}' => {
+            return Some(c);
+        }
+        '\u{410}'..='\u{42f}' => code + 0x20,
+        '\u{400}'..='\u{40f}' => code + 0x50,
+        '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{de}' => code + 0x20,
+        _ => return None,
+    };
+    char::from_u32(lower)
 }
 
 /// The ASCII letter, in lower case, that a character is or looks like.
@@ -203,11 +231,40 @@ const fn looks_like(c: char) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        cleaned::{Cleaned, EXPANSION},
+        *,
+    };
     use proptest::prelude::*;
 
     fn copy(text: &str) -> String {
         scored(text).text
+    }
+
+    #[test]
+    fn lower_case_is_that_of_the_standard_library() {
+        for (c, found) in ('\0'..=char::MAX).filter_map(|c| Some((c, lower(c)?))) {
+            assert!(c.to_lowercase().eq([found]), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_ends_at_white_space_of_every_kind_and_nowhere_else() {
+        for c in '\0'..=char::MAX {
+            let text = format!("a{c}b");
+            assert_eq!(word_end(&text), if c.is_whitespace() { 1 } else { text.len() }, "{c:?}");
+        }
+    }
+
+    /// Word by word, all of it.
+    fn naive(text: &str) -> String {
+        let Cleaned { text, hidden, .. } = cleaned(text);
+        let words = text.split(char::is_whitespace).chain(hidden.split(' ')).filter(|word| !word.is_empty());
+        let fold = |word: &str| match word.chars().map(looks_like).collect() {
+            Some(alike) if word.bytes().any(|byte| byte.is_ascii_alphabetic()) => alike,
+            _ => word.chars().flat_map(char::to_lowercase).collect::<String>(),
+        };
+        words.map(fold).collect::<Vec<_>>().join(" ")
     }
 
     // req: S2-1.2
@@ -224,7 +281,8 @@ mod tests {
             assert_eq!(copy(disguised), "ignore this", "{disguised}");
         }
         let tags: String = " this".chars().filter_map(|c| char::from_u32(0xe0000 + u32::from(c))).collect();
-        let found = scored(&format!("Ignore{tags}"));
+        let text = format!("Ignore{tags}");
+        let found = scored(&text);
         assert_eq!((found.text.as_str(), found.removed.tags), ("ignore this", 5));
     }
 
@@ -262,6 +320,20 @@ mod tests {
             let at = at.min(text.len());
             let text = format!("{}{odd}{}", &text[..at], &text[at..]);
             prop_assert!(!Folded::default().push(text.as_bytes()));
+        }
+
+        #[test]
+        fn text_of_any_script_folds_alike_in_stretches_and_word_by_word(
+            text in prop::collection::vec(
+                prop_oneof![
+                    "[A-Za-z,]{1,30}", "([A-Za-z]{1,9}[ \n]){0,40}", "[ \t\n\u{a0}\u{1680}\u{2028}\u{3000}]{1,3}", "[А-Яа-яЀ-ӿ]{1,9}",
+                    "[a-zоеА]{1,6}", "[’“–é文😀İǅẞß]", "\\PC{1,5}", "\u{e0041}\u{e0020}\u{e0062}",
+                ],
+                0..14,
+            ),
+        ) {
+            let text = text.concat();
+            prop_assert_eq!(copy(&text), naive(&text));
         }
 
         #[test]
