@@ -144,7 +144,8 @@ impl Inspector {
 
     fn over(config: &InspectConfig, model: Model) -> Self {
         let name = model.name().into();
-        Self { matcher: Arc::new(Matcher::new()), model: Arc::new(model), name, config: config.clone() }
+        let matcher = Arc::new(Matcher::new(model.language()));
+        Self { matcher, model: Arc::new(model), name, config: config.clone() }
     }
 
     /// The same rules and model under other settings.

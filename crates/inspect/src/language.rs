@@ -7,6 +7,8 @@
 const SIGNS: usize = 27;
 /// Length of the table.
 pub const GROUPS: usize = SIGNS * SIGNS * SIGNS;
+/// Steps of a weight in a bit.
+const STEPS: f32 = 16.0;
 /// Letters that are looked at.
 const LOOKED_AT: usize = 400;
 /// From so many sixteenths of a bit for each letter on, it is language: honest messages lie above, shuffled letters
@@ -38,6 +40,13 @@ impl<'a> Language<'a> {
             (first, second) = (second, third);
         }
         (count >= 3).then(|| sum as f32 / count as f32)
+    }
+
+    /// How likely four bytes in lower case are, against chance: by both groups of three of them.
+    pub(crate) fn likely(self, bytes: &[u8; 4]) -> f32 {
+        let [a, b, c, d] = bytes.map(|byte| letter(char::from(byte)));
+        let weight = |group: usize| f32::from(self.0.get(group).copied().unwrap_or(0).cast_signed());
+        ((weight(group(a, b, c)) + weight(group(b, c, d))) / (2.0 * STEPS)).exp2()
     }
 
     /// Whether a text reads as language. Text of other scripts does when it is letters at all.

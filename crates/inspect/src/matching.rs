@@ -5,6 +5,7 @@
 mod harmless;
 
 use crate::{
+    language::Language,
     rules::{Family, Rule, compile, most_blanks, parse, rules},
     signs::Signs,
 };
@@ -74,10 +75,11 @@ const DAMPING: &str = r#"\b(?:prompt injections?|jailbreak(?:s|ing)?|attack(?:s|
 const DAMPED: f32 = 0.4;
 
 impl Matcher {
-    /// Prepares the table: below a millisecond, patterns are compiled when they are first needed.
-    pub(crate) fn new() -> Self {
+    /// Prepares the table: below a millisecond, patterns are compiled when they are first needed. Which pieces of text are
+    /// rare is the `language`'s.
+    pub(crate) fn new(language: Language<'_>) -> Self {
         let rows: Vec<Row> = rules().map(|rule| Row { rule, pattern: OnceLock::new() }).collect();
-        Self { rows, signs: Signs::new(rules().map(|rule| rule.signs)), damping: OnceLock::new() }
+        Self { rows, signs: Signs::new(rules().map(|rule| rule.signs), language), damping: OnceLock::new() }
     }
 
     /// Every rule that hits a copy, once each. A match holds a sign and no more blanks than its pattern has room for:

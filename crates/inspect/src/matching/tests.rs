@@ -1,11 +1,11 @@
 //! What the signs find is what the patterns match.
 
 use super::*;
-use crate::scored::scored;
+use crate::{model::Model, scored::scored};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-static MATCHER: LazyLock<Matcher> = LazyLock::new(Matcher::new);
+static MATCHER: LazyLock<Matcher> = LazyLock::new(|| Matcher::new(Model::trained().unwrap().language()));
 
 #[test]
 fn the_table_fits_into_the_bits() {

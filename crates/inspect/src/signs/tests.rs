@@ -1,7 +1,10 @@
 //! Signs suffice for their patterns and are found wherever they stand.
 
 use super::*;
-use crate::rules::{parse, rules};
+use crate::{
+    model::Model,
+    rules::{parse, rules},
+};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -31,7 +34,7 @@ fn the_proof_does_not_prove_what_is_false() {
 const ROWS: [&[&str]; 4] =
     [&["window", "a longer sign"], &["window", "windows"], &["ab", "x", "root"], &["знак", "pwned"]];
 
-static SIGNS: LazyLock<Signs> = LazyLock::new(|| Signs::new(ROWS));
+static SIGNS: LazyLock<Signs> = LazyLock::new(|| Signs::new(ROWS, Model::trained().unwrap().language()));
 
 fn naive(text: &str) -> Vec<(usize, u64)> {
     let mut found = Vec::new();
