@@ -32,6 +32,8 @@ struct Load {
     stream: bool,
     /// Whether no two requests ask the same.
     fresh: bool,
+    /// Whether the prompt holds signs beyond ASCII, as text from a word processor does.
+    typeset: bool,
     most_ratio: Option<f64>,
 }
 
@@ -41,6 +43,7 @@ const SMALL: Load = Load {
     prompt_bytes: 0,
     stream: false,
     fresh: true,
+    typeset: false,
     most_ratio: Some(1.7),
 };
 const LARGE: Load = Load {
@@ -49,8 +52,11 @@ const LARGE: Load = Load {
     prompt_bytes: LARGE_PROMPT_BYTES,
     stream: false,
     fresh: true,
+    typeset: false,
     most_ratio: Some(1.2),
 };
+/// A dash and an apostrophe in each sentence.
+const LARGE_TYPESET: Load = Load { name: "the same with dashes and apostrophes", typeset: true, ..LARGE };
 /// The same prompt again and again, as a client sends a long conversation with each new message.
 const LARGE_AGAIN: Load = Load { name: "the same prompt sent again", fresh: false, ..LARGE };
 /// Never the same, with the model reading as much of it as it does by default.
@@ -62,6 +68,7 @@ const STREAM: Load = Load {
     prompt_bytes: 0,
     stream: true,
     fresh: true,
+    typeset: false,
     most_ratio: Some(1.25),
 };
 
@@ -87,6 +94,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             Measure::Small => loads.push(under_load(&SMALL, &targets, &options).await?),
             Measure::Large => {
                 loads.push(under_load(&LARGE, &targets, &options).await?);
+                loads.push(under_load(&LARGE_TYPESET, &targets, &options).await?);
                 loads.push(under_load(&LARGE_AGAIN, &targets, &options).await?);
                 let env = [("PORTCULLIS__INSPECT__LONG_TEXTS", "model")];
                 let reading = Target::product_with(upstream.address, &options, "", &env, |_| Ok(())).await?;
@@ -147,6 +155,9 @@ async fn under_load(load: &Load, targets: &[Target], options: &Options) -> Resul
         for (target, (_, values)) in targets.iter().zip(&mut rounds) {
             let mut plan = target.plan(wire::MODEL, load.prompt_bytes, load.stream);
             plan.fresh = load.fresh;
+            if load.typeset {
+                plan.body = wire::typeset(&plan.body);
+            }
             let before = Cpu::read(&target.pids)?;
             let done = load::run(&plan, load.connections, length)
                 .await

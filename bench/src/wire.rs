@@ -51,6 +51,11 @@ pub(crate) fn numbered(body: &Bytes, number: u32) -> Bytes {
     other.freeze()
 }
 
+/// The same request with signs beyond ASCII in each sentence of its prompt.
+pub(crate) fn typeset(body: &[u8]) -> Bytes {
+    String::from_utf8_lossy(body).replace("; clerks wrote", " \u{2013} the clerks\u{2019} pens wrote").into()
+}
+
 /// A chat request with a prompt of about `prompt_bytes` (at least one question).
 pub(crate) fn request(model: &str, prompt_bytes: usize, stream: bool) -> Bytes {
     const TEXT: &str = "The harbour opened at six and the first boats came in with the tide, heavy with herring; \
@@ -77,6 +82,16 @@ mod tests {
         assert!(first != second && first.len() == body.len() && second.len() == body.len());
         assert_eq!(numbered(&first, 0).len(), body.len());
         assert!(serde_json::from_slice::<Value>(&second).unwrap().to_string().contains("4294967295"));
+    }
+
+    #[test]
+    fn a_typeset_prompt_is_the_same_but_for_its_signs() {
+        let body = request(MODEL, 400_000, false);
+        let typeset = typeset(&body);
+        let text = str::from_utf8(&typeset).unwrap();
+        assert_eq!(text.matches('\u{2019}').count(), 400_000 / 159);
+        assert!(serde_json::from_slice::<Value>(&numbered(&typeset, 7)).unwrap()["messages"].is_array());
+        assert!(typeset.len() < body.len() * 11 / 10);
     }
 
     #[test]
