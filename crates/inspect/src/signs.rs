@@ -91,8 +91,10 @@ impl Signs {
         let (long, rest): (Vec<_>, Vec<_>) = texts.into_iter().partition(|(text, _)| text.len() >= WINDOW);
         let (near, short): (Vec<_>, Vec<_>) =
             rest.into_iter().partition(|(text, _)| text.len() >= GROUP && text.is_ascii());
-        let mut signs: Vec<Sign> =
-            long.into_iter().map(|(text, rows)| Sign { text, offset: rarest(text, language), rows }).collect();
+        let mut signs: Vec<Sign> = long
+            .into_iter()
+            .map(|(text, rows)| Sign { text, offset: rarest(text, language), rows })
+            .collect();
         signs.sort_by_key(Sign::window);
         let mut table = Box::new([0; TABLE]);
         for sign in &signs {
