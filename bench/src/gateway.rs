@@ -32,7 +32,7 @@ struct Load {
     stream: bool,
     /// Whether no two requests ask the same.
     fresh: bool,
-    /// Whether the prompt holds signs beyond ASCII, as text from a word processor does.
+    /// Whether the prompt is in lines and holds signs beyond ASCII.
     typeset: bool,
     most_ratio: Option<f64>,
 }
@@ -55,10 +55,11 @@ const LARGE: Load = Load {
     typeset: false,
     most_ratio: Some(1.2),
 };
-/// A dash and an apostrophe in each sentence.
-const LARGE_TYPESET: Load = Load { name: "the same with dashes and apostrophes", typeset: true, ..LARGE };
+/// As people write: in lines, with a dash and an apostrophe in each.
+const LARGE_TYPESET: Load =
+    Load { name: "the same in lines, with dashes and apostrophes", typeset: true, ..LARGE };
 /// The same prompt again and again, as a client sends a long conversation with each new message.
-const LARGE_AGAIN: Load = Load { name: "the same prompt sent again", fresh: false, ..LARGE };
+const LARGE_AGAIN: Load = Load { name: "the first of these sent again", fresh: false, ..LARGE };
 /// Never the same, with the model reading as much of it as it does by default.
 const LARGE_READ: Load =
     Load { name: "request with a 400 kB prompt, `long_texts = \"model\"`", most_ratio: None, ..LARGE };

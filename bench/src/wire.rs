@@ -51,9 +51,10 @@ pub(crate) fn numbered(body: &Bytes, number: u32) -> Bytes {
     other.freeze()
 }
 
-/// The same request with signs beyond ASCII in each sentence of its prompt.
+/// The same request as people write it: each sentence of its prompt is a line and holds signs beyond ASCII.
 pub(crate) fn typeset(body: &[u8]) -> Bytes {
-    String::from_utf8_lossy(body).replace("; clerks wrote", " \u{2013} the clerks\u{2019} pens wrote").into()
+    let text = String::from_utf8_lossy(body).replace("; clerks wrote", " \u{2013} clerks\u{2019} pens put");
+    text.replace("the rest. ", "the rest.\\n").into()
 }
 
 /// A chat request with a prompt of about `prompt_bytes` (at least one question).
@@ -85,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_typeset_prompt_is_the_same_but_for_its_signs() {
+    fn a_typeset_prompt_is_the_same_but_for_its_signs_and_lines() {
         let body = request(MODEL, 400_000, false);
         let typeset = typeset(&body);
         let text = str::from_utf8(&typeset).unwrap();
-        assert_eq!(text.matches('\u{2019}').count(), 400_000 / 159);
+        assert_eq!((text.matches('\u{2019}').count(), text.matches("\\n").count()), (2515, 2515));
         assert!(serde_json::from_slice::<Value>(&numbered(&typeset, 7)).unwrap()["messages"].is_array());
-        assert!(typeset.len() < body.len() * 11 / 10);
+        assert!(typeset.len() < body.len() * 107 / 100);
     }
 
     #[test]

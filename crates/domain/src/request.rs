@@ -4,10 +4,13 @@
 //!
 //! Invariant: every span lies within `body`, on character borders, and was found by a JSON parser.
 
+mod unescaped;
+
 use crate::Action;
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, str};
+use unescaped::unescaped;
 
 /// In which format of the field a request came in, and its answer goes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,11 +71,12 @@ impl TextPart {
     /// (doors refuse those before).
     #[must_use]
     pub fn read<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
-        let raw = body.get(self.span.clone()).and_then(|raw| str::from_utf8(raw).ok()).unwrap_or_default();
+        let raw = body.get(self.span.clone()).unwrap_or_default();
+        let raw = simdutf8::basic::from_utf8(raw).unwrap_or_default();
         if !self.escaped {
             return Cow::Borrowed(raw);
         }
-        Cow::Owned(serde_json::from_str(&format!("\"{raw}\"")).unwrap_or_default())
+        Cow::Owned(unescaped(raw).unwrap_or_default())
     }
 }
 
