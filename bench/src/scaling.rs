@@ -24,7 +24,7 @@ use tokio::{
 
 const KEYS: [usize; 4] = [1, 10, 1_000, 100_000];
 const BUDGETS: [usize; 3] = [0, 10, 100];
-const STREAMS: [usize; 4] = [100, 500, 2_000, 5_000];
+const STREAMS: [usize; 5] = [100, 500, 1_000, 2_000, 5_000];
 const CONNECTIONS: usize = 16;
 /// Keys the load takes turns with, at most: more would measure the load generator's own caches.
 const KEYS_USED: usize = 10_000;

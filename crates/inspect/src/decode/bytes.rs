@@ -77,16 +77,69 @@ const MORSE: [&str; 46] = [
 ];
 
 /// A word of the spelling alphabet: each begins with its letter.
-pub(super) fn spelled(word: &str) -> Option<char> {
-    const WORDS: [&str; 26] = [
-        "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett", "kilo",
-        "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform",
-        "victor", "whiskey", "x-ray", "yankee", "zulu",
-    ];
-    const ALSO: [&str; 4] = ["alpha", "juliet", "whisky", "xray"];
-    let word = word.trim_end_matches([',', '.', ';']);
-    let letter = word.bytes().next().filter(u8::is_ascii_alphabetic)?.to_ascii_lowercase();
-    let known = WORDS[usize::from(letter - b'a')].eq_ignore_ascii_case(word)
-        || ALSO.iter().any(|also| also.eq_ignore_ascii_case(word));
-    known.then_some(char::from(letter))
+pub(super) fn spelled(word: &[u8]) -> Option<char> {
+    let [first, second, ..] = word else { return None };
+    let letter = first.to_ascii_lowercase();
+    let known = SPELLED.get(usize::from(letter.wrapping_sub(b'a')))?;
+    // Sorts out nearly every word that is none.
+    if *second | 0x20 != known[0][1] && letter != b'x' {
+        return None;
+    }
+    let mut word = word;
+    while let [rest @ .., b',' | b'.' | b';'] = word {
+        word = rest;
+    }
+    known.iter().any(|known| known.eq_ignore_ascii_case(word)).then_some(char::from(letter))
+}
+
+static SPELLED: [&[&[u8]]; 26] = [
+    &[b"alfa", b"alpha"],
+    &[b"bravo"],
+    &[b"charlie"],
+    &[b"delta"],
+    &[b"echo"],
+    &[b"foxtrot"],
+    &[b"golf"],
+    &[b"hotel"],
+    &[b"india"],
+    &[b"juliett", b"juliet"],
+    &[b"kilo"],
+    &[b"lima"],
+    &[b"mike"],
+    &[b"november"],
+    &[b"oscar"],
+    &[b"papa"],
+    &[b"quebec"],
+    &[b"romeo"],
+    &[b"sierra"],
+    &[b"tango"],
+    &[b"uniform"],
+    &[b"victor"],
+    &[b"whiskey", b"whisky"],
+    &[b"x-ray", b"xray"],
+    &[b"yankee"],
+    &[b"zulu"],
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_the_alphabet_spells_its_letter_and_its_neighbours_spell_none() {
+        for (at, words) in SPELLED.iter().enumerate() {
+            for word in *words {
+                let letter = Some(char::from(b'a' + at as u8));
+                assert_eq!(spelled(word), letter);
+                assert_eq!(spelled(&[&word.to_ascii_uppercase(), &b",.;"[..]].concat()), letter);
+                for other in [&word[1..], &word[..word.len() - 1], &[word, &b"s"[..]].concat()] {
+                    let known = SPELLED.iter().any(|words| words.contains(&other));
+                    assert!(known || spelled(other).is_none(), "{other:?}");
+                }
+            }
+        }
+        for none in [&b""[..], b"a", b"\xc3\xa9clair", b"{lfa", b"...", b"a,"] {
+            assert_eq!(spelled(none), None);
+        }
+    }
 }

@@ -153,7 +153,7 @@ fn group_kind(token: &str) -> Option<Group> {
     if token.chars().count() <= 7 && token.chars().all(|c| sign(c).is_some()) {
         return Some(Group::Morse);
     }
-    if bytes::spelled(token).is_some() || matches!(token, "space" | "Space") {
+    if bytes::spelled(token.as_bytes()).is_some() || matches!(token, "space" | "Space") {
         return Some(Group::Word);
     }
     let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
@@ -187,9 +187,10 @@ fn groups(text: &str, language: Language<'_>) -> Option<(usize, String, Encoding
     let said = match first {
         Group::Number | Group::Hex => numbers(words(), language),
         Group::Morse => morse(&text[..length]).map(|said| (said, Encoding::Morse)),
-        Group::Word => {
-            Some((words().map(|word| bytes::spelled(word).unwrap_or(' ')).collect(), Encoding::Spelling))
-        }
+        Group::Word => Some((
+            words().map(|word| bytes::spelled(word.as_bytes()).unwrap_or(' ')).collect(),
+            Encoding::Spelling,
+        )),
         Group::Long => {
             let joined: String = words().collect();
             let tries = [
