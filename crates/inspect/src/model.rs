@@ -263,6 +263,9 @@ impl Model {
             let to = cut(copy, from + PIECE);
             let piece = &copy[from..to];
             let passed = from >= fully && (to < copy.len() || !words);
+            if passed && !words && !touched(&(from..copy.len())) {
+                break;
+            }
             if passed && !(words && self.suspicious(piece, weights)) && !touched(&(from..to)) {
                 (last, last_at, from) = (Sum::default(), to, to);
                 continue;
