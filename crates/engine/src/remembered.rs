@@ -4,10 +4,12 @@
 //! is remembered; a text that is sent once costs a look at its ends; the memory is bounded, and empty after a change of
 //! settings.
 //!
-//! The sum is BLAKE3 keyed with chance of this process, 128 bits of it: nobody can make a text that passes as another. A
-//! caller's texts are its own, so that no one can find out by the time an answer takes what others have sent. Sums are
+//! The sum is AEGIS-128X2 as a MAC, keyed with chance of this process and never shown, 128 bits: nobody can make a text that
+//! passes as another. A caller's texts are its own, so that no one can find out by the time an answer takes what others have sent. Sums are
 //! made only of texts whose length and ends were met before (the doorkeeper of Einziger et al., "TinyLFU", 2017); of two
 //! generations the older is forgotten when the younger is full.
+//!
+//! Source of the sum: Denis and Lucas, "The AEGIS Family of Authenticated Encryption Algorithms", draft-irtf-cfrg-aegis-aead.
 
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -23,10 +25,14 @@ const SHARDS: usize = 16;
 /// Bytes of each end of a text by which it is thought to be met again.
 const ENDS: usize = 128;
 
+/// What makes the sums.
+type Mac = aegis::aegis128x2::Aegis128X2Mac<16>;
+
 /// The memory; share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Remembered {
-    key: [u8; 32],
+    /// Keyed, nothing read yet.
+    keyed: Mac,
     names: RandomState,
     /// The doorkeeper: of each place the last text that came there.
     met: Box<[AtomicU32]>,
@@ -62,7 +68,7 @@ impl Remembered {
     pub fn new(texts: usize) -> Self {
         let (places, shards) = if texts == 0 { (0, 0) } else { (texts.next_power_of_two(), SHARDS) };
         Self {
-            key: rand::random(),
+            keyed: Mac::new(&rand::random()),
             names: RandomState::new(),
             met: (0..places).map(|_| AtomicU32::new(0)).collect(),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
@@ -113,12 +119,12 @@ impl Remembered {
     }
 
     fn sum(&self, caller: &str, channel: Channel, text: &[u8]) -> Sum {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&(caller.len() as u64).to_le_bytes()).update(caller.as_bytes());
-        hasher.update(&[channel as u8]).update(text);
-        let mut sum = [0; 16];
-        hasher.finalize_xof().fill(&mut sum);
-        Sum(u128::from_le_bytes(sum))
+        let mut mac = self.keyed.clone();
+        mac.update(&(caller.len() as u64).to_le_bytes());
+        mac.update(caller.as_bytes());
+        mac.update(&[channel as u8]);
+        mac.update(text);
+        Sum(u128::from_le_bytes(mac.finalize()))
     }
 }
 
