@@ -58,11 +58,18 @@ fn push_words(out: &mut String, text: &str) {
         let mut plain = 0;
         while plain < LINE && !rest.is_empty() {
             let (token, after) = rest.split_at(word_end(rest));
-            plain = if push_token(out, token) { plain + token.len() } else { 0 };
+            let was_plain = push_token(out, token);
             if !after.is_empty() {
                 out.push(' ');
             }
             rest = after.trim_start();
+            // Behind a word that is not plain the kernel is asked again as soon as it may get on.
+            let line = || rest.as_bytes().first_chunk::<LINE>().is_some_and(|line| line.is_ascii());
+            plain = match was_plain {
+                true => plain + token.len(),
+                false if line() => LINE,
+                false => 0,
+            };
         }
     }
     if out.ends_with(' ') {
