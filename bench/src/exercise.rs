@@ -48,19 +48,19 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 
 /// What a gateway is sent, whole and streamed, one at a time and at once.
 pub(crate) async fn serve(target: &Target) -> Result<()> {
-    let kinds = [
-        (wire::MODEL, 0, false, SMALL),
-        (wire::MODEL, 400_000, false, LARGE),
-        (wire::MODEL, 0, true, STREAMS),
-    ];
-    for (model, prompt_bytes, stream, times) in kinds {
-        let mut connection = Connection::open(target.plan(model, prompt_bytes, stream)).await?;
+    let plan = |prompt_bytes, stream| target.plan(wire::MODEL, prompt_bytes, stream);
+    let mut typeset = plan(400_000, false);
+    typeset.body = wire::typeset(&typeset.body);
+    let kinds =
+        [(plan(0, false), SMALL), (plan(400_000, false), LARGE), (typeset, LARGE), (plan(0, true), STREAMS)];
+    for (plan, times) in kinds {
+        let mut connection = Connection::open(plan).await?;
         for _ in 0..times {
             connection.exchange().await?;
         }
     }
-    load::run(&target.plan(wire::MODEL, 0, false), 16, TOGETHER).await?;
-    load::run(&target.plan(wire::MODEL, 0, true), 16, TOGETHER).await?;
+    load::run(&plan(0, false), 16, TOGETHER).await?;
+    load::run(&plan(0, true), 16, TOGETHER).await?;
     for (path, body) in OTHERS {
         ask(target.address, &target.key, path, body).await.with_context(|| path.to_owned())?;
     }
