@@ -36,6 +36,9 @@ pub(crate) fn insert(folder: &Path, count: usize) -> Result<Vec<String>> {
     }
     let _ = writeln!(sql, "UPDATE meta SET value = {} WHERE name = 'changes';\nCOMMIT;", count + 1000);
     run(&data.join("portcullis.db"), &sql)?;
+    // Says how the file was when the server closed it: a file that others wrote to would be taken for a damaged one, and its
+    // backup put in its place.
+    fs::remove_file(data.join("portcullis.db.state")).context("the state of the store")?;
     Ok(keys)
 }
 
