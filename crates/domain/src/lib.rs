@@ -39,7 +39,7 @@ pub use problem::Problem;
 pub use reply::{ByteStream, CacheNote, Degraded, Meter, Price, Reply, ReplyBody, Usage};
 pub use request::{
     CacheWish, ChatRequest, EmbedInput, EmbedRequest, Encoding, Format, Hints, ModelsRequest, Needs, Role,
-    Spliced, TextPart,
+    Spliced, TextPart, utf16_unit,
 };
 pub use safety::{EndClock, HarmCategory, HarmThreshold, SafetyOverride, SafetyView, effective_threshold};
 pub use trace::{SpanId, TraceId, TraceParent};

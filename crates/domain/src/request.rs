@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, str};
 use unescaped::unescaped;
+pub use unescaped::utf16_unit;
 
 /// In which format of the field a request came in, and its answer goes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -5,9 +5,9 @@
 //! settings.
 //!
 //! The sum is AEGIS-128X2 as a MAC, keyed with chance of this process and never shown, 128 bits: nobody can make a text that
-//! passes as another. A caller's texts are its own, so that no one can find out by the time an answer takes what others have sent. Sums are
-//! made only of texts whose length and ends were met before (the doorkeeper of Einziger et al., "TinyLFU", 2017); of two
-//! generations the older is forgotten when the younger is full.
+//! passes as another. A caller's texts are its own, so that no one can find out by the time an answer takes what others have
+//! sent. Sums are made only of texts whose length and ends were met before (the doorkeeper of Einziger et al., "TinyLFU",
+//! 2017); of two generations the older is forgotten when the younger is full.
 //!
 //! Source of the sum: Denis and Lucas, "The AEGIS Family of Authenticated Encryption Algorithms", draft-irtf-cfrg-aegis-aead.
 

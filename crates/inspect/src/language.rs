@@ -35,7 +35,7 @@ impl<'a> Language<'a> {
                 continue;
             }
             let group = (first * SIGNS + second) * SIGNS + third;
-            sum += i32::from(self.0.get(group).copied().unwrap_or(0).cast_signed());
+            sum += i32::from(self.of(group));
             count += 1;
             (first, second) = (second, third);
         }
@@ -45,8 +45,13 @@ impl<'a> Language<'a> {
     /// How likely four bytes in lower case are, against chance: by both groups of three of them.
     pub(crate) fn likely(self, bytes: &[u8; 4]) -> f32 {
         let [a, b, c, d] = bytes.map(|byte| letter(char::from(byte)));
-        let weight = |group: usize| f32::from(self.0.get(group).copied().unwrap_or(0).cast_signed());
-        ((weight(group(a, b, c)) + weight(group(b, c, d))) / (2.0 * STEPS)).exp2()
+        let both = i16::from(self.of(group(a, b, c))) + i16::from(self.of(group(b, c, d)));
+        (f32::from(both) / (2.0 * STEPS)).exp2()
+    }
+
+    /// The weight of a group.
+    fn of(self, group: usize) -> i8 {
+        self.0.get(group).copied().unwrap_or(0).cast_signed()
     }
 
     /// Whether a text reads as language. Text of other scripts does when it is letters at all.

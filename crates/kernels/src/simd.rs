@@ -1,7 +1,8 @@
 //! The one place with `unsafe`: instructions of x86-64 processors behind safe functions. Invariants: an [`Isa`] with
 //! wide instructions is made only where the processor was asked and has them, which is what makes calling them sound;
 //! memory is read and written through references to arrays of exactly the register's size, so that no length is
-//! trusted; of a vector only what was written is counted as there; everything else is safe code. Every path gives what `portable` gives, to the last bit.
+//! trusted; of a vector only what was written is counted as there; everything else is safe code. Every path gives what
+//! `portable` gives, to the last bit.
 
 use crate::{
     matrix::{Activations, Weights},

@@ -5,6 +5,8 @@
 //! Invariants: it takes nothing that the general parser refuses; nothing is copied and nothing is kept; it goes no deeper
 //! than it was told. Source: RFC 8259.
 
+use portcullis_domain::utf16_unit;
+
 /// A place in a JSON text. Every step gives none where the text is not plain, and then the walk is over.
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
@@ -189,10 +191,12 @@ impl Text<'_> {
         let mut at = 0;
         while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
             at += found;
-            let (long, short) = match unit(&bytes[at..]) {
+            let (long, short) = match utf16_unit(&bytes[at..]) {
                 None => (2, 1),
-                Some(0xD800..=0xDBFF) if matches!(unit(&bytes[at + 6..]), Some(0xDC00..=0xDFFF)) => (12, 4),
-                Some(unit) => (6, char::from_u32(unit)?.len_utf8()),
+                Some(0xD800..=0xDBFF) if matches!(utf16_unit(&bytes[at + 6..]), Some(0xDC00..=0xDFFF)) => {
+                    (12, 4)
+                }
+                Some(unit) => (6, char::from_u32(unit.into())?.len_utf8()),
             };
             said -= long as u64 - short as u64;
             at += long;
@@ -235,16 +239,9 @@ const fn specials(word: u64) -> u64 {
 fn escape(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => unit(bytes).map(|_| 6),
+        b'u' => utf16_unit(bytes).map(|_| 6),
         _ => None,
     }
-}
-
-/// The UTF-16 unit of the escape (`\u` and four hexadecimal digits) that the bytes begin with.
-#[must_use]
-pub fn unit(bytes: &[u8]) -> Option<u32> {
-    let digits = bytes.get(..6)?.strip_prefix(b"\\u")?;
-    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Reading untrusted JSON within bounds: nesting is counted before anything recurses, spans are found by address
 //! inside the borrowed body, and surrogate escapes are checked without unescaping. Source: RFC 8259 sections 7, 9.
 
-use portcullis_domain::{Failure, InputCode};
-use portcullis_wire::walk::unit;
+use portcullis_domain::{Failure, InputCode, utf16_unit};
 use serde::Deserialize;
 use std::ops::Range;
 
@@ -93,8 +92,10 @@ pub(super) fn escapes(inside: &str) -> Result<bool, ()> {
     let mut at = first;
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         at += found;
-        match unit(&bytes[at..]) {
-            Some(0xD800..=0xDBFF) if matches!(unit(&bytes[at + 6..]), Some(0xDC00..=0xDFFF)) => at += 12,
+        match utf16_unit(&bytes[at..]) {
+            Some(0xD800..=0xDBFF) if matches!(utf16_unit(&bytes[at + 6..]), Some(0xDC00..=0xDFFF)) => {
+                at += 12
+            }
             Some(0xD800..=0xDFFF) => return Err(()),
             Some(_) => at += 6,
             None => at += 2,

@@ -10,15 +10,15 @@ pub(super) fn unescaped(raw: &str) -> Option<String> {
     let mut rest = raw;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         out.push_str(&rest[..at]);
-        let escape = &rest[at + 1..];
-        let (said, length) = match escape.as_bytes().first()? {
-            b'n' => ('\n', 1),
-            b't' => ('\t', 1),
-            b'r' => ('\r', 1),
-            b'b' => ('\u{8}', 1),
-            b'f' => ('\u{c}', 1),
-            b'u' => numbered(escape)?,
-            same @ (b'"' | b'\\' | b'/') => (char::from(*same), 1),
+        let escape = &rest[at..];
+        let (said, length) = match escape.as_bytes().get(1)? {
+            b'n' => ('\n', 2),
+            b't' => ('\t', 2),
+            b'r' => ('\r', 2),
+            b'b' => ('\u{8}', 2),
+            b'f' => ('\u{c}', 2),
+            b'u' => numbered(escape.as_bytes())?,
+            same @ (b'"' | b'\\' | b'/') => (char::from(*same), 2),
             _ => return None,
         };
         out.push(said);
@@ -28,19 +28,21 @@ pub(super) fn unescaped(raw: &str) -> Option<String> {
     Some(out)
 }
 
-/// The character of an escape by number, `u` and what follows, and its length: one unit of UTF-16 or a pair.
-fn numbered(escape: &str) -> Option<(char, usize)> {
-    let unit = |at: usize| {
-        let hex = escape.get(at..at + 4).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        u16::from_str_radix(hex, 16).ok()
-    };
-    let first = unit(1)?;
+/// The character of an escape by number and the length of both: one unit of UTF-16 or a pair.
+fn numbered(escape: &[u8]) -> Option<(char, usize)> {
+    let first = utf16_unit(escape)?;
     if let Some(said) = char::from_u32(first.into()) {
-        return Some((said, 5));
+        return Some((said, 6));
     }
-    let second = unit(7).filter(|_| &escape[5..7] == "\\u")?;
-    let said = char::decode_utf16([first, second]).next()?.ok()?;
-    Some((said, 11))
+    let said = char::decode_utf16([first, utf16_unit(escape.get(6..)?)?]).next()?.ok()?;
+    Some((said, 12))
+}
+
+/// The UTF-16 unit of the escape (`\u` and four hexadecimal digits) that the bytes begin with.
+#[must_use]
+pub fn utf16_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.get(..6)?.strip_prefix(b"\\u")?;
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
 }
 
 #[cfg(test)]
