@@ -125,16 +125,21 @@ pub(crate) fn headers_say(headers: &HeaderMap, unix_ms: impl Fn() -> i64) -> Hea
     let mut heard = Heard::default();
     let mut parts = [Told::default(); 2];
     for (name, value) in headers {
-        let name = name.as_str();
-        let Ok(text) = value.to_str().map(str::trim) else { continue };
-        if name == "retry-after" || name == "retry-after-ms" {
-            heard.rejected += u32::from(text.parse::<f64>().is_ok_and(|wait| {
-                let day = if name == "retry-after" { DAY_SECS } else { DAY_SECS * 1_000.0 };
-                !(0.0..=day).contains(&wait)
-            }));
+        // What is no text at all is as senseless as a word where a number belongs.
+        let text = || value.to_str().unwrap_or("?").trim();
+        let day = match name.as_str() {
+            "retry-after" => Some(DAY_SECS),
+            "retry-after-ms" => Some(DAY_SECS * 1_000.0),
+            _ => None,
+        };
+        if let Some(day) = day {
+            // Of words it may be a date, which whoever waits reads.
+            let wait = text().parse::<f64>().ok();
+            heard.rejected += u32::from(wait.is_some_and(|wait| !(0.0..=day).contains(&wait)));
             continue;
         }
-        let Some((kind, figure)) = meaning(name) else { continue };
+        let Some((kind, figure)) = meaning(name.as_str()) else { continue };
+        let text = text();
         let told = match kind {
             Kind::Requests => &mut heard.learned.requests,
             Kind::Tokens => &mut heard.learned.tokens,
@@ -266,6 +271,8 @@ mod tests {
             ("retry-after", "-1"),
             ("retry-after", "1e9"),
             ("retry-after-ms", "1e300"),
+            ("x-ratelimit-limit-requests", "f\u{fc}nf"),
+            ("anthropic-ratelimit-tokens-reset", "\u{663c}"),
         ] {
             let heard = say(&[(name, value)]);
             assert_eq!(heard, Heard { learned: Learned::default(), rejected: 1 }, "{name}: {value}");

@@ -49,6 +49,20 @@ impl Class {
         }
     }
 
+    /// Whether the dependency answered that it will not do this, before it did any of it. What a filter blocked was
+    /// read, and of what failed or was left nobody knows.
+    pub(super) const fn is_refusal(self) -> bool {
+        match self {
+            Self::RateLimited { .. }
+            | Self::Overloaded { .. }
+            | Self::Exhausted { .. }
+            | Self::BadKey
+            | Self::TargetUnfit
+            | Self::CallerFault => true,
+            Self::Ok | Self::HardFailure | Self::Blocked | Self::Cancelled => false,
+        }
+    }
+
     /// Whether the same call may help later, and the wait the dependency asked for.
     pub(super) const fn again(self) -> Option<Option<Duration>> {
         match self {

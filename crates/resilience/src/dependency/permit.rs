@@ -69,7 +69,7 @@ impl CallPermit {
     fn conclude(&mut self, class: Class) {
         let (pass, room) = (self.pass.take(), self.room.take());
         if pass.is_some() || room.is_some() {
-            self.dependency.record(pass, room, self.sent.as_ref(), self.trial, class);
+            self.dependency.record(pass, room, self.sent.as_mut(), self.trial, class);
         }
         // Last, so that whoever is served next finds the breaker as this call left it.
         self.place = None;
@@ -103,7 +103,14 @@ enum Consequence {
 }
 
 impl Dependency {
-    fn record(&self, pass: Option<Pass>, room: Option<Room>, sent: Option<&Sent>, trial: bool, class: Class) {
+    fn record(
+        &self,
+        pass: Option<Pass>,
+        room: Option<Room>,
+        sent: Option<&mut Sent>,
+        trial: bool,
+        class: Class,
+    ) {
         let now = Instant::now();
         let mut guards = self.0.guards.lock();
         if let Some(room) = room {
@@ -124,12 +131,16 @@ impl Dependency {
     fn judge(
         &self,
         guards: &mut Guards,
-        sent: &Sent,
+        sent: &mut Sent,
         trial: bool,
         class: Class,
         now: Instant,
     ) -> Consequence {
         let Some(lane) = guards.lanes.get(sent.lane) else { return Consequence::None };
+        if class.is_refusal() {
+            // It was a call, and counts as one, but no model read it: its tokens are free again.
+            lane.pacer.settle(&mut sent.ticket, 0);
+        }
         let hold = || self.rules().policy.hold;
         match class {
             Class::Ok => {

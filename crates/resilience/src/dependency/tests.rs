@@ -503,6 +503,39 @@ async fn tokens_are_settled_by_what_it_really_took() {
     assert!(call(&dependency, &double, 60).await.is_ok());
 }
 
+// req: S0-03
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_has_taken_a_call_of_the_minute_but_no_tokens() {
+    let pace = PacePolicy { per_min: Some(10), tokens_per_min: Some(100) };
+    let refusals = [
+        Class::RateLimited { retry_after: Some(SECOND) },
+        Class::Overloaded { retry_after: None },
+        Class::Exhausted { until: Some(SECOND) },
+        Class::BadKey,
+        Class::TargetUnfit,
+        Class::CallerFault,
+    ];
+    for (class, free) in refusals
+        .map(|class| (class, true))
+        .into_iter()
+        .chain([(Class::HardFailure, false), (Class::Blocked, false)])
+    {
+        let dependency = dependency(DependencyPolicy { pace, ..once() });
+        let double = Double::new(1, class);
+        let large = CallCtx { tokens: 85, ..ctx(600) };
+        assert!(dependency.call(&large, |_| double.answer()).await.is_err(), "{class:?}");
+        sleep(SECOND * 2).await;
+        let next = dependency.call(&large, |_| double.answer()).await;
+        assert_eq!(next.is_ok(), free, "{class:?}: {next:?}");
+    }
+    let pace = PacePolicy { per_min: Some(2), tokens_per_min: Some(100) };
+    let dependency = dependency(DependencyPolicy { pace, ..once() });
+    let double = Double::new(1, Class::CallerFault);
+    assert!(call(&dependency, &double, 600).await.is_err());
+    assert!(call(&dependency, &double, 600).await.is_ok());
+    assert!(matches!(call(&dependency, &double, 600).await, Err(CallError::Paced { .. })), "two were sent");
+}
+
 // req: S0-02
 #[tokio::test(start_paused = true)]
 async fn of_81_calls_16_run_64_wait_and_the_last_is_refused_with_a_time_to_come_back() {
