@@ -30,6 +30,7 @@ refill_per_sec = 1000000
 per_min = 1000000
 daily_tokens = 0
 user = { capacity = 1000000, refill_per_sec = 1000000 }
+ip = { capacity = 1000000, refill_per_sec = 1000000 }
 [tiers.authenticated]
 per_min = 1000000
 daily_tokens = 0

@@ -65,7 +65,9 @@ impl Admission {
         let mut policies = [const { None }; Action::ALL.len()];
         for action in Action::ALL {
             let Some(row) = config.actions.get(action.as_str()) else { continue };
-            let window = |limit: Option<u32>, over| limit.map(|limit| Quota::window(limit, over));
+            let window = |limit: Option<u32>, over| {
+                limit.filter(|limit| *limit > 0).map(|limit| Quota::window(limit, over))
+            };
             actions[action.index()] =
                 [window(row.per_user_per_min, MINUTE), window(row.per_user_per_hour, HOUR)];
             policies[action.index()] = row.policy.as_deref().map(Into::into);

@@ -103,7 +103,7 @@ impl Ground {
 /// Calls to providers a minute, by action.
 fn paces(settings: &Settings) -> BTreeMap<Action, u32> {
     let rpm = |action: Action| Some((action, settings.actions.get(action.as_str())?.rpm?));
-    Action::ALL.into_iter().filter_map(rpm).collect()
+    Action::ALL.into_iter().filter_map(rpm).filter(|(_, rpm)| *rpm > 0).collect()
 }
 
 /// What is looked for in texts.

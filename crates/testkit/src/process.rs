@@ -65,8 +65,9 @@ pub struct Refused {
 pub struct Server {
     binary: PathBuf,
     options: Options,
-    folder: tempfile::TempDir,
+    /// Before the folder, so that it has ended when that is removed and writes nothing there afterwards.
     child: Owned,
+    folder: tempfile::TempDir,
     address: SocketAddr,
     admin: Option<SocketAddr>,
     starts: usize,

@@ -107,6 +107,37 @@ async fn of_200_at_once_never_more_is_spent_than_the_budget_and_the_refused_neve
     assert_eq!(ledger(&server, &key).await, (after.0, 11), "the counters are those of the ledger");
 }
 
+// req: S4-RATE
+#[tokio::test]
+async fn a_server_killed_while_200_ask_has_charged_what_ran_and_its_ledger_says_the_same() {
+    let double = OpenAi::start().await;
+    double.always(Behaviour::Hang);
+    let config = format!("concurrency = 100\nqueue = 200\nrpm = 100000\ntpm = 100000000\n{}", ten());
+    let mut server = serve(&double, &double.base_url(), &config).await;
+    let (key, address) = (server.key().unwrap(), server.address());
+    #[expect(clippy::disallowed_methods, reason = "a test's task ends with the test")]
+    let asking: Vec<_> = (0..200)
+        .map(|_| {
+            tokio::spawn(async move {
+                let answer = open(address, request(Method::POST, CHAT, "", &body())).await.ok()?;
+                Some(answer.status.as_u16())
+            })
+        })
+        .collect();
+    // All ten that the budget can pay run when it dies; of the others some are refused by then and some are not.
+    double.wait_for_requests(10).await;
+    server.kill();
+    let answers = join_all(asking).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(None | Some(429)))), "{answers:?}");
+    double.always(Behaviour::Answer);
+    let server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
+    until("what was cut off is charged", async || counters(&server, &key).await.1 == 0).await;
+    assert_eq!(counters(&server, &key).await, (10 * reserved(), 0), "as much as each had reserved");
+    assert_eq!(ledger(&server, &key).await, (10 * reserved(), 10));
+    let answers = flood(&[&server], 100, "").await;
+    assert_eq!((count(&answers, 429), double.counts().requests), (100, 10));
+}
+
 async fn replica(double: &OpenAi, redis_url: &str, store_url: &str) -> Server {
     let text = format!(
         "[providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\nconcurrency = 100\nrpm = 100000\n\

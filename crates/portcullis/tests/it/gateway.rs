@@ -1,7 +1,7 @@
 //! What holds for every provider, seen from outside: guard policies in streams and schemas, the cap of Gemini and what
 //! must be said to go around its safety settings.
 
-use crate::support::{BINARY, WIDE, get, open, post, request};
+use crate::support::{BINARY, WIDE, get, metric, open, post, request, until};
 use http::Method;
 use portcullis_testkit::{
     process::{Options, Server},
@@ -181,6 +181,59 @@ async fn sixteen_calls_reach_gemini_at_once_sixty_four_wait_and_the_next_is_refu
     assert_eq!(refused[0].status, 503, "{refused:?}");
     assert!(refused[0].header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(gemini.counts().max_in_flight, 16);
+}
+
+// req: S0-02
+#[tokio::test(flavor = "multi_thread")]
+async fn a_premium_key_has_four_places_in_a_providers_queue_to_one_of_a_caller_without_a_key() {
+    const EACH: usize = 20;
+    let double = OpenAi::start().await;
+    let text = format!(
+        "[http]\nanonymous = true\n[tiers.anonymous]\nper_min = 1000000\ndaily_tokens = 0\ndaily_usd = 0\n{WIDE}\
+         [providers.openai]\nbase_url = \"{}\"\nmodels = [\"gpt-double\"]\nconcurrency = 1\nqueue = 200\nrpm = 0\ntpm = 0\n\
+         [routes.default]\ncache = \"off\"\nmax_hops = 1\ntargets = [{{ provider = \"openai\", model = \"gpt-double\" }}]\n",
+        double.base_url()
+    );
+    let options = Options::config(text).env("OPENAI_API_KEY", double.key());
+    let server = Server::start(BINARY, options).await.unwrap();
+    let (address, first) = (server.address(), server.key().unwrap());
+    let wanted = json!({"name": "paying", "tier": "premium", "scopes": ["chat"]});
+    let made = post(server.admin().unwrap(), "/admin/v1/keys", &first, &wanted).await;
+    let paying = made.json()["key"].as_str().unwrap().to_owned();
+    let path = "/v1/chat/completions";
+    let ask = |text: &str| json!({"model": "default", "messages": [{"role": "user", "content": text}]});
+    // Somebody has the one place until everybody waits for it.
+    double.next(Behaviour::Hang);
+    let holder = open(address, request(Method::POST, path, &first, &ask("The first.")));
+    let queued = async {
+        double.wait_for_requests(1).await;
+        let mut waiting = JoinSet::new();
+        for index in 0..EACH {
+            for (key, who) in [("", "free"), (&*paying, "paid")] {
+                let (key, body) = (key.to_owned(), ask(&format!("{who} {index}")));
+                waiting.spawn(async move { post(address, path, &key, &body).await.status });
+            }
+        }
+        let all = f64::from(u32::try_from(2 * EACH).unwrap());
+        until("all wait", async || metric(address, "queue_depth{queue=\"openai\"}").await == all).await;
+        waiting
+    };
+    let mut waiting = tokio::select! {
+        waiting = queued => waiting,
+        _ = holder => panic!("it was answered"),
+    };
+    while let Some(status) = waiting.join_next().await {
+        assert_eq!(status.unwrap(), 200);
+    }
+    let order: Vec<bool> = double
+        .received()
+        .iter()
+        .skip(1)
+        .map(|asked| asked.json["messages"][0]["content"].as_str().unwrap().starts_with("paid"))
+        .collect();
+    let paid = order[..EACH].iter().filter(|paid| **paid).count();
+    assert!((15..=17).contains(&paid), "16 of the first 20: {order:?}");
+    assert_eq!(order.len(), 2 * EACH);
 }
 
 #[tokio::test]

@@ -199,9 +199,10 @@ async fn rate_headers_are_structured_fields_and_who_waits_as_told_is_served() {
     let bucket = "{ capacity = 1, refill_per_sec = 0.5 }";
     for (slow, user, ip) in [("user", bucket, ""), ("ip", "{ capacity = 50, refill_per_sec = 50 }", bucket)] {
         let ip = if ip.is_empty() { String::new() } else { format!("ip = {ip}\n") };
-        let config = WIDE.replace(
+        let config = WIDE.replacen(
             "user = { capacity = 1000000, refill_per_sec = 1000000 }\n",
             &format!("user = {user}\n{ip}[actions.chat]\nper_user_per_min = 1000\n"),
+            1,
         );
         let server = serve(&double, &double.base_url(), &config).await;
         let body = chat(false);

@@ -35,6 +35,8 @@ user = { capacity = 1000000, refill_per_sec = 1000000 }
 [tiers.premium]
 per_min = 1000000
 daily_tokens = 0
+user = { capacity = 1000000, refill_per_sec = 1000000 }
+ip = { capacity = 1000000, refill_per_sec = 1000000 }
 ";
 
 /// A server whose provider `openai` is that double, reached at `base_url`.

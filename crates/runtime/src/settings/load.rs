@@ -7,6 +7,8 @@ use super::{
     source::{Lines, Origin, Step, Tree, dotted},
 };
 use crate::Environment;
+use portcullis_engine::{default_actions, default_tiers};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -88,6 +90,7 @@ fn examine_tree(sources: &Sources, mut tree: Tree, mut report: Report) -> Examin
     let schema = Schema::of_sections(&in_file.chain(overrides::sections(&vars, &sources.flags)).collect());
     report.problems.extend(overrides::environment(&schema, &mut tree, &vars));
     report.problems.extend(overrides::flags(&schema, &mut tree, &sources.flags));
+    fill_rows(&mut tree);
     schema.check(&mut tree, &mut report.problems);
     let settings = build(&mut tree, &mut report.problems);
     for problem in settings.problems() {
@@ -102,6 +105,33 @@ fn examine_tree(sources: &Sources, mut tree: Tree, mut report: Report) -> Examin
     }
     report.tidy();
     Examined { settings, report, origins: tree.origins }
+}
+
+/// Tiers and actions that are there without being named stay there, and of a named one stays what is not said of it:
+/// who raises one number of `premium` keeps its buckets and its weight.
+fn fill_rows(tree: &mut Tree) {
+    let rows = [
+        ("tiers", serde_json::to_value(default_tiers())),
+        ("actions", serde_json::to_value(default_actions())),
+    ];
+    for (section, rows) in rows {
+        if let (Some(said), Ok(rows)) = (tree.value.get_mut(section), rows) {
+            fill(said, rows);
+        }
+    }
+}
+
+fn fill(said: &mut Value, defaults: Value) {
+    match (said, defaults) {
+        (Value::Object(said), Value::Object(defaults)) => {
+            for (name, default) in defaults.into_iter().filter(|(_, default)| !default.is_null()) {
+                let empty = if default.is_object() { Value::Object(Map::new()) } else { Value::Null };
+                fill(said.entry(name).or_insert(empty), default);
+            }
+        }
+        (said @ Value::Null, default) => *said = default,
+        _ => {}
+    }
 }
 
 /// The settings, if nothing is wrong with them.

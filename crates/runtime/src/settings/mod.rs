@@ -287,19 +287,15 @@ impl Settings {
         out
     }
 
-    /// The limits of the way in. A built-in tier or action that the file does not name keeps its default.
+    /// The limits of the way in.
     #[must_use]
     pub fn admission(&self) -> AdmissionConfig {
-        let mut tiers = default_tiers();
-        tiers.extend(self.tiers.clone());
-        let mut actions = default_actions();
-        actions.extend(self.actions.clone());
         AdmissionConfig {
             global: self.limits.global,
             ip: self.limits.ip,
             user: self.limits.user,
-            tiers,
-            actions,
+            tiers: self.tiers.clone(),
+            actions: self.actions.clone(),
         }
     }
 }

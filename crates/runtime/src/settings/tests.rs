@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Environment;
+use portcullis_engine::BucketConfig;
 use std::path::Path;
 
 fn sources(folder: &Path, vars: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
@@ -131,4 +132,29 @@ fn the_generated_example_is_valid_and_says_the_defaults() {
     assert_eq!(said(&examined, folder.path()), "", "{uncommented}");
     let (said, default) = (&examined.settings, Settings::default());
     assert_eq!(serde_json::to_value(said).unwrap(), serde_json::to_value(default).unwrap());
+}
+
+// req: S0-11
+#[test]
+fn a_named_tier_or_action_keeps_what_is_not_said_of_it_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[tiers.premium]\nper_min = 5000\nuser = { capacity = 300 }\n[tiers.team]\nper_min = 7\n\
+                [actions.message]\nper_user_per_min = 20\n[actions.chat]\nper_user_per_hour = 9\n\
+                [actions.news]\nper_user_per_hour = 0\n";
+    std::fs::write(folder.path().join("portcullis.toml"), text).unwrap();
+    let examined = examine(&sources(folder.path(), &[], &[("tiers.anonymous.weight", "3")])).unwrap();
+    assert_eq!(said(&examined, folder.path()), "");
+    let (found, usual) = (examined.settings.admission(), Settings::default().admission());
+    let premium = &usual.tiers["premium"];
+    let user = BucketConfig { capacity: 300, ..premium.user.unwrap() };
+    assert_eq!(found.tiers["premium"], TierConfig { per_min: 5000, user: Some(user), ..premium.clone() });
+    assert_eq!(found.tiers["authenticated"], usual.tiers["authenticated"]);
+    assert_eq!(found.tiers["anonymous"], TierConfig { weight: 3, ..usual.tiers["anonymous"].clone() });
+    let team = &found.tiers["team"];
+    assert_eq!((team.per_min, team.user, team.weight), (7, None, 1));
+    let message = &found.actions["message"];
+    assert_eq!((message.per_user_per_min, message.per_user_per_hour), (Some(20), Some(100)));
+    assert_eq!(found.actions["chat"].per_user_per_hour, Some(9));
+    assert_eq!(found.actions["news"].per_user_per_hour, Some(0), "not counted");
+    assert_eq!(found.actions["summarise"], usual.actions["summarise"]);
 }
