@@ -55,21 +55,17 @@ fn push_words(out: &mut String, text: &str) {
         let begun = out.len() - out.rfind(' ').map_or(0, |blank| blank + 1);
         out.truncate(out.len() - begun);
         rest = text[text.len() - rest.len() + done - begun..].trim_start();
-        let mut plain = 0;
-        while plain < LINE && !rest.is_empty() {
+        while !rest.is_empty() {
             let (token, after) = rest.split_at(word_end(rest));
-            let was_plain = push_token(out, token);
+            push_token(out, token);
             if !after.is_empty() {
                 out.push(' ');
             }
             rest = after.trim_start();
-            // Behind a word that is not plain the kernel is asked again as soon as it may get on.
-            let line = || rest.as_bytes().first_chunk::<LINE>().is_some_and(|line| line.is_ascii());
-            plain = match was_plain {
-                true => plain + token.len(),
-                false if line() => LINE,
-                false => 0,
-            };
+            // The kernel is asked again as soon as it gets on by more than asking costs.
+            if rest.as_bytes().first_chunk::<SOME>().is_some_and(|some| some.is_ascii()) {
+                break;
+            }
         }
     }
     if out.ends_with(' ') {
@@ -101,8 +97,10 @@ impl Folded {
             if done > 0 {
                 self.word = self.bytes.last() != Some(&b' ');
             }
-            // Where white space follows white space it goes on byte by byte, for a while.
-            let (next, after) = rest[done..].split_at(LINE.min(rest.len() - done));
+            // Where white space follows white space it goes on byte by byte, for a while; to the end of the rest that is too
+            // short for the kernel.
+            let left = rest.len() - done;
+            let (next, after) = rest[done..].split_at(if left < LINE { left } else { SOME });
             if !self.squeeze(next) {
                 return false;
             }
@@ -137,8 +135,10 @@ impl Folded {
     }
 }
 
-/// Bytes that are folded one by one before the kernel is asked again.
+/// A rest shorter than this is not folded by the kernel.
 const LINE: usize = 64;
+/// Bytes that are folded one by one, or looked at, before the kernel is asked again.
+const SOME: usize = 16;
 
 /// Where the word ends that a text begins with.
 fn word_end(text: &str) -> usize {
@@ -159,20 +159,21 @@ fn word_end(text: &str) -> usize {
     at
 }
 
-/// Adds a word as it is compared; whether it is plain ASCII.
-fn push_token(out: &mut String, token: &str) -> bool {
+/// Adds a word as it is compared.
+fn push_token(out: &mut String, token: &str) {
     if token.is_ascii() {
         let start = out.len();
         out.push_str(token);
         out[start..].make_ascii_lowercase();
-        return true;
+        return;
     }
     // A token must have an ASCII letter already: a wholly Cyrillic word is a word, whatever it looks like.
-    if token.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && token.chars().all(|c| c.is_ascii() || looks_like(c).is_some())
-    {
-        out.extend(token.chars().filter_map(looks_like));
-        return false;
+    if token.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        let start = out.len();
+        if token.chars().all(|c| looks_like(c).map(|alike| out.push(alike)).is_some()) {
+            return;
+        }
+        out.truncate(start);
     }
     for c in token.chars() {
         match lower(c) {
@@ -180,7 +181,6 @@ fn push_token(out: &mut String, token: &str) -> bool {
             None => out.extend(c.to_lowercase()),
         }
     }
-    false
 }
 
 /// The lower case of a character of the common ranges: the tables of the standard library are several times slower.
@@ -188,9 +188,11 @@ const fn lower(c: char) -> Option<char> {
     let code = c as u32;
     let lower = match c {
         '\0'..='\x7f' => return Some(c.to_ascii_lowercase()),
-        '\u{430}'..='\u{45f}' | '\u{df}'..='\u{ff}' | '\u{2e80}'..='\u{a63f}' | '\u{ac00}'..='\u{d7a3}' => {
-            return Some(c);
-        }
+        '\u{430}'..='\u{45f}'
+        | '\u{df}'..='\u{ff}'
+        | '\u{2000}'..='\u{2100}'
+        | '\u{2e80}'..='\u{a63f}'
+        | '\u{ac00}'..='\u{d7a3}' => return Some(c),
         '\u{410}'..='\u{42f}' => code + 0x20,
         '\u{400}'..='\u{40f}' => code + 0x50,
         '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{de}' => code + 0x20,

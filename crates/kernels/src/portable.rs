@@ -105,15 +105,19 @@ pub(crate) fn fold(text: &[u8], word: bool, room: &mut [Room]) -> usize {
                 &first
             }
         };
-        let Some(folded) = fold_line(window) else { break };
+        let (folded, odd) = fold_line(window);
         *room = folded.map(MaybeUninit::new);
+        if odd {
+            return done + first_odd(window);
+        }
         done += LINE;
     }
     done
 }
 
+/// A line folded, and whether there is something in it that stops the folding.
 #[inline(always)]
-fn fold_line(window: &[u8; LINE + 1]) -> Option<[u8; LINE]> {
+fn fold_line(window: &[u8; LINE + 1]) -> ([u8; LINE], bool) {
     let (mut least, mut most, mut runs) = (u8::MAX, 0, 0);
     let mut out = [0; LINE];
     for byte in &window[1..] {
@@ -132,7 +136,22 @@ fn fold_line(window: &[u8; LINE + 1]) -> Option<[u8; LINE]> {
         runs |= white(window[at]) & white(window[at + 1]);
     }
     let odd = most > b'~' || (least < b' ' && controls(window));
-    (!odd && runs == 0).then_some(out)
+    (out, odd || runs != 0)
+}
+
+/// Where in an odd line the first byte stands that is odd.
+#[inline(always)]
+fn first_odd(window: &[u8; LINE + 1]) -> usize {
+    let mut odd = [0; LINE];
+    let white = |byte: u8| u8::from(byte <= b' ');
+    for at in 0..LINE {
+        let byte = window[at + 1];
+        let control = byte < b' ' && (byte.wrapping_sub(b'\t') >= 5 || byte == 0x0b);
+        odd[at] = u8::from(byte > b'~') | u8::from(control) | (white(window[at]) & white(byte));
+    }
+    let (words, _) = odd.as_chunks();
+    let found = words.iter().position(|word: &[u8; 8]| u64::from_le_bytes(*word) != 0);
+    found.map_or(LINE, |word| word * 8 + u64::from_le_bytes(words[word]).trailing_zeros() as usize / 8)
 }
 
 /// Whether a line has controls that are no white space. Vertical tab is a control character here.

@@ -137,10 +137,10 @@ impl Isa {
         on!(self, attend_512, attend_256, transformer::attend_head, (head, memory, out));
     }
 
-    /// Appends plain text to `out` as it is compared: ASCII in lower case, each white space as a blank. In lines of 64
-    /// bytes: stops before the first that holds anything else (control characters, bytes beyond ASCII) or white space
-    /// after white space, and at a rest that is no whole line. `word`: what stands before the text is no white space.
-    /// How many bytes were folded.
+    /// Appends plain text to `out` as it is compared: ASCII in lower case, each white space as a blank. Stops before
+    /// the first byte that is anything else (a control character, beyond ASCII) or white space after white space, and
+    /// at a rest of less than 64 bytes. `word`: what stands before the text is no white space. How many bytes were
+    /// folded.
     #[must_use = "the rest is not folded"]
     pub fn fold(self, text: &[u8], word: bool, out: &mut Vec<u8>) -> usize {
         // Room for all of it at once: asked for line by line it would cost as much as the folding.

@@ -17,8 +17,7 @@ fn naive_fold(text: &[u8], word: bool) -> (Vec<u8>, usize) {
         for byte in line {
             let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c);
             if (blank && white) || !(blank || byte.is_ascii_graphic()) {
-                let done = out.len() / 64 * 64;
-                out.truncate(done);
+                let done = out.len();
                 return (out, done);
             }
             out.push(if blank { b' ' } else { byte.to_ascii_lowercase() });

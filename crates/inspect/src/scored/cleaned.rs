@@ -70,24 +70,33 @@ fn next_odd(text: &str, from: usize) -> Option<Range<usize>> {
     Some(start..text.len())
 }
 
-/// Bytes that are asked together whether they are plain, and characters that are asked one by one where they are not.
+/// Bytes that are asked together whether they are plain.
 const BLOCK: usize = 32;
+/// So many plain characters behind one that is not, and blocks are worth asking again.
+const PLAIN_RUN: usize = 8;
 
 fn first_odd(text: &str, from: usize) -> Option<usize> {
-    let mut rest = &text[from..];
-    while !rest.is_empty() {
-        while let Some(block) = rest.as_bytes().first_chunk::<BLOCK>()
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        while let Some(block) = bytes[at..].first_chunk::<BLOCK>()
             && block.iter().fold(true, |plain, byte| plain & is_plain(*byte))
         {
-            rest = &rest[BLOCK..];
+            at += BLOCK;
         }
-        let mut chars = rest.char_indices();
-        if let Some((at, _)) = chars.by_ref().take(BLOCK).find(|(_, c)| !is_calm(*c)) {
-            return Some(text.len() - rest.len() + at);
+        at += bytes[at..].iter().position(|byte| !is_plain(*byte))?;
+        let mut plain = 0;
+        for c in text[at..].chars() {
+            if !is_calm(c) {
+                return Some(at);
+            }
+            at += c.len_utf8();
+            plain = if c.is_ascii() { plain + 1 } else { 0 };
+            if plain == PLAIN_RUN {
+                break;
+            }
         }
-        rest = chars.as_str();
     }
-    None
 }
 
 #[inline]
