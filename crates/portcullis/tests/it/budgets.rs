@@ -78,15 +78,18 @@ async fn ledger(server: &Server, key: &str) -> (u64, u64) {
 async fn of_200_at_once_never_more_is_spent_than_the_budget_and_the_refused_never_reach_the_provider() {
     let double = OpenAi::start().await;
     double.always(Behaviour::Paced(portcullis_testkit::upstream::Pace {
-        first_byte: Duration::from_secs(1),
+        first_byte: Duration::from_secs(3),
         ..Default::default()
     }));
     let config = format!("concurrency = 100\nqueue = 200\nrpm = 100000\ntpm = 100000000\n{}", ten());
     let mut server = serve(&double, &double.base_url(), &config).await;
     let key = server.key().unwrap();
     let answers = flood(&[&server], 200, "").await;
-    assert_eq!((count(&answers, 200), count(&answers, 429)), (10, 190));
-    assert_eq!(double.counts().requests, 10);
+    // On a machine so slow that some ask after the first were answered, what those left over pays for more.
+    let passed = count(&answers, 200);
+    assert!(passed >= 10 && count(&answers, 429) == 200 - passed, "{answers:?}");
+    assert_eq!(double.counts().requests, passed);
+    let passed = passed as u64;
     let (_, refused) = answers.iter().flatten().find(|(status, _)| *status == 429).unwrap();
     let error: Value = serde_json::from_str(refused).unwrap();
     assert_eq!(
@@ -95,7 +98,7 @@ async fn of_200_at_once_never_more_is_spent_than_the_budget_and_the_refused_neve
     );
     assert!(error["error"]["message"].as_str().is_some_and(|text| text.contains("ten")), "{error}");
     let spent = counters(&server, &key).await;
-    assert_eq!(ledger(&server, &key).await, (spent.0, 10));
+    assert_eq!(ledger(&server, &key).await, (spent.0, passed));
     assert!(spent.0 <= 10 * reserved() && spent.1 == 0, "{spent:?}");
     // Killed right after an answer: it costs what it came to or, where that was not yet written, what it had reserved.
     assert_eq!(post(server.address(), CHAT, "", &body()).await.status, 200);
@@ -104,7 +107,7 @@ async fn of_200_at_once_never_more_is_spent_than_the_budget_and_the_refused_neve
     let server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let after = counters(&server, &key).await;
     assert!(after.0 >= before.0 && after.0 <= 10 * reserved() && after.1 == 0, "{before:?} {after:?}");
-    assert_eq!(ledger(&server, &key).await, (after.0, 11), "the counters are those of the ledger");
+    assert_eq!(ledger(&server, &key).await, (after.0, passed + 1), "the counters are those of the ledger");
 }
 
 // req: S4-RATE
