@@ -146,20 +146,25 @@ fn first_odd(window: &[u8; LINE + 1]) -> usize {
     let white = |byte: u8| u8::from(byte <= b' ');
     for at in 0..LINE {
         let byte = window[at + 1];
-        let control = byte < b' ' && (byte.wrapping_sub(b'\t') >= 5 || byte == 0x0b);
-        odd[at] = u8::from(byte > b'~') | u8::from(control) | (white(window[at]) & white(byte));
+        odd[at] = u8::from(byte > b'~') | control(byte) | (white(window[at]) & white(byte));
     }
     let (words, _) = odd.as_chunks();
     let found = words.iter().position(|word: &[u8; 8]| u64::from_le_bytes(*word) != 0);
     found.map_or(LINE, |word| word * 8 + u64::from_le_bytes(words[word]).trailing_zeros() as usize / 8)
 }
 
-/// Whether a line has controls that are no white space. Vertical tab is a control character here.
+/// Whether a line has controls that are no white space.
 #[inline(always)]
 fn controls(window: &[u8; LINE + 1]) -> bool {
     let mut odd = 0;
     for byte in &window[1..] {
-        odd |= u8::from(*byte < b' ') & u8::from(byte.wrapping_sub(b'\t') >= 5) | u8::from(*byte == 0x0b);
+        odd |= control(*byte);
     }
     odd != 0
+}
+
+/// 1 for a control that is no white space, else 0; without branches. Vertical tab is a control character here.
+#[inline(always)]
+const fn control(byte: u8) -> u8 {
+    (byte < b' ') as u8 & (byte.wrapping_sub(b'\t') >= 5) as u8 | (byte == 0x0b) as u8
 }

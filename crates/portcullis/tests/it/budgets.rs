@@ -1,8 +1,8 @@
 //! Budgets from outside: what may be spent is never exceeded, by one server or by two over one Redis, with kill -9 in
 //! between; and every call that was paid is in the ledger.
 
-use crate::support::{BINARY, WIDE, call, get, open, post, request, serve, until};
-use futures_util::future::join_all;
+use crate::support::{Answer, BINARY, WIDE, call, get, open, post, request, serve, until};
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::Method;
 use portcullis_testkit::{
     postgres,
@@ -77,37 +77,36 @@ async fn ledger(server: &Server, key: &str) -> (u64, u64) {
 #[tokio::test]
 async fn of_200_at_once_never_more_is_spent_than_the_budget_and_the_refused_never_reach_the_provider() {
     let double = OpenAi::start().await;
-    double.always(Behaviour::Paced(portcullis_testkit::upstream::Pace {
-        first_byte: Duration::from_secs(3),
-        ..Default::default()
-    }));
+    double.always(Behaviour::Held);
     let config = format!("concurrency = 100\nqueue = 200\nrpm = 100000\ntpm = 100000000\n{}", ten());
     let mut server = serve(&double, &double.base_url(), &config).await;
     let key = server.key().unwrap();
-    let answers = flood(&[&server], 200, "").await;
-    // On a machine so slow that some ask after the first were answered, what those left over pays for more.
-    let passed = count(&answers, 200);
-    assert!(passed >= 10 && count(&answers, 429) == 200 - passed, "{answers:?}");
-    assert_eq!(double.counts().requests, passed);
-    let passed = passed as u64;
-    let (_, refused) = answers.iter().flatten().find(|(status, _)| *status == 429).unwrap();
-    let error: Value = serde_json::from_str(refused).unwrap();
+    let (address, body) = (server.address(), body());
+    // None is answered before all the others are refused: what an answered one left over would pay for an eleventh.
+    let mut asking: FuturesUnordered<_> = (0..200).map(|_| post(address, CHAT, "", &body)).collect();
+    let refused: Vec<Answer> = asking.by_ref().take(190).collect().await;
+    assert!(refused.iter().all(|answer| answer.status == 429), "{refused:?}");
+    double.release();
+    let passed: Vec<Answer> = asking.collect().await;
+    assert!(passed.iter().all(|answer| answer.status == 200), "{passed:?}");
+    assert_eq!((passed.len(), double.counts().requests), (10, 10));
+    let error = refused[0].json();
     assert_eq!(
         (&error["error"]["type"], &error["error"]["code"]),
         (&json!("insufficient_quota"), &json!("insufficient_quota"))
     );
     assert!(error["error"]["message"].as_str().is_some_and(|text| text.contains("ten")), "{error}");
     let spent = counters(&server, &key).await;
-    assert_eq!(ledger(&server, &key).await, (spent.0, passed));
+    assert_eq!(ledger(&server, &key).await, (spent.0, 10));
     assert!(spent.0 <= 10 * reserved() && spent.1 == 0, "{spent:?}");
     // Killed right after an answer: it costs what it came to or, where that was not yet written, what it had reserved.
-    assert_eq!(post(server.address(), CHAT, "", &body()).await.status, 200);
+    assert_eq!(post(address, CHAT, "", &body).await.status, 200);
     let before = counters(&server, &key).await;
     server.kill();
     let server = server.restart(|_| {}).await.unwrap_or_else(|refused| panic!("{refused:?}"));
     let after = counters(&server, &key).await;
     assert!(after.0 >= before.0 && after.0 <= 10 * reserved() && after.1 == 0, "{before:?} {after:?}");
-    assert_eq!(ledger(&server, &key).await, (after.0, passed + 1), "the counters are those of the ledger");
+    assert_eq!(ledger(&server, &key).await, (after.0, 11), "the counters are those of the ledger");
 }
 
 // req: S4-RATE

@@ -110,14 +110,11 @@ fn examine_tree(sources: &Sources, mut tree: Tree, mut report: Report) -> Examin
 /// Tiers and actions that are there without being named stay there, and of a named one stays what is not said of it:
 /// who raises one number of `premium` keeps its buckets and its weight.
 fn fill_rows(tree: &mut Tree) {
-    let rows = [
-        ("tiers", serde_json::to_value(default_tiers())),
-        ("actions", serde_json::to_value(default_actions())),
-    ];
-    for (section, rows) in rows {
-        if let (Some(said), Ok(rows)) = (tree.value.get_mut(section), rows) {
-            fill(said, rows);
-        }
+    if let Some(said) = tree.value.get_mut("tiers") {
+        fill(said, serde_json::to_value(default_tiers()).unwrap_or_default());
+    }
+    if let Some(said) = tree.value.get_mut("actions") {
+        fill(said, serde_json::to_value(default_actions()).unwrap_or_default());
     }
 }
 

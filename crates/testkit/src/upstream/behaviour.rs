@@ -49,6 +49,8 @@ pub enum Behaviour {
         /// Sent as it is.
         body: String,
     },
+    /// A right answer once [`super::OpenAi::release`] was called.
+    Held,
     /// Takes the request and never answers.
     Hang,
     /// Sends the head and the first event (or nothing of a whole body), then never goes on.

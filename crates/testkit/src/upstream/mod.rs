@@ -142,6 +142,7 @@ struct Shared {
     options: Mutex<Options>,
     script: Mutex<Script>,
     record: Arc<Record>,
+    released: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -167,6 +168,7 @@ impl OpenAi {
             options: Mutex::new(options),
             script: Mutex::new(Script { next: VecDeque::new(), otherwise: Behaviour::Answer }),
             record: Arc::default(),
+            released: CancellationToken::new(),
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(serve::accept(listener, Arc::clone(&shared), stop.clone(), tasks.clone()));
@@ -216,6 +218,11 @@ impl OpenAi {
     /// What happens to every valid request that [`OpenAi::next`] says nothing of.
     pub fn always(&self, behaviour: Behaviour) {
         self.shared.script.lock().otherwise = behaviour;
+    }
+
+    /// Lets go of every request that is held, and of all that will be.
+    pub fn release(&self) {
+        self.shared.released.cancel();
     }
 
     /// Every request received, in order of arrival.

@@ -100,6 +100,9 @@ async fn exchange(
                 let mut script = shared.script.lock();
                 script.next.pop_front().unwrap_or_else(|| script.otherwise.clone())
             };
+            if behaviour == Behaviour::Held {
+                shared.released.cancelled().await;
+            }
             Box::pin(perform(behaviour, endpoint, json, options, exchange)).await
         }
     }
@@ -354,6 +357,7 @@ fn enact(
         | Behaviour::Paced(_)
         | Behaviour::Say(_)
         | Behaviour::Recite
+        | Behaviour::Held
         | Behaviour::Hang
         | Behaviour::Close => deliver(chunks, gap, End::Clean, exchange),
         Behaviour::HeaderBomb(count) => {

@@ -276,6 +276,18 @@ async fn a_cut_stream_breaks_after_its_events_and_a_closed_one_before_any_byte()
 }
 
 #[tokio::test]
+async fn what_is_held_is_answered_when_it_is_released() {
+    let double = OpenAi::start().await;
+    double.always(Behaviour::Held);
+    let (mut client, body) = (Client::to(&double).await, streamed());
+    let mut sending = Box::pin(client.send(Method::POST, "/v1/chat/completions", &body));
+    assert!(timeout(Duration::from_millis(50), &mut sending).await.is_err());
+    assert_eq!(double.counts().in_flight, 1);
+    double.release();
+    assert_eq!(timeout(SOON, sending).await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_hang_up_is_noticed_before_the_head_in_a_stream_and_in_an_endless_one() {
     let double = OpenAi::start().await;
     let slow = Pace { between_chunks: Duration::from_secs(60), ..Pace::default() };
